@@ -1,0 +1,1 @@
+"""Connectors translate between a vendor's words and syncd's. They never decide."""

@@ -1,0 +1,110 @@
+"""The contract every connector fulfils.
+
+A connector is a translator. It turns a vendor's answers into ``syncd.model`` rows and operations into the vendor's
+calls, and says honestly what it does not know. It holds no state that matters: cursors and request ids are handed out
+and handed back. It never decides who is in a list, never logs personal data, and raises only ``connectors.errors``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from syncd.model import Batch, Catalogue, Health, OperationKind, Outcome, Page, StreamSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a connection can do; the core asks here before it uses anything optional.
+
+    batch            largest number of operations per call, by kind; a kind that is absent is not supported
+    concurrency      calls the vendor lets us have in flight at once
+    writes           calls of ``apply`` that may run at the same time on *different* objects
+    deletes_visible  deletions appear in ``changes``; otherwise they are found by an ``ids_only`` listing
+    merges_visible   ``merged_into`` is filled for merged records
+    topic_consent    a status per container can be held and written
+    keyed_by         what a subscriber is at this vendor: "key" or "address"
+    irreversible     operation kinds that cannot be taken back
+    """
+
+    batch: Mapping[OperationKind, int]
+    concurrency: int = 4
+    writes: int = 1
+    deletes_visible: bool = False
+    merges_visible: bool = False
+    topic_consent: bool = False
+    keyed_by: str = "key"
+    irreversible: frozenset[OperationKind] = field(default_factory=frozenset)
+
+
+class Connector(Protocol):
+    """Six verbs. DESIGN names five; ``settle`` is the sixth, because a request accepted before a restart must be
+    asked after by its id (docs/decisions/0001-settle.md)."""
+
+    capabilities: Capabilities
+
+    def check(self) -> Health:
+        """Log in, look at rights, quota and clock. Cheap, read-only.
+
+        :raises Reauthenticate, Misconfigured, Outage:
+        """
+
+    def describe(self, objects: Sequence[str] = ()) -> Catalogue:
+        """Fields, types and lists of the named objects (all that are cheap to list when none is named).
+
+        An object that does not exist or cannot be read is absent from the answer; a field the account may not read is
+        absent from its object.
+        """
+
+    def feeds(self, containers: Sequence[str]) -> list[StreamSpec]:
+        """The consent-bearing streams of this connection besides the mapped records, for these containers (list ids):
+        status, event and history streams that ``changes`` can read."""
+
+    def changes(self, spec: StreamSpec, cursor: str | None) -> Iterator[Page]:
+        """Pages of what changed since ``cursor``; everything when it is None.
+
+        The iterator may be abandoned after any page. It fetches at most one page ahead. An empty change set still
+        yields one page with ``last=True`` and a cursor.
+
+        :raises CursorLost, Retry, Throttled, Reauthenticate, Misconfigured, Outage:
+        """
+
+    def fetch(self, spec: StreamSpec, keys: Sequence[str]) -> Page:
+        """The truth now for these ids or keys (columns as in ``changes``). What does not exist is absent from the rows,
+        except that a deleted record whose tombstone is readable comes with ``deleted=1``."""
+
+    def apply(self, batch: Batch) -> Sequence[Outcome]:
+        """One outcome per operation, in order. Never raises for one record, nor after a write may have been applied
+        (that is ``unknown``).
+
+        :raises Throttled, Retry: only when surely nothing was applied
+        :raises Reauthenticate, Misconfigured, Outage: likewise
+        """
+
+    def settle(self, request_id: str, batch: Batch) -> Sequence[Outcome] | None:
+        """The end of an accepted request, one outcome per operation of its batch; None while it is still pending.
+
+        Where the vendor's errors do not name their rows, a row that cannot be attributed is ``retry`` with a smaller
+        ``max_batch``, so that the bad one is found by bisection; a request the vendor forgot is ``unknown``.
+        """
+
+    def close(self) -> None:
+        """Release sockets."""
+
+
+@dataclass(slots=True)
+class CallCounter:
+    """Calls and bytes of one connection since the process began; read by status, budgets and benchmarks."""
+
+    calls: int = 0
+    bytes_out: int = 0
+    bytes_in: int = 0
+    by_route: dict[str, int] = field(default_factory=dict)
+
+    def count(self, route: str, sent: int, received: int) -> None:
+        """Add one call of ``route`` (a name such as "query" or "async.upsert", never a URL)."""
+        self.calls += 1
+        self.bytes_out += sent
+        self.bytes_in += received
+        self.by_route[route] = self.by_route.get(route, 0) + 1
