@@ -1,0 +1,228 @@
+"""The mapping file as written: pydantic models that refuse unknown keys, and from which the JSON Schema is made.
+
+Kept apart from ``model`` because a file has short forms and the program should not. Imported by ``loader`` and
+``schema`` only when they run (pydantic takes a tenth of a second to import).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationInfo,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from mappings.model import (
+    AttributeOrigin,
+    AttributeType,
+    Holds,
+    Meaning,
+    OptIn,
+    SameEmail,
+)
+
+KNOWN_KEYS = "known keys"
+"""The slot of the validation context where each mapping met notes the keys it knows, by the identity of its dict."""
+
+
+class Doc(BaseModel):
+    """Base: unknown keys refused, nothing converted silently."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, populate_by_name=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _note_keys(cls, data: Any, info: ValidationInfo) -> Any:
+        if isinstance(data, dict) and isinstance(info.context, dict):
+            info.context.setdefault(KNOWN_KEYS, {})[id(data)] = sorted(
+                f.alias or name for name, f in cls.model_fields.items())
+        return data
+
+
+def _word(value: Any) -> Any:
+    """Ids of lists are numbers at some vendors; to us they are words."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _share(value: Any) -> Any:
+    if isinstance(value, str):
+        match = re.fullmatch(r"(\d{1,3}(?:\.\d+)?)\s*%", value.strip())
+        if match is None:
+            raise PydanticCustomError("share", "A share is written as 30% or 0.3.")
+        return float(match[1]) / 100
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _one_or_more(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+"""Ids of topics, segments, attributes: lower-case words. They become column names, metric labels, arguments."""
+Stream = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*\.[A-Za-z][A-Za-z0-9_.]*$")]
+Path = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*){0,5}$")]
+"""A vendor field, dotted where it is reached through a parent."""
+Word = Annotated[str, BeforeValidator(_word), Field(min_length=1, max_length=255),
+                 WithJsonSchema({"type": ["string", "integer"]})]
+Share = Annotated[float, BeforeValidator(_share), Field(gt=0, le=1), WithJsonSchema({"anyOf": [
+    {"type": "string", "pattern": r"^\d{1,3}(\.\d+)?\s*%$"}, {"type": "number", "exclusiveMinimum": 0, "maximum": 1}]})]
+Text = Annotated[str, Field(min_length=1, max_length=255)]
+Sql = Annotated[str, Field(min_length=1, description="An expression: a typed subset of SQL (docs/expressions.md).")]
+Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
+
+
+class SourceField(Doc):
+    """The long form of a source attribute."""
+
+    field: Annotated[Path, Field(description="The vendor's field.")]
+    currency: Annotated[Path | None, Field(
+        description="Makes it money: the field with the ISO code, or one code such as EUR for every row.")] = None
+
+
+def _form(value: Any) -> str:
+    return "long" if isinstance(value, dict | Doc) else "short"
+
+
+SourceValue = Annotated[Annotated[Sql, Tag("short")] | Annotated[SourceField, Tag("long")], Discriminator(_form)]
+
+
+class Source(Doc):
+    attributes: Annotated[dict[Name, SourceValue], Field(
+        description="Attribute: vendor field, expression over the record's fields, or {field, currency}.")]
+    where: Annotated[Sql | None, Field(description="Which records are people; consent is read from all.")] = None
+    becomes: Annotated[Stream | None, Field(description="The stream its records are converted into.")] = None
+    master: Annotated[Path | None, Field(description="The flag that stops all marketing, if not the vendor's.")] = None
+
+
+class PeopleDoc(Doc):
+    sources: Annotated[dict[Stream, Source], Field(min_length=1)]
+    identity: Annotated[list[Name], Field(min_length=1)] = ["crm_id", "email"]
+    same_email: SameEmail = "one_person"
+    currency: Annotated[Currency | None, Field(description="Money is summed in this currency only.")] = None
+
+
+class ViaDoc(Doc):
+    stream: Stream
+    row: Annotated[Path, Field(description="Its field with the id of the related row.")]
+    record: Annotated[Path, Field(description="Its field with the id of the person's record.")]
+
+
+ViaValue = Annotated[Annotated[Stream, Tag("short")] | Annotated[ViaDoc, Tag("long")], Discriminator(_form)]
+
+
+class RelatedDoc(Doc):
+    stream: Stream
+    attributes: Annotated[dict[Name, SourceValue], Field(min_length=1)]
+    via: Annotated[ViaValue | None, Field(description="The stream that joins rows to people.")] = None
+    join: Annotated[dict[Path, Path] | None, Field(
+        min_length=1, max_length=1,
+        description="One pair: field of the row: field of the person's record (id = its id).")] = None
+
+
+class AttributeDoc(Doc):
+    type: AttributeType
+    value: Sql
+    origin: AttributeOrigin = "implicit"
+
+
+class ConsentDoc(Doc):
+    """Consent of one topic in one stream (``field``) or on one list of a connection."""
+
+    field: Path | None = None
+    true: Annotated[Meaning | None, Field(alias="true")] = None
+    false: Annotated[Meaning | None, Field(alias="false")] = None
+    values: Annotated[dict[str, Meaning] | None, Field(min_length=1)] = None
+    holds: Holds | None = None
+    said_at: Path | None = None
+    method: Path | None = None
+    person_made: Annotated[Sql | None, Field(
+        description="True when the record says the person did it; may name method and said_at.")] = None
+    mailing_list: Word | None = None
+    publication_list: Word | None = None
+
+
+class TopicDoc(Doc):
+    name: Text
+    purpose: Name = "marketing"
+    channel: Literal["email"] = "email"
+    opt_in: OptIn
+    consent: dict[str, ConsentDoc] = {}
+    personas: list[Text] = []
+    where: Sql | None = None
+    was: Annotated[list[Name], Field(description="Former ids of this topic; their consent is carried over.")] = []
+    unit: Annotated[Name | None, Field(description="Limits its consent to one business unit or brand.")] = None
+
+
+class SegmentDoc(Doc):
+    topic: Name
+    where: Sql | None = None
+    order_by: Annotated[Sql | None, Field(description='Expressions with "asc" or "desc", separated by commas.')] = None
+    limit: Annotated[int | None, Field(gt=0, le=100_000_000)] = None
+    expected_churn: Annotated[Share | None, Field(description="Share that may leave in one cycle unheld.")] = None
+
+
+class DataExtension(Doc):
+    key: Word
+    primary_key: Text = "SubscriberKey"
+    email_field: Text = "EmailAddress"
+    create: bool = False
+    rows: Annotated[Literal["shared", "exclusive"], Field(
+        description="exclusive: syncd owns every row; shared: only those it wrote.")] = "shared"
+
+
+class AudienceDoc(Doc):
+    data_extension: DataExtension
+
+
+class TopicTarget(Doc):
+    publication_list: Word | None = None
+    audience: AudienceDoc | None = None
+    fields: Annotated[dict[Text, Name], Field(description="Field of the data extension: attribute.")] = {}
+
+
+class SegmentTarget(Doc):
+    data_extension: DataExtension
+    fields: dict[Text, Name] = {}
+
+
+class SubscriberKey(Doc):
+    value: Name = "crm_id"
+    existing: Literal["match_email", "refuse"] = "refuse"
+
+
+class DestinationDoc(Doc):
+    connection: Name
+    subscriber_key: SubscriberKey = SubscriberKey()
+    unknown_subscriber: Literal["skip", "create_unsubscribed"] = "skip"
+    existing_members: Literal["keep", "adopt", "remove"] = "keep"
+    topics: dict[Name, TopicTarget] = {}
+    segments: dict[Name, SegmentTarget] = {}
+
+
+class CampaignDoc(Doc):
+    topics: Annotated[list[Name], BeforeValidator(_one_or_more)] = []
+    segments: Annotated[list[Name], BeforeValidator(_one_or_more)] = []
+    sends: Annotated[list[Text], BeforeValidator(_one_or_more), Field(min_length=1)]
+    classification: Literal["commercial", "transactional"] = "commercial"
+
+
+class MappingFile(Doc):
+    """One mapping file. Several files are one mapping: ``people`` is in exactly one of them, names are unique."""
+
+    people: PeopleDoc | None = None
+    related: dict[Name, RelatedDoc] = {}
+    attributes: dict[Name, AttributeDoc] = {}
+    topics: dict[Name, TopicDoc] = {}
+    segments: dict[Name, SegmentDoc] = {}
+    destinations: dict[Name, DestinationDoc] = {}
+    campaigns: dict[Name, CampaignDoc] = {}
