@@ -46,7 +46,7 @@ class Problem:
         return f"{self.place}: {kind}{self.message} {self.remedy}".rstrip()
 
 
-class Problems(ValueError):
+class Problems(ValueError):  # noqa: N818 - what it carries
     """Everything that is wrong with the files read, in the order of their lines. Never empty, never a secret in it."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:

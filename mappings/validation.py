@@ -60,12 +60,14 @@ def _locate(data: Any, loc: tuple[str | int, ...]) -> tuple[Trail, Any, str | in
     """The trail of ``loc`` in the file (pydantic adds steps of its own for unions), the node that holds its last step,
     and that step."""
     trail: list[str | int] = []
-    node, parent, name = data, data, ""
+    node: Any = data
+    parent: Any = data
     for step in loc:
-        if (isinstance(node, dict) and step in node) or (isinstance(node, list) and isinstance(step, int)):
-            parent, name, node = node, str(step), node[step]
+        children: Any = node if isinstance(node, dict) else dict(enumerate(node)) if isinstance(node, list) else {}
+        if step in children:
+            parent, node = node, children[step]
             trail.append(step)
-    return tuple(trail), parent, name
+    return tuple(trail), parent, trail[-1] if trail else ""
 
 
 def _sentence(error: dict[str, Any]) -> tuple[str, str]:
