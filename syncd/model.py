@@ -69,7 +69,8 @@ send       the send or job it came from, None when unknown
 """
 
 HISTORY_COLUMNS = ("record", "field", "old", "new", "at", "by")
-"""All columns of a ``history`` page: one tracked change of one CRM field; ``by`` is one of ORIGINS."""
+"""All columns of a ``history`` page: one tracked change of one CRM field; ``by`` is one of ORIGINS. The fields of the
+spec say which fields' changes are wanted; none = all that are tracked."""
 
 ROW_COLUMNS = ("key", "email")
 """The first columns of a ``row`` page: rows of an audience at the ESP; the audience's fields follow."""
@@ -114,7 +115,7 @@ class StreamSpec:
             "record": RECORD_COLUMNS, "status": STATUS_COLUMNS, "event": EVENT_COLUMNS,
             "history": HISTORY_COLUMNS, "row": ROW_COLUMNS,
         }[self.kind]
-        return fixed + tuple(f.name for f in self.fields)
+        return fixed + tuple(f.name for f in self.fields if self.kind in ("record", "row"))
 
 
 @dataclass(frozen=True, slots=True)
