@@ -1,0 +1,342 @@
+"""Rows of data extensions written: upserts through the asynchronous queue, deletes and creations through SOAP.
+
+An accepted request says nothing about its rows. When it ends with errors, these name no row: a row is refused when its
+key stands in the message, or when it is not there as sent; where that does not add up the batch is halved until the
+bad row is alone. An upsert may be repeated, so halving is safe.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+from urllib.parse import quote
+
+import orjson
+
+from connectors.errors import ConnectorError, LostReply, Misconfigured, Throttled
+from connectors.marketing_cloud import errors, soap, values
+from connectors.marketing_cloud.describe import Describer, Schema
+from connectors.marketing_cloud.rows import RowReader, extension_of
+from connectors.marketing_cloud.settings import MarketingCloudSettings
+from connectors.marketing_cloud.wire import Wire
+from syncd.model import DONE, UNKNOWN, Batch, FieldInfo, Op, Outcome
+
+SYNC_ROWS = 50
+"""Rows of one synchronous call, as the vendor advises."""
+
+READ_BACK = 500
+"""At most this many rows are read back to find the refused ones; above it the batch is cut first."""
+
+RESULTS = 1_000
+"""Results of one page."""
+
+_CREATE_TYPES: dict[str, str] = {"text": "Text", "id": "Text", "choices": "Text", "bool": "Boolean",
+                                 "integer": "Number", "decimal": "Decimal", "date": "Date", "instant": "Date"}
+_MAX_TEXT = 4_000
+_KEY_LENGTH = 254
+
+
+def in_chunks(ops: Sequence[Op], size: int, send: Callable[[Sequence[Op]], list[Outcome]]) -> list[Outcome]:
+    """``send`` for every ``size`` of ``ops``. An error of the first chunk is raised; after that the rest is ``retry``.
+
+    A lost reply makes its chunk ``unknown`` and does not stop the others.
+    """
+    outcomes: list[Outcome] = []
+    for begin in range(0, len(ops), size):
+        chunk = ops[begin:begin + size]
+        try:
+            outcomes += send(chunk)
+        except LostReply:
+            outcomes += [UNKNOWN] * len(chunk)
+        except ConnectorError as error:
+            if not outcomes:
+                raise
+            return outcomes + [later(error)] * (len(ops) - len(outcomes))
+    return outcomes
+
+
+def later(error: ConnectorError) -> Outcome:
+    """The outcome of operations that an error kept from being sent."""
+    return Outcome("retry", retry_after=error.retry_after if isinstance(error, Throttled) else None)
+
+
+class AudienceWriter:
+    """Writes to the data extensions of one business unit."""
+
+    def __init__(self, wire: Wire, settings: MarketingCloudSettings, describer: Describer, reader: RowReader) -> None:
+        self._wire = wire
+        self._settings = settings
+        self._describer = describer
+        self._reader = reader
+        self._zone = settings.zone
+
+    # ----------------------------------------------------------------- upsert
+
+    def upsert(self, batch: Batch) -> list[Outcome]:
+        """Queue the rows; ``accepted`` under one request id, or the final outcome where they were written at once."""
+        key = extension_of(batch.object)
+        schema = self._describer.schema(key, batch.columns)
+        columns = [schema.column(name) for name in batch.columns]
+        outcomes: list[Outcome | None] = [None] * len(batch.ops)
+        ready: list[tuple[int, dict[str, Any]]] = []
+        for index, op in enumerate(batch.ops):
+            try:
+                ready.append((index, self._item(schema, columns, op)))
+            except ValueError:
+                outcomes[index] = errors.rejected("invalid_value", "A value does not fit its column.")
+        if ready:
+            sync = len(ready) <= self._settings.sync_rows
+            sent = self._sync(key, schema, ready) if sync else self._queue(key, schema, ready)
+            for (index, _), outcome in zip(ready, sent, strict=True):
+                outcomes[index] = outcome
+        return [outcome for outcome in outcomes if outcome is not None]
+
+    def _item(self, schema: Schema, columns: Sequence[FieldInfo], op: Op) -> dict[str, Any]:
+        """The row of ``op`` by column name, its key and address included.
+
+        :raises ValueError: a value does not fit its column
+        """
+        item = {column.name: values.to_vendor(value, column.type, self._zone)
+                for column, value in zip(columns, op.values, strict=True)}
+        if op.key == "" or values.sanitise(op.key) != op.key:
+            raise ValueError("not a key")
+        item[schema.primary] = values.to_vendor(op.key, schema.column(schema.primary).type, self._zone)
+        if schema.email and schema.email not in item and op.email is not None:
+            item[schema.email] = values.sanitise(op.email)
+        return item
+
+    def _queue(self, key: str, schema: Schema, ready: Sequence[tuple[int, dict[str, Any]]]) -> list[Outcome]:
+        items = [orjson.dumps(item) for _, item in ready]
+        size, taken = 12, 0
+        for item in items[:self._settings.max_async_rows]:
+            size += len(item) + 1
+            if size > self._settings.max_async_bytes:
+                break
+            taken += 1
+        if taken == 0:
+            first = errors.rejected("row_too_large", "The row alone is larger than a request may be.")
+            return [first] + [Outcome("retry", retry_after=0.0)] * (len(items) - 1)
+        path = f"/data/v1/async/dataextensions/key:{quote(key, safe='')}/rows"
+        try:
+            reply = self._wire.rest("PUT", path, route="async.upsert", write=True, allow=(400, 404, 413, 596),
+                                    data=b'{"items":[%b]}' % b",".join(items[:taken]))
+        except LostReply:
+            sent = [UNKNOWN] * taken
+        else:
+            if reply.status in (404, 596):
+                return self._sync(key, schema, ready)
+            request = None if reply.status >= 400 else errors.body_of(reply).get("requestId")
+            if reply.status >= 400:
+                sent = self._refused(key, reply, taken)
+            elif isinstance(request, str) and request:
+                sent = [Outcome("accepted", request_id=request)] * taken
+            else:
+                sent = [UNKNOWN] * taken
+        return sent + [Outcome("retry", retry_after=0.0, max_batch=taken)] * (len(items) - taken)
+
+    def _refused(self, key: str, reply: Any, count: int) -> list[Outcome]:
+        """A request refused as a whole: the object is gone (raised), or one row spoils it (halve, then reject).
+
+        :raises Misconfigured: there is no such data extension any more
+        """
+        self._describer.forget(key)
+        self._describer.schema(key)
+        if count > 1:
+            return [Outcome("retry", retry_after=0.0, max_batch=count // 2)] * count
+        body = errors.body_of(reply)
+        parts = [body, *(p for p in body.get("additionalErrors") or () if isinstance(p, dict))]
+        text = " ".join(str(part.get("message") or "") for part in parts)
+        return [Outcome("rejected", errors.row_reason(str(body.get("errorcode", reply.status)), text))]
+
+    def _sync(self, key: str, schema: Schema, ready: Sequence[tuple[int, dict[str, Any]]]) -> list[Outcome]:
+        """Write by the synchronous route; of a refused call nobody knows which rows were stored."""
+        path = f"/hub/v1/dataevents/key:{quote(key, safe='')}/rowset"
+        rows = {index: {"keys": {schema.primary: item[schema.primary]},
+                        "values": {name: value for name, value in item.items() if name != schema.primary}}
+                for index, item in ready}
+
+        def send(chunk: Sequence[Op]) -> list[Outcome]:
+            reply = self._wire.rest("POST", path, route="sync.upsert", json=[rows[op.id] for op in chunk], write=True,
+                                    allow=(400, 413))
+            return [DONE] * len(chunk) if reply.status < 300 else self._refused(key, reply, len(chunk))
+
+        return in_chunks([Op(index, "", None, ()) for index, _ in ready], SYNC_ROWS, send)
+
+    # ----------------------------------------------------------------- settle
+
+    def settle(self, request_id: str, batch: Batch) -> list[Outcome] | None:
+        """The end of an accepted request; None while it waits or runs."""
+        path = f"/data/v1/async/{quote(request_id, safe='')}"
+        body = self._wire.rest("GET", f"{path}/status", route="async.status").json()
+        status = body.get("status") if isinstance(body, dict) else None
+        if not isinstance(status, dict):  # AsyncRequestStatusNotFound comes with HTTP 200
+            return [UNKNOWN] * len(batch.ops)
+        stage = status.get("requestStatus")
+        if stage not in ("Complete", "Error"):
+            return None
+        if stage == "Complete" and status.get("hasErrors") is False:
+            return [DONE] * len(batch.ops)
+        return self._attribute(batch, self._messages(path))
+
+    def _messages(self, path: str) -> list[tuple[str, str]]:
+        """(code, text) of every refused row of a request."""
+        found: list[tuple[str, str]] = []
+        page = seen = 0
+        while True:
+            page += 1
+            body = self._wire.rest("GET", f"{path}/results", route="async.results",
+                                   params={"$page": str(page), "$pageSize": str(RESULTS)}).json()
+            items = body.get("items") or [] if isinstance(body, dict) else []
+            seen += len(items)
+            found += [(str(i.get("errorCode") or ""), str(i.get("message") or "")) for i in items
+                      if i.get("status") == "Error"]
+            if not items or seen >= int(body.get("count") or 0):
+                return found
+
+    def _attribute(self, batch: Batch, messages: Sequence[tuple[str, str]]) -> list[Outcome]:
+        """Which rows the ``messages`` are about."""
+        outcomes: dict[int, Outcome] = {}
+        nameless: list[tuple[str, str]] = []
+        places = {op.key.lower(): index for index, op in enumerate(batch.ops)}
+        for code, text in messages:
+            hits = {places[word] for word in _words(text) if word in places}
+            if len(hits) == 1:
+                outcomes.setdefault(hits.pop(), _outcome(code, text))
+            else:
+                nameless.append((code, text))
+        left = [index for index in range(len(batch.ops)) if index not in outcomes]
+        if messages and not nameless:
+            return [outcomes.get(index, DONE) for index in range(len(batch.ops))]
+        if len(left) == 1 and nameless:
+            found: dict[int, Outcome] = {left[0]: _outcome(*nameless[0])}
+        elif len(left) > READ_BACK:
+            found = dict.fromkeys(left, Outcome("retry", retry_after=0.0, max_batch=READ_BACK))
+        else:
+            found = self._read_back(batch, left, nameless)
+        return [outcomes.get(index) or found[index] for index in range(len(batch.ops))]
+
+    def _read_back(self, batch: Batch, left: Sequence[int], nameless: Sequence[tuple[str, str]]) -> dict[int, Outcome]:
+        """``done`` for the rows that are there as sent; the others are the refused ones if the numbers agree."""
+        key = extension_of(batch.object)
+        schema = self._describer.schema(key, batch.columns)
+        columns = [schema.column(name) for name in batch.columns]
+        stored = {(row.get(schema.primary) or "").lower(): row for row in self._reader.raw(
+            key, schema, [c.name for c in columns], [batch.ops[index].key for index in left])}
+        missing = [i for i in left if not self._is_stored(stored.get(batch.ops[i].key.lower()), columns, batch.ops[i])]
+        found = dict.fromkeys(left, DONE)
+        if missing and len(missing) == len(nameless) and len({_outcome(*each) for each in nameless}) == 1:
+            found.update(dict.fromkeys(missing, _outcome(*nameless[0])))
+        else:
+            smaller = max(1, len(missing) // 2)
+            found.update(dict.fromkeys(missing, Outcome("retry", retry_after=0.0, max_batch=smaller)))
+        return found
+
+    def _is_stored(self, row: soap.Row | None, columns: Sequence[FieldInfo], op: Op) -> bool:
+        """True when ``row`` holds what ``op`` wrote. Dates come back to the second."""
+        if row is None:
+            return False
+        for column, value in zip(columns, op.values, strict=True):
+            try:
+                wire = values.to_vendor(value, column.type, self._zone)
+            except ValueError:
+                return False
+            sent = values.from_vendor(wire, column.type, self._zone, column.name)
+            held = values.from_vendor(row.get(column.name), column.type, self._zone, column.name)
+            if not values.same(sent, held, column.type):
+                return False
+        return True
+
+    # ----------------------------------------------------------------- remove
+
+    def remove(self, batch: Batch) -> list[Outcome]:
+        """Delete rows by primary key; one that is not there is ``done``."""
+        key = extension_of(batch.object)
+        schema = self._describer.schema(key)
+
+        def send(chunk: Sequence[Op]) -> list[Outcome]:
+            objects = [branch_of_key(key, schema.primary, op.key) for op in chunk]
+            results = self._wire.save("Delete", objects, route="rows.delete")
+            failed = [op.key for op, result in zip(chunk, results, strict=True) if result is not None and not result.ok]
+            try:
+                there = {(row.get(schema.primary) or "").lower() for row in self._reader.raw(key, schema, (), failed)}
+            except ConnectorError as error:  # the others of the chunk are deleted: nothing may be raised any more
+                return [UNKNOWN if result is None else DONE if result.ok else later(error) for result in results]
+            return [UNKNOWN if result is None else DONE if result.ok or op.key.lower() not in there
+                    else _outcome(result.code, result.text) for op, result in zip(chunk, results, strict=True)]
+
+        return in_chunks(batch.ops, self._settings.objects_per_call, send)
+
+    # ----------------------------------------------------------------- create
+
+    def create(self, batch: Batch) -> list[Outcome]:
+        """Create data extensions. One that exists with the same primary key is ``done``."""
+        return in_chunks(batch.ops, 1, lambda chunk: [self._create(extension_of(batch.object), chunk[0])])
+
+    def _create(self, key: str, op: Op) -> Outcome:
+        definition = orjson.loads(str(op.values[0]))
+        self._describer.forget(key)
+        result = self._wire.save("Create", [_definition(definition)], route="extension.create")[0]
+        if result is None:
+            return UNKNOWN
+        if result.ok:
+            return DONE
+        if errors.is_passing(result.text):
+            return Outcome("retry")
+        try:
+            exists = self._describer.schema(key).primary.lower() == str(definition["primary_key"]).lower()
+        except Misconfigured:
+            exists = False
+        return DONE if exists else errors.rejected("not_created", "Marketing Cloud refused the data extension.")
+
+
+def branch_of_key(key: str, column: str, value: str) -> str:
+    """A DataExtensionObject that names one row by its primary key."""
+    pair = soap.branch("Key", (soap.leaf("Name", column), soap.leaf("Value", value)))
+    return soap.branch("Objects", (soap.leaf("CustomerKey", key), soap.branch("Keys", (pair,))), "DataExtensionObject")
+
+
+def _definition(definition: dict[str, Any]) -> str:
+    """The DataExtension to be created: sendable by its primary key, which is the subscriber key."""
+    primary, email = str(definition["primary_key"]), str(definition["email_field"])
+    fields = {str(f["name"]).lower(): f for f in definition.get("fields") or ()}
+    for name in (email, primary):
+        fields.setdefault(name.lower(), {"name": name, "type": "text"})
+    ordered = [fields.pop(primary.lower()), *([fields.pop(email.lower())] if email.lower() in fields else []),
+               *fields.values()]
+    return soap.branch("Objects", (
+        soap.leaf("CustomerKey", definition["key"]), soap.leaf("Name", definition["name"]),
+        soap.leaf("IsSendable", "true"),
+        soap.branch("SendableDataExtensionField", (soap.leaf("Name", primary),)),
+        soap.branch("SendableSubscriberField", (soap.leaf("Name", "Subscriber Key"),)),
+        soap.branch("Fields", (_field(f, primary, email) for f in ordered)),
+    ), "DataExtension")
+
+
+def _field(field: dict[str, Any], primary: str, email: str) -> str:
+    name, kind = str(field["name"]), _CREATE_TYPES[field.get("type") or "text"]
+    is_key = name.lower() == primary.lower()
+    length = field.get("length")
+    parts = [soap.leaf("Name", name)]
+    if kind == "Decimal":
+        parts += [soap.leaf("Scale", 4), soap.leaf("MaxLength", 18)]
+    elif name.lower() == email.lower() and not is_key:
+        kind = "EmailAddress"
+        parts.append(soap.leaf("MaxLength", _KEY_LENGTH))
+    elif kind == "Text" and (is_key or (isinstance(length, int) and length <= _MAX_TEXT)):
+        parts.append(soap.leaf("MaxLength", length if isinstance(length, int) else _KEY_LENGTH))
+    required = is_key or field.get("nullable") is False
+    parts += [soap.leaf("IsRequired", str(required).lower()), soap.leaf("IsPrimaryKey", str(is_key).lower()),
+              soap.leaf("FieldType", kind)]
+    return soap.branch("Field", parts)
+
+
+def _outcome(code: str, text: str) -> Outcome:
+    """What a refused row's message means: a deadlock passes, a bad value does not."""
+    return Outcome("retry") if errors.is_passing(text) else Outcome("rejected", errors.row_reason(code, text))
+
+
+def _words(text: str) -> set[str]:
+    """Every piece of ``text`` that may be a key: between blanks, quotes and brackets, and without a final stop."""
+    pieces = re.split(r"[\s'\"()\[\],;]+", text.lower())
+    return {piece for raw in pieces for piece in (raw, raw.rstrip("."))}

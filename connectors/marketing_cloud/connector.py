@@ -1,0 +1,94 @@
+"""The connector: one business unit of Marketing Cloud behind the contract of ``connectors.base``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+from connectors.base import CallCounter, Capabilities
+from connectors.errors import Misconfigured
+from connectors.http import Http
+from connectors.marketing_cloud.audiences import AudienceWriter
+from connectors.marketing_cloud.describe import Describer
+from connectors.marketing_cloud.rows import RowReader
+from connectors.marketing_cloud.settings import MarketingCloudSettings
+from connectors.marketing_cloud.statuses import StatusReader
+from connectors.marketing_cloud.subscriptions import StatusWriter
+from connectors.marketing_cloud.wire import Wire
+from syncd.model import Batch, Catalogue, Health, Outcome, Page, StreamSpec
+
+
+class MarketingCloudConnector:
+    """Objects: ``subscribers`` (All Subscribers, container ""), ``list:<id>`` (container "<id>"), ``events`` and
+    ``de:<external key>``. A status batch may carry a third column ``create``: 1 creates a subscriber whom the vendor
+    does not know, with the status asked for; otherwise the operation is rejected as ``subscriber_not_found``."""
+
+    def __init__(self, settings: MarketingCloudSettings, *, http_factory: Callable[..., Http] = Http,
+                 clock: Callable[[], float] = time.time) -> None:
+        self.counter = CallCounter()
+        self.capabilities = Capabilities(
+            batch={"upsert": settings.max_async_rows, "remove": settings.objects_per_call,
+                   "status": settings.objects_per_call, "create_object": 1},
+            concurrency=4, writes=4, topic_consent=True, keyed_by="key")
+        self._wire = Wire(settings, self.counter, http_factory, clock)
+        self._describer = Describer(self._wire, settings, clock)
+        self._statuses = StatusReader(self._wire, settings, self._describer.enterprise)
+        self._rows = RowReader(self._wire, settings, self._describer)
+        self._audiences = AudienceWriter(self._wire, settings, self._describer, self._rows)
+        self._subscriptions = StatusWriter(self._wire, settings, self._statuses)
+
+    @property
+    def server_skew(self) -> float | None:
+        """Seconds the vendor's clock is ahead of ours; None before the first answer."""
+        return self._wire.http.server_skew
+
+    def check(self) -> Health:
+        """Log in, compare the package's scopes, read how the business unit unsubscribes."""
+        return self._describer.check(self.counter.calls)
+
+    def describe(self, objects: Sequence[str] = ()) -> Catalogue:
+        """Lists with their classification, data extensions with columns, key, sendability and retention."""
+        return self._describer.describe(objects)
+
+    def feeds(self, containers: Sequence[str]) -> list[StreamSpec]:
+        """All Subscribers, each list, and the unsubscribe and bounce events."""
+        return [
+            StreamSpec("subscribers", "status", container=""),
+            *(StreamSpec(f"list:{each}", "status", container=each) for each in dict.fromkeys(containers) if each),
+            StreamSpec("events", "event"),
+        ]
+
+    def changes(self, spec: StreamSpec, cursor: str | None) -> Iterator[Page]:
+        """Pages of ``spec``; data extensions are listed whole each time, for they keep no date of change."""
+        return self._reader(spec).changes(spec, cursor)
+
+    def fetch(self, spec: StreamSpec, keys: Sequence[str]) -> Page:
+        """The present statuses or rows of ``keys``."""
+        return self._reader(spec).fetch(spec, keys)
+
+    def _reader(self, spec: StreamSpec) -> StatusReader | RowReader:
+        if spec.kind == "row":
+            return self._rows
+        if spec.kind in ("status", "event"):
+            return self._statuses
+        raise Misconfigured(f"Marketing Cloud has no {spec.kind} streams.", remedy="Correct the mapping.")
+
+    def apply(self, batch: Batch) -> Sequence[Outcome]:
+        """Rows are accepted and settled later; deletes, statuses and creations are answered at once."""
+        if batch.kind == "upsert":
+            return self._audiences.upsert(batch)
+        if batch.kind == "remove":
+            return self._audiences.remove(batch)
+        if batch.kind == "status":
+            return self._subscriptions.apply(batch)
+        if batch.kind == "create_object":
+            return self._audiences.create(batch)
+        raise Misconfigured(f"Marketing Cloud cannot apply {batch.kind}.", remedy="Correct the mapping.")
+
+    def settle(self, request_id: str, batch: Batch) -> Sequence[Outcome] | None:
+        """The end of a queued upsert."""
+        return self._audiences.settle(request_id, batch)
+
+    def close(self) -> None:
+        """Release sockets."""
+        self._wire.http.close()

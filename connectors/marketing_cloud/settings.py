@@ -1,0 +1,69 @@
+"""What one connection to Marketing Cloud needs to know: one business unit, one installed package."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta, timezone
+
+from connectors.errors import Misconfigured
+
+HOSTS = ".marketingcloudapis.com"
+"""Every tenant's hosts end so; a token answer that names another host is not followed."""
+
+
+@dataclass(frozen=True, slots=True)
+class MarketingCloudSettings:
+    """Settings of one business unit.
+
+    subdomain          the tenant's 28 characters ("mc…"); or ``endpoint``, one base URL for everything (a sandbox);
+                       ``auth_url``, ``rest_url`` and ``soap_url`` replace single ones
+    mid                the business unit; None = the one that owns the package
+    server_utc_offset  hours; Marketing Cloud's clock has no daylight saving (stack 4: -7)
+    yearly_calls       the edition's call volume; the vendor does not tell what is left of it
+    max_async_rows     rows of one asynchronous request, and ``max_async_bytes`` its JSON
+    sync_rows          batches of at most this many rows are written synchronously: one call instead of three
+    page_size          rows of one page read; the vendor allows 2,500
+    objects_per_call   objects in one SOAP write, and keys in one IN filter
+    overlap_seconds    how far each window of changes reaches back into the previous one: events arrive late
+    event_days         how far back the first reading of events goes; the vendor keeps 730 days
+    """
+
+    client_id: str
+    client_secret: str = field(repr=False)
+    mid: int | None = None
+    subdomain: str = ""
+    endpoint: str = ""
+    auth_url: str = ""
+    rest_url: str = ""
+    soap_url: str = ""
+    server_utc_offset: float = -6.0
+    yearly_calls: int = 2_000_000
+    max_async_rows: int = 2_500
+    max_async_bytes: int = 5_500_000
+    sync_rows: int = 0
+    page_size: int = 2_500
+    objects_per_call: int = 50
+    overlap_seconds: int = 7_200
+    event_days: int = 730
+    ca_file: str | None = None
+
+    @property
+    def zone(self) -> timezone:
+        """The fixed zone in which the vendor writes dates."""
+        return timezone(timedelta(hours=self.server_utc_offset))
+
+    def url(self, service: str) -> str:
+        """Base URL of ``auth``, ``rest`` or ``soap``, without a trailing slash.
+
+        :raises Misconfigured: neither a subdomain nor an endpoint is given
+        """
+        own = {"auth": self.auth_url, "rest": self.rest_url, "soap": self.soap_url}[service]
+        tenant = f"https://{self.subdomain}.{service}{HOSTS}" if self.subdomain else ""
+        url = own or self.endpoint or tenant
+        if not url:
+            raise Misconfigured("Marketing Cloud has no endpoint.", remedy="Set subdomain in syncd.yaml.")
+        return url.rstrip("/")
+
+    def is_fixed(self, service: str) -> bool:
+        """True when the admin named this URL, so that the token answer's is ignored."""
+        return bool({"auth": self.auth_url, "rest": self.rest_url, "soap": self.soap_url}[service] or self.endpoint)
