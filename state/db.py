@@ -1,0 +1,137 @@
+"""The only module that imports SQLite: driver choice, pragmas, lock file, integrity.
+
+``pysqlite3`` brings a SQLite with the WAL-reset fix; where it is missing the standard library's is used, and write-ahead
+logging only if that version is fixed too (two connections that checkpoint at the same instant could corrupt the file).
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+if os.environ.get("SYNCD_SQLITE") == "stdlib":
+    import sqlite3
+else:
+    try:
+        import pysqlite3 as sqlite3  # type: ignore[no-redef]
+    except ImportError:  # no wheel for this platform
+        import sqlite3
+
+Connection = sqlite3.Connection
+Error = sqlite3.Error
+IntegrityError = sqlite3.IntegrityError
+OperationalError = sqlite3.OperationalError
+DatabaseError = sqlite3.DatabaseError
+Row = sqlite3.Row
+
+VERSION: tuple[int, ...] = sqlite3.sqlite_version_info
+DRIVER: str = sqlite3.__name__.split(".")[0]
+
+CACHE_KIB = 32 * 1024
+
+
+def wal_is_safe(version: tuple[int, ...] = VERSION) -> bool:
+    """True where the linked SQLite has the WAL-reset fix: 3.51.3 and later, 3.50.7+, 3.44.6+ in their branches."""
+    major_minor = version[:2]
+    if major_minor == (3, 50):
+        return version >= (3, 50, 7)
+    if major_minor == (3, 44):
+        return version >= (3, 44, 6)
+    return version >= (3, 51, 3)
+
+
+class StateDamaged(Exception):
+    """The state file fails its checks, or was made by a newer syncd. Nothing is written to it."""
+
+
+class StateLocked(Exception):
+    """Another syncd holds the state."""
+
+
+def connect(path: Path | str, *, read_only: bool = False) -> Connection:
+    """A connection with every pragma set; transactions are begun by hand (``BEGIN IMMEDIATE``)."""
+    if read_only:
+        conn = sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None, check_same_thread=False,
+                               timeout=5.0)
+    else:
+        conn = sqlite3.connect(str(path), isolation_level=None, check_same_thread=False, timeout=5.0)
+    for name, function in FUNCTIONS.items():
+        conn.create_function(name, function[1], function[0], deterministic=True)
+    conn.execute("PRAGMA busy_timeout=5000")
+    conn.execute("PRAGMA foreign_keys=ON")
+    conn.execute("PRAGMA trusted_schema=OFF")
+    conn.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
+    conn.execute("PRAGMA temp_store=MEMORY")
+    if not read_only:
+        if conn.execute("PRAGMA page_count").fetchone()[0] == 0:
+            conn.execute("PRAGMA auto_vacuum=INCREMENTAL")
+        conn.execute("PRAGMA secure_delete=ON")
+        mode = "WAL" if wal_is_safe() else "DELETE"
+        conn.execute(f"PRAGMA journal_mode={mode}")
+        conn.execute("PRAGMA synchronous=FULL")
+        conn.execute("PRAGMA journal_size_limit=8388608")
+    return conn
+
+
+FUNCTIONS: dict[str, tuple[Callable[..., Any], int]] = {}
+"""SQL functions every connection gets: name -> (deterministic Python function, number of arguments)."""
+
+
+def register(name: str, function: Callable[..., Any], arguments: int) -> None:
+    """Make ``function`` callable from SQL on every connection opened from now on."""
+    FUNCTIONS[name] = (function, arguments)
+
+
+def quick_check(conn: Connection) -> None:
+    """:raises StateDamaged: when SQLite finds the file malformed."""
+    try:
+        answer = conn.execute("PRAGMA quick_check(1)").fetchone()[0]
+    except DatabaseError as error:
+        raise StateDamaged(f"the state file cannot be read ({error}); restore a backup with `syncd restore`") from error
+    if answer != "ok":
+        raise StateDamaged("the state file is damaged; restore a backup with `syncd restore`")
+
+
+class Lock:
+    """One syncd per state file: an flock beside it, released by the kernel even after kill -9."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._fd: int | None = None
+
+    def acquire(self) -> None:
+        """:raises StateLocked: when another process holds it; the message names its process id."""
+        fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.read(fd, 32).decode("ascii", "replace").strip()
+            os.close(fd)
+            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                who = f" (process {holder})" if holder else ""
+                raise StateLocked(
+                    f"another syncd{who} holds {self.path.name}; stop it, or ask it with `syncd status`") from error
+            raise
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        self._fd = fd
+
+    def release(self) -> None:
+        if self._fd is not None:
+            with suppress(OSError):
+                os.close(self._fd)
+            self._fd = None
+
+    def __enter__(self) -> Lock:
+        self.acquire()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        self.release()

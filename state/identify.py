@@ -1,0 +1,119 @@
+"""Who is one person: connected components of records, recomputed for the records that moved.
+
+Edges: the same *current* address (where the mapping says that one address is one person), and a record absorbed by another
+(merge, conversion). A person's id is the smallest record id of its component, so ids do not depend on the order in which
+records arrived, and the part that holds the record first seen keeps its id when a component splits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from state import db
+from state.queries import load
+from state.relations import Relations
+from state.relations import rec as table
+
+CHUNK = 5_000
+MAX_RECORDS = 5
+"""A component of more live records than this is ambiguous: nobody is guessed."""
+
+
+def step(conn: db.Connection, rel: Relations, now: int) -> bool:
+    """Recompute the components of one chunk of dirty records. True while there is more to do."""
+    q = load("identify")
+    by_address = rel.join_by_address != "separate"
+    absorbed = {s.stream: s.absorbs_into if s.absorbs_into is not None else s.stream for s in rel.sources}
+    conn.execute("CREATE TEMP TABLE IF NOT EXISTS turn (record INTEGER PRIMARY KEY)")
+    conn.execute("DELETE FROM turn")
+    taken = conn.execute(q["take"], (CHUNK,)).rowcount
+    conn.execute(q["dirty_turn"])
+    linked = [row[0] for row in conn.execute(q["entangled"], {"by_address": by_address})]
+    seen: set[int] = set()
+    for record in linked:
+        if record not in seen:
+            seen |= _component(conn, record, by_address, absorbed, rel, now)
+    conn.execute(q["done"])
+    return bool(taken == CHUNK)
+
+
+def _component(conn: db.Connection, start: int, by_address: bool, absorbed: dict[int, int], rel: Relations,
+               now: int) -> set[int]:
+    """Recompute every component touched by the persons around ``start``; returns the records looked at."""
+    q = load("identify")
+    rows: dict[int, tuple[int, int, str, int | None, str | None, int, int | None]] = {}
+    edges: dict[int, set[int]] = {}
+    frontier = {start}
+    while frontier:
+        record = frontier.pop()
+        row = conn.execute(q["record"], (record,)).fetchone()
+        rows[record] = row
+        person, stream, rid, address, merged = row[0], row[1], row[2], row[3], row[4]
+        near: set[int] = set()
+        if by_address and address is not None:
+            near.update(r[0] for r in conn.execute(q["same_address"], (address,)))
+        if merged is not None:
+            near.update(r[0] for r in conn.execute(q["by_rid"], (absorbed.get(stream, stream), merged)))
+        near.update(r[0] for r in conn.execute(q["absorbed_by"], (rid,)) if absorbed.get(r[1], r[1]) == stream)
+        edges.setdefault(record, set()).update(near)
+        for other in near:
+            edges.setdefault(other, set()).add(record)
+        same_person = {r[0] for r in conn.execute(q["of_person"], (person,))}
+        frontier |= (near | same_person) - rows.keys()
+    for component in _components(edges):
+        _assign(conn, rel, component, rows, now)
+    return set(rows)
+
+
+def _components(edges: dict[int, set[int]]) -> Iterable[set[int]]:
+    left = set(edges)
+    while left:
+        todo, found = [left.pop()], set[int]()
+        while todo:
+            node = todo.pop()
+            found.add(node)
+            todo.extend(edges[node] - found)
+        left -= found
+        yield found
+
+
+def _assign(conn: db.Connection, rel: Relations, component: set[int],
+            rows: dict[int, tuple[int, int, str, int | None, str | None, int, int | None]], now: int) -> None:
+    q = load("identify")
+    person = min(component)
+    for record in component:
+        if rows[record][0] != person:
+            conn.execute(q["dirty"], (rows[record][0],))
+            conn.execute(q["assign"], (person, record))
+    conn.execute(q["dirty"], (person,))
+    reason = None
+    if len(component) > 1:
+        reason = _ambiguity(rel, [rows[r] for r in component if not rows[r][5] and _wanted(conn, rel, r, rows[r][1])])
+    if reason is None:
+        conn.execute(q["clear"], (person,))
+    else:
+        conn.execute(q["ambiguous"], (person, reason, now))
+
+
+def _wanted(conn: db.Connection, rel: Relations, record: int, stream: int) -> bool:
+    """Whether the source's filter lets the record be synced; the others carry consent but raise no doubt."""
+    source = rel.source(stream)
+    if source is None or source.where is None:
+        return source is not None
+    sql = f"SELECT ({source.where}) IS TRUE FROM {table(stream)} x WHERE x.record = ?"
+    row = conn.execute(sql, (record,)).fetchone()
+    return bool(row and row[0])
+
+
+def _ambiguity(rel: Relations,
+               rows: list[tuple[int, int, str, int | None, str | None, int, int | None]]) -> str | None:
+    if len(rows) > MAX_RECORDS:
+        return "too_many_records"
+    if rel.join_by_address == "exclude" and len(rows) > 1:
+        return "shared_address"
+    names: dict[int, set[int | None]] = {}
+    for row in rows:
+        names.setdefault(row[1], set()).add(row[6])
+    if any(len(found) > 1 for found in names.values()):
+        return "different_names"
+    return None

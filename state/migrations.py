@@ -1,0 +1,57 @@
+"""Ordered, append-only migrations. A fresh database and a migrated one have the same schema (a test compares them)."""
+
+from __future__ import annotations
+
+import shutil
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from state import db
+
+if TYPE_CHECKING:
+    from sqlite_utils import Database
+    from sqlite_utils.migrations import Migrations
+
+LATEST = "m001_first"
+
+
+def migrations() -> Migrations:
+    """The set; built lazily because sqlite-utils is slow to import."""
+    from sqlite_utils.migrations import Migrations
+
+    steps = Migrations("syncd")
+
+    @steps()
+    def m001_first(database: Database) -> None:
+        script = (files("state") / "sql" / "schema.sql").read_text("utf-8")
+        for statement in split(script):
+            database.execute(statement)
+
+    return steps
+
+
+def split(script: str) -> list[str]:
+    """Statements of a script without triggers: ``executescript`` would commit the migration's transaction."""
+    bare = "\n".join(line.split("--")[0] for line in script.splitlines())
+    return [part.strip() for part in bare.split(";") if part.strip()]
+
+
+def migrate(conn: db.Connection, path: Path) -> None:
+    """Bring the schema up to date, after copying a database that holds anything.
+
+    :raises state.db.StateDamaged: when the database was made by a newer syncd
+    """
+    has_table = conn.execute("SELECT 1 FROM sqlite_master WHERE name = '_sqlite_migrations'").fetchone()
+    applied = {row[0] for row in conn.execute("SELECT name FROM _sqlite_migrations")} if has_table else set()
+    if LATEST in applied and len(applied) == 1:
+        return
+    from sqlite_utils import Database
+
+    steps = migrations()
+    known = {step.name for step in steps.pending(Database(conn))} | {LATEST}
+    if applied - known - {s.name for s in steps.applied(Database(conn))}:
+        raise db.StateDamaged("the state was written by a newer syncd; install that version or restore an older backup")
+    if applied:
+        shutil.copy2(path, path.with_suffix(path.suffix + ".before-migration"))
+    steps.apply(Database(conn))

@@ -1,0 +1,191 @@
+"""The outbox: queued → sealed → done | rejected | dropped, and batches: sealed → accepted | unknown → closed.
+
+Sealing joins the decisions in the same transaction: an operation that can make someone mailable leaves only while its
+person's decision, as folded from everything stored by now, still permits it. No transaction is open while the network is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from state import db
+from state.plan import DONE, DROPPED, QUEUED, REJECTED
+from state.queries import load
+from state.relations import AudienceDef, Relations, mailable, quote, rec
+from syncd.model import Batch, Op, Outcome
+
+SECOND = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A batch that is to be sent, or asked after: its id, what the connector gets, and the people in order of its ops."""
+
+    id: int
+    batch: Batch
+    state: str
+    request_id: str | None
+    suppressing: bool
+
+
+def seal(conn: db.Connection, rel: Relations, connection: int, limits: Mapping[str, int], *, grants: bool,
+         now: int) -> Sealed | None:
+    """Take the next batch of a destination: suppressions first, then in order of creation. None when nothing may go."""
+    q = load("outbox")
+    given: dict[str, Any] = {"connection": connection, "grants": int(grants), "now": now}
+    while True:
+        first = conn.execute(q["next"], given).fetchone()
+        if first is None:
+            return None
+        object_, kind, columns, class_, cap = first
+        size = min(limits.get(kind, 1), cap or 1_000_000_000)
+        batch = conn.execute(q["new_batch"], {"connection": connection, "object": object_, "kind": kind,
+                                              "columns": columns, "now": now}).fetchone()[0]
+        conn.execute(q["seal"], {**given, "object": object_, "kind": kind, "columns": columns, "class": class_,
+                                 "size": size, "batch": batch})
+        _gate(conn, rel, batch, object_, kind)
+        sealed = load_batch(conn, batch)
+        if sealed is not None:
+            return sealed
+        conn.execute(q["close_batch"], (batch,))
+
+
+def _gate(conn: db.Connection, rel: Relations, batch: int, object_: int, kind: str) -> None:
+    """Drop what the decisions no longer permit. People with unfolded news are planned again, not sent."""
+    q = load("outbox")
+    conn.execute(q["gate_stale"], {"batch": batch})
+    audience = next((a for a in rel.audiences if a.object == object_), None)
+    if kind == "upsert" and audience is not None:
+        conn.execute(q["gate_upsert"].replace(":mailable", f"d.{mailable(audience.topic)}"), {"batch": batch})
+
+
+def load_batch(conn: db.Connection, batch: int) -> Sealed | None:
+    """A batch with its sealed operations, None when none is left."""
+    q = load("outbox")
+    kind, columns, name, state, request_id = conn.execute(q["batch"], (batch,)).fetchone()
+    rows = conn.execute(q["batch_ops"], (batch,)).fetchall()
+    if not rows:
+        return None
+    loads = orjson.loads
+    ops = [Op(id_, key, email, tuple(loads(payload))) for id_, key, email, payload, _ in rows]
+    return Sealed(batch, Batch(kind, name, tuple(loads(columns)), ops), state, request_id,
+                  all(row[4] == 0 for row in rows))
+
+
+def open_batches(conn: db.Connection, connection: int) -> list[tuple[int, str, int | None]]:
+    """(batch, state, ask_at) of everything sent and not resolved; a sealed one was interrupted before its reply."""
+    return conn.execute(load("outbox")["open_batches"], (connection,)).fetchall()
+
+
+def settle_later(conn: db.Connection, batch: int, ask_at: int) -> None:
+    """The request is still pending remotely; ask again at ``ask_at``."""
+    conn.execute(load("outbox")["ask_later"], (ask_at, batch))
+
+
+def record(conn: db.Connection, rel: Relations, sealed: Sealed, outcomes: Sequence[Outcome], *, now: int,
+           backoff: float, ask_after: float = 1.0) -> None:
+    """Store what became of a batch. Targets move only on ``done``. One outcome per operation, in order.
+
+    ``backoff`` (seconds) delays operations to be retried without a time of the vendor's own.
+    """
+    q = load("outbox")
+    if len(outcomes) != len(sealed.batch.ops):
+        raise ValueError(f"a connector gave {len(outcomes)} outcomes for {len(sealed.batch.ops)} operations")
+    by_state: dict[str, list[tuple[Op, Outcome]]] = {}
+    for op, outcome in zip(sealed.batch.ops, outcomes, strict=True):
+        state = "gone" if outcome.state == "rejected" and outcome.reason == "subscriber_not_found" else outcome.state
+        by_state.setdefault(state, []).append((op, outcome))
+    done = [op.id for op, _ in by_state.get("done", [])]
+    if done:
+        _close(conn, q, done, DONE, now)
+        _apply(conn, rel, sealed, done, now)
+    gone = [op.id for op, _ in by_state.get("gone", [])]
+    if gone:
+        _close(conn, q, gone, DROPPED, now, "subscriber_not_found")
+        conn.executemany(q["no_subscriber"], ((i,) for i in gone))
+    for op, outcome in by_state.get("rejected", []):
+        _reject(conn, q, sealed, op, outcome, now)
+    for op, outcome in by_state.get("retry", []):
+        wait = outcome.retry_after if outcome.retry_after is not None else backoff
+        conn.execute(q["retry"], {"op": op.id, "not_before": now + int(wait * SECOND), "max_batch": outcome.max_batch,
+                                  "reason": outcome.reason})
+        conn.execute(q["superseded"], (op.id,))
+    accepted: dict[str, list[int]] = {}
+    for op, outcome in by_state.get("accepted", []):
+        accepted.setdefault(outcome.request_id or "", []).append(op.id)
+    unresolved = "unknown" if by_state.get("unknown") else "closed"
+    for request_id, ids in accepted.items():
+        conn.execute(q["new_request"], {"batch": sealed.id, "request": request_id,
+                                        "ask": now + int(ask_after * SECOND)})
+        new = conn.execute("SELECT last_insert_rowid()").fetchone()[0]
+        conn.executemany(q["move_op"], ((new, i) for i in ids))
+    conn.execute(q["batch_state"], {"batch": sealed.id, "state": unresolved, "ask": now + int(backoff * SECOND)})
+    conn.execute(q["wake_waiting"], {"batch": sealed.id})
+    conn.execute(q["clear_waiting"], {"batch": sealed.id})
+
+
+def _close(conn: db.Connection, q: Mapping[str, str], ids: list[int], state: int, now: int,
+           reason: str | None = None) -> None:
+    conn.executemany(q["close_op"], ((state, now, reason, i) for i in ids))
+
+
+def _reject(conn: db.Connection, q: Mapping[str, str], sealed: Sealed, op: Op, outcome: Outcome, now: int) -> None:
+    """A refused row goes to quarantine; a refused suppression is also tried again, for ever."""
+    conn.execute(q["quarantine"], {
+        "op": op.id, "object": sealed.batch.object, "reason": outcome.reason or "rejected", "now": now,
+        "consent": int(sealed.suppressing),
+        "remedy": "correct the record at its source, then `syncd quarantine retry`"})
+    if sealed.suppressing:
+        conn.execute(q["retry"], {"op": op.id, "not_before": now + 3600 * SECOND, "max_batch": 1,
+                                  "reason": outcome.reason})
+        conn.execute(q["superseded"], (op.id,))
+    else:
+        _close(conn, q, [op.id], REJECTED, now, outcome.reason)
+
+
+def _apply(conn: db.Connection, rel: Relations, sealed: Sealed, done: list[int], now: int) -> None:
+    """Move the targets to what was acknowledged."""
+    q = load("outbox")
+    kind = sealed.batch.kind
+    if kind == "status":
+        conn.executemany(q["apply_status"], ({"op": i, "now": now} for i in done))
+        return
+    object_ = conn.execute(q["object_of"], (sealed.id,)).fetchone()[0]
+    audience = next((a for a in rel.audiences if a.object == object_), None)
+    if kind == "upsert" and audience is not None:
+        sql = _upsert_target(audience)
+        conn.execute(sql, {"batch": sealed.id})
+        conn.execute(q["slim_creates"], {"batch": sealed.id})
+    elif kind == "remove" and audience is not None:
+        conn.execute(f"DELETE FROM {audience.table} WHERE person IN (SELECT person FROM operation"
+                     f" WHERE batch = :batch AND state = {DONE})", {"batch": sealed.id})
+    elif kind == "update":
+        for stream, fields in rel.streams.items():
+            for i, column in enumerate(sealed.batch.columns):
+                if any(f.name == column for f in fields):
+                    conn.execute(
+                        f"UPDATE {rec(stream)} SET {quote(column)} = (SELECT o.payload->>{i} FROM operation o"
+                        f" WHERE o.batch = :batch AND o.record = {rec(stream)}.record AND o.state = {DONE})"
+                        f" WHERE record IN (SELECT record FROM operation WHERE batch = :batch AND state = {DONE})",
+                        {"batch": sealed.id})
+
+
+def _upsert_target(a: AudienceDef) -> str:
+    names = "".join(f", {quote(n)}" for n in a.columns)
+    values = "".join(f", o.payload->>{i + 2}" for i in range(len(a.columns)))
+    return (f"INSERT OR REPLACE INTO {a.table} (person, key, address, operation{names})"
+            f" SELECT o.person, o.key, o.address, o.id{values} FROM operation o"
+            f" WHERE o.batch = :batch AND o.state = {DONE} AND o.payload IS NOT NULL")
+
+
+def queued(conn: db.Connection, connection: int) -> tuple[int, int]:
+    """(operations waiting to be sent, operations sent and unresolved)."""
+    row = conn.execute(load("outbox")["depth"], (connection,)).fetchone()
+    return int(row[0] or 0), int(row[1] or 0)
+
+
+__all__ = ["QUEUED", "Sealed", "load_batch", "open_batches", "queued", "record", "seal", "settle_later"]

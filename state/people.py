@@ -1,0 +1,145 @@
+"""What is known about the dirty people, chunk by chunk: attributes, decisions, subscriber keys."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import orjson
+
+from state import db, relations
+from state.queries import load
+from state.relations import Relations
+from syncd.model import Scope, Statement
+
+CHUNK = 5_000
+"""People per transaction: about 100 ms of writing."""
+
+
+class Decided(NamedTuple):
+    """One person's decision as the table holds it: ``topics`` maps a topic to (mailable, standing code)."""
+
+    position: int
+    master: int
+    topics: Mapping[str, tuple[int, int]]
+
+
+class Case(NamedTuple):
+    """Everything the fold needs about one person. ``holders`` maps addresses to the people who hold them now."""
+
+    person: int
+    address: int | None
+    statements: Sequence[Statement]
+    holders: Mapping[int, frozenset[int]]
+
+
+Fold = Callable[[Case], Decided]
+
+
+def take(conn: db.Connection, rel: Relations) -> int:
+    """Move up to CHUNK dirty people into ``chunk``; returns how many."""
+    q = load("people")
+    conn.execute("CREATE TEMP TABLE IF NOT EXISTS chunk (person INTEGER PRIMARY KEY, live INTEGER)")
+    conn.execute("DELETE FROM chunk")
+    streams = ",".join(str(s.stream) for s in rel.sources) or "NULL"
+    return int(conn.execute(q["take"].replace(":streams", streams), {"limit": CHUNK}).rowcount)
+
+
+def attributes(conn: db.Connection, rel: Relations, parameters: Mapping[str, Any]) -> None:
+    """Rebuild ``attr`` for the chunk; ``parameters`` bind now and today."""
+    for sql in relations.attributes(rel):
+        conn.execute(sql, parameters)
+
+
+def due(conn: db.Connection, rel: Relations, parameters: Mapping[str, Any]) -> None:
+    """Store for each person of the chunk the instant at which a time-dependent rule next flips."""
+    rules = [r.due for r in (*rel.attributes, *rel.topics, *rel.audiences) if r.due]
+    if not rules:
+        return
+    parts = [f"coalesce({rule}, 9223372036854775807)" for rule in rules]
+    earliest = parts[0] if len(parts) == 1 else f"min({', '.join(parts)})"
+    conn.execute(f"UPDATE attr AS a SET due = nullif({earliest}, 9223372036854775807)"
+                 " WHERE a.person IN (SELECT person FROM chunk)", parameters)
+
+
+def wake(conn: db.Connection, now: int) -> int:
+    """People whose time-dependent answer has flipped become dirty."""
+    return int(conn.execute(load("people")["wake"], (now,)).rowcount)
+
+
+# --------------------------------------------------------------------------- consent
+
+def statements(rows: Iterable[Sequence[Any]], person: int | None = None) -> list[Statement]:
+    """Rows of ``ledger.of_person``/``of_address`` as the fold's statements."""
+    found = []
+    for (position, subject, address, channel, said, source, method, made, lo, hi, seen, knowledge, retracts, purpose,
+         baseline, evidence, unit, holder) in rows:
+        for level, topic, state, *rest in orjson.loads(said):
+            scope = Scope(level, topic, tuple(rest[0]) if rest else (), unit)
+            found.append(Statement(
+                position, subject, holder if person is None else person, address, channel, scope, state, source, method,
+                bool(made), lo, hi, seen, knowledge, retracts, purpose, bool(baseline), bool(baseline), evidence))
+    return found
+
+
+def case(conn: db.Connection, person: int, address: int | None) -> Case:
+    """Gather one person's case: its own statements, those of its address, those of whoever else holds that address."""
+    q = load("ledger")
+    found = {(s.position, s.scope): s for s in statements(conn.execute(q["of_person"], (person,)), person)}
+    holders: dict[int, frozenset[int]] = {}
+    if address is not None:
+        others = frozenset(row[0] for row in conn.execute(load("people")["holders"], (address,))) | {person}
+        holders[address] = others
+        for s in statements(conn.execute(q["of_address"], (address,))):
+            found.setdefault((s.position, s.scope), s)
+        for other in others - {person}:
+            for s in statements(conn.execute(q["of_person"], (other,)), other):
+                found.setdefault((s.position, s.scope), s)
+    return Case(person, address, list(found.values()), holders)
+
+
+def decide(conn: db.Connection, rel: Relations, fold: Fold, default: Decided) -> None:
+    """Fold every person of the chunk and store the decisions. People about whom nothing was ever said take ``default``;
+    those with one and the same single baseline share one fold."""
+    q = load("people")
+    columns = [c for t in rel.topics for c in (relations.mailable(t.id), relations.standing(t.id))]
+    insert = (f"INSERT OR REPLACE INTO decision (person, position, master{''.join(f', {c}' for c in columns)})")
+    marks = ",".join("?" * (3 + len(columns)))
+
+    def values(decided: Decided) -> list[int]:
+        return [v for t in rel.topics for v in decided.topics[t.id]]
+
+    conn.execute("DELETE FROM decision WHERE person IN (SELECT person FROM chunk)")
+    conn.execute("CREATE TEMP TABLE IF NOT EXISTS spoken (person INTEGER PRIMARY KEY, entries INTEGER)")
+    conn.execute("DELETE FROM spoken")
+    conn.execute(q["spoken"])
+    conn.execute(q["spoken_by_address"])
+    rows: list[list[int]] = []
+    alike: dict[tuple[Any, ...], list[int]] = {}
+    for person, position, address, *shape in conn.execute(q["single_baselines"]).fetchall():
+        codes = alike.get(tuple(shape))
+        if codes is None:
+            decided = fold(case(conn, person, address))
+            codes = alike[tuple(shape)] = [decided.master, *values(decided)]
+        rows.append([person, position, *codes])
+    conn.executemany("DELETE FROM spoken WHERE person = ?", ((row[0],) for row in rows))
+    for person, address in conn.execute(q["cases"]).fetchall():
+        decided = fold(case(conn, person, address))
+        rows.append([person, decided.position, decided.master, *values(decided)])
+    conn.executemany(f"{insert} VALUES ({marks})", rows)
+    quiet = ", ".join(map(str, [default.position, default.master, *values(default)]))
+    conn.execute(f"{insert} SELECT c.person, {quiet} FROM chunk c WHERE NOT EXISTS"
+                 " (SELECT 1 FROM decision d WHERE d.person = c.person)")
+
+
+# --------------------------------------------------------------------------- keys
+
+def assign_keys(conn: db.Connection, rel: Relations) -> None:
+    """Give each living person of the chunk its subscriber key at each destination, once and for good."""
+    q = load("people")
+    for connection, (value, match_email) in rel.key_values.items():
+        given = {"connection": connection}
+        if match_email:
+            conn.execute(q["keys_existing"], given)
+        new = "r.rid" if value == "crm_id" else f"({value})"
+        conn.execute(q["keys_new"].replace(":value", new), given)

@@ -1,0 +1,196 @@
+"""Wishes: what a chunk of people should have at each remote object, against what they effectively have.
+
+Effective = the target (last acknowledged state) overlaid with operations in flight. An unsent wish is replaced by a newer
+one; while an operation is in flight its person waits, except that a suppression never waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from state import db
+from state.queries import load
+from state.relations import (
+    OPTED_IN,
+    OPTED_OUT,
+    AudienceDef,
+    ContainerDef,
+    FlagDef,
+    Relations,
+    SourceDef,
+    mailable,
+    quote,
+    rec,
+    standing,
+)
+
+PLANNED, HELD, QUEUED, SEALED, DONE, REJECTED, DROPPED = 0, 1, 2, 3, 10, 11, 12
+SUPPRESS, GRANT, HARMLESS = 0, 1, 2
+
+_INSERT = ("INSERT INTO operation (connection, object, kind, class, person, record, key, address, columns, payload,"
+           " before, permit, depends_on, state, run)")
+
+
+def forget_wishes(conn: db.Connection) -> None:
+    """Unsent operations of the chunk's people give way to what is computed now."""
+    q = load("plan")
+    conn.execute(q["forget_wishes"])
+    conn.execute(q["wait"])
+
+
+def containers(conn: db.Connection, rel: Relations, run: int) -> None:
+    """Status operations: opt-outs at every subscriber of the person, reopenings only where the decision says so."""
+    for c in rel.containers:
+        code = "d.master" if c.topic is None else f"d.{standing(c.topic)}"
+        given = {"connection": c.connection, "object": c.object, "container": c.container, "run": run,
+                 "create": int(c.create_unknown)}
+        for sql in _container_sql(c, code):
+            conn.execute(sql, given)
+
+
+def _container_sql(c: ContainerDef, code: str) -> list[str]:
+    q = load("plan")
+    if c.keyed_by == "address":
+        names = ("block_address", "reopen_address")
+    else:
+        names = ("block_key", "block_unknown", "reopen_key")
+    may = "1" if c.topic is None else f"d.{mailable(c.topic)} = 1"
+    return [q[n].replace(":opted_out", f"{code} = {OPTED_OUT}").replace(":opted_in", f"{code} = {OPTED_IN} AND {may}")
+            for n in names]
+
+
+def member(a: AudienceDef, rel: Relations) -> str:
+    """SQL over a, d, p (address): whether the person belongs to the audience. Deny by default."""
+    topic = next(t for t in rel.topics if t.id == a.topic)
+    parts = ["a.address IS NOT NULL", "ad.undeliverable IS NULL", f"d.{mailable(a.topic)} = 1",
+             "NOT EXISTS (SELECT 1 FROM ambiguous m WHERE m.person = a.person)"]
+    parts += [f"({where}) IS TRUE" for where in (topic.where, a.where) if where]
+    if a.limit is not None:
+        parts.append(f"EXISTS (SELECT 1 FROM rank_{a.object} q WHERE q.person = a.person)")
+    return " AND ".join(parts)
+
+
+def audience_sql(a: AudienceDef, rel: Relations) -> dict[str, str]:
+    """The statements for one audience: ``upsert``, ``remove``. Bind :connection, :object, :run, :columns."""
+    source = ("chunk c CROSS JOIN attr a ON a.person = c.person CROSS JOIN decision d ON d.person = c.person"
+              " CROSS JOIN address ad ON ad.id = a.address"
+              " CROSS JOIN subscriber_key k ON k.connection = :connection AND k.person = c.person")
+    wanted = member(a, rel)
+    values = [sql for _, sql, _ in a.fields]
+    old = [f"t.{quote(name)}" for name in a.columns]
+    differs = " OR ".join(["t.person IS NULL", "t.key IS NOT k.key", "t.address IS NOT a.address",
+                           *(f"{o} IS NOT ({v})" for o, v in zip(old, values, strict=True))])
+    flying = ("EXISTS (SELECT 1 FROM operation f WHERE f.person = {p}.person AND f.object = :object AND f.state = 3"
+              "{more})")
+    payload = ", ".join(["k.key", "ad.email", *values])
+    before = ", ".join(["t.key", "(SELECT b.email FROM address b WHERE b.id = t.address)", *old])
+    depends = ("(SELECT max(o.id) FROM operation o WHERE o.person = {p}.person AND o.kind = 'status'"
+               " AND o.connection = :connection AND o.state <= 3)")
+    return {
+        "upsert": f"""{_INSERT} SELECT :connection, :object, 'upsert',
+            CASE WHEN t.person IS NULL OR t.address IS NOT a.address THEN {GRANT} ELSE {HARMLESS} END,
+            c.person, 0, k.key, a.address, :columns, json_array({payload}),
+            CASE WHEN t.person IS NULL THEN NULL ELSE json_array({before}) END,
+            d.position, {depends.format(p='c')}, {PLANNED}, :run
+            FROM {source} LEFT JOIN {a.table} t ON t.person = c.person
+            WHERE {wanted} AND ({differs}) AND NOT {flying.format(p='c', more='')}""",
+        "remove": f"""{_INSERT} SELECT :connection, :object, 'remove',
+            CASE WHEN d.{mailable(a.topic)} = 1 THEN {HARMLESS} ELSE {SUPPRESS} END,
+            c.person, 0, coalesce(t.key, k.key), t.address, '[]', '[]',
+            CASE WHEN t.person IS NULL THEN NULL ELSE json_array({before}) END,
+            NULL, {depends.format(p='c')}, {PLANNED}, :run
+            FROM chunk c LEFT JOIN {a.table} t ON t.person = c.person
+            LEFT JOIN subscriber_key k ON k.connection = :connection AND k.person = c.person
+            LEFT JOIN decision d ON d.person = c.person
+            WHERE (t.person IS NOT NULL OR {flying.format(p='c', more=" AND f.kind = 'upsert'")})
+            AND coalesce(t.key, k.key) IS NOT NULL
+            AND NOT EXISTS (SELECT 1 FROM attr a CROSS JOIN decision d ON d.person = a.person
+                CROSS JOIN address ad ON ad.id = a.address WHERE a.person = c.person AND {wanted})
+            AND NOT {flying.format(p='c', more=" AND f.kind = 'remove'")}
+            AND (coalesce(d.{mailable(a.topic)}, 0) <> 1 OR NOT {flying.format(p='c', more='')})""",
+    }
+
+
+def audiences(conn: db.Connection, rel: Relations, run: int, parameters: Mapping[str, Any]) -> None:
+    """Row operations of every audience for the chunk."""
+    import orjson
+
+    for a in rel.audiences:
+        columns = orjson.dumps([a.key_column, a.email_column, *a.columns]).decode()
+        given = {**parameters, "connection": a.connection, "object": a.object, "run": run, "columns": columns}
+        sql = audience_sql(a, rel)
+        conn.execute(sql["upsert"], given)
+        conn.execute(sql["remove"], given)
+
+
+def rank(conn: db.Connection, rel: Relations, parameters: Mapping[str, Any]) -> int:
+    """Choose the members of ranked segments again; people whose place changed become dirty. Returns how many."""
+    moved = 0
+    for a in rel.audiences:
+        if a.limit is None:
+            continue
+        eligible = member(AudienceDef(**{**{f: getattr(a, f) for f in a.__slots__}, "limit": None}), rel)
+        conn.execute("CREATE TEMP TABLE IF NOT EXISTS chosen (person INTEGER PRIMARY KEY)")
+        conn.execute("DELETE FROM chosen")
+        conn.execute(f"""INSERT INTO chosen SELECT a.person FROM attr a CROSS JOIN decision d ON d.person = a.person
+            CROSS JOIN address ad ON ad.id = a.address WHERE {eligible}
+            ORDER BY {a.order_by}, a.person LIMIT {a.limit}""", parameters)
+        table = f"rank_{a.object}"
+        moved += conn.execute(f"""INSERT OR IGNORE INTO dirty
+            SELECT person FROM chosen WHERE person NOT IN (SELECT person FROM {table})
+            UNION SELECT person FROM {table} WHERE person NOT IN (SELECT person FROM chosen)""").rowcount
+        conn.execute(f"DELETE FROM {table} WHERE person NOT IN (SELECT person FROM chosen)")
+        conn.execute(f"INSERT OR IGNORE INTO {table} SELECT person FROM chosen")
+    return moved
+
+
+# --------------------------------------------------------------------------- CRM flags
+
+def flags(conn: db.Connection, rel: Relations, run: int, objects: Mapping[int, tuple[int, int]]) -> None:
+    """Write-backs: consent fields of the chunk's records that contradict the decision. ``objects``: stream ->
+    (connection, object)."""
+    conn.execute("CREATE TEMP TABLE IF NOT EXISTS flagwish"
+                 " (record INTEGER, field TEXT, value, before, class INTEGER, PRIMARY KEY (record, field))")
+    for source in rel.sources:
+        if not source.flags:
+            continue
+        conn.execute("DELETE FROM flagwish")
+        for flag in source.flags:
+            for sql in _flag_sql(source, flag):
+                conn.execute(sql)
+        connection, obj = objects[source.stream]
+        conn.execute(load("plan")["update_records"], {"connection": connection, "object": obj, "run": run})
+
+
+def _flag_sql(source: SourceDef, flag: FlagDef) -> list[str]:
+    code = "d.master" if flag.topic is None else f"d.{standing(flag.topic)}"
+    column = f"x.{quote(flag.field)}"
+    refusing = [value for value, meaning in flag.meanings.items() if meaning == "opt_out"]
+    found = []
+    if "opt_out" in flag.writes:
+        block = _literal(flag.writes["opt_out"])
+        already = " AND ".join(f"{column} IS NOT {_literal(v)}" for v in {*refusing, flag.writes["opt_out"]})
+        found.append(_wish(source, flag.field, block, SUPPRESS, f"{code} = {OPTED_OUT} AND {already}"))
+    if "opt_in" in flag.writes and refusing:
+        refuses = " OR ".join(f"{column} IS {_literal(v)}" for v in refusing)
+        found.append(_wish(source, flag.field, _literal(flag.writes["opt_in"]), GRANT,
+                           f"{code} = {OPTED_IN} AND ({refuses})"))
+    return found
+
+
+def _wish(source: SourceDef, field: str, value: str, class_: int, condition: str) -> str:
+    return (f"INSERT INTO flagwish SELECT r.id, '{quote(field)[1:-1]}', {value}, x.{quote(field)}, {class_}"
+            f" FROM chunk c CROSS JOIN record r ON r.person = c.person AND r.stream = {source.stream} AND r.deleted = 0"
+            f" AND r.merged_into IS NULL CROSS JOIN {rec(source.stream)} x ON x.record = r.id"
+            f" CROSS JOIN decision d ON d.person = c.person WHERE {condition}"
+            f" AND NOT EXISTS (SELECT 1 FROM request q WHERE q.record = r.id AND q.field = '{quote(field)[1:-1]}'"
+            f" AND q.reasserted > 1)")
+
+
+def _literal(value: str | int | None) -> str:
+    if value is None:
+        return "NULL"
+    if isinstance(value, int):
+        return str(int(value))
+    return "'" + value.replace("'", "''") + "'"

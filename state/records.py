@@ -1,0 +1,97 @@
+"""Pages of CRM records into the record tables: one transaction holds rows, dirty marks, statements and the cursor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+from state import db, ledger, relations
+from state.queries import load
+from state.relations import Relations, SourceDef
+
+Prepared = tuple[Any, ...]
+"""(rid, modified, deleted, merged_into, normalised email, address hash, name hash, *fields in stream order)."""
+
+
+class Stored(NamedTuple):
+    """What a page did: rows read, records that are new, records whose mapped content moved, entries written."""
+
+    rows: int
+    fresh: int
+    changed: int
+    entries: int
+
+
+Speak = Callable[[SourceDef, Sequence[tuple[Any, ...]]], list[ledger.NewEntry]]
+"""Turns changed consent fields (relations.flag_changes) into entries; pure, given by the cycle."""
+
+
+def store(conn: db.Connection, rel: Relations, stream: int, rows: Iterable[Prepared], *, cursor: str | None,
+          sweep: int, now: int, speak: Speak, book: ledger.Book, complete: bool = False) -> Stored:
+    """Take one page. Rows that repeat what is known dirty nobody."""
+    q = load("records")
+    count = _fill(conn, rel, stream, rows)
+    base = conn.execute(q["last_record"]).fetchone()[0]
+    given = {"stream": stream, "base": base, "now": now, "sweep": sweep}
+    conn.execute(q["add_addresses"])
+    conn.execute(q["resolve"], given)
+    fresh = conn.execute(q["add_records"], given).rowcount
+    source = rel.source(stream)
+    entries: list[ledger.NewEntry] = []
+    if source is not None and source.flags:
+        sql = relations.flag_changes(rel, source)
+        assert sql is not None
+        entries = speak(source, conn.execute(sql).fetchall())
+    sql = relations.store_page(rel, stream)
+    conn.execute("DELETE FROM moved")
+    changed = conn.execute(f"INSERT INTO moved {sql['changed_rows']}").rowcount
+    if source is not None:
+        conn.execute(sql["changed"])
+        conn.execute(q["dirty_moved_records"])
+    conn.execute(sql["store"])
+    conn.execute(q["update_records"], given)
+    if source is not None:
+        conn.execute(q["dirty_fresh"])
+    for statement in relations.fan_out(rel, stream):
+        conn.execute(statement)
+    if entries:
+        book.append(conn, entries, now)
+        conn.executemany(q["dirty_person_of_record"], [(e.record,) for e in entries])
+    if cursor is not None:
+        conn.execute(q["advance"], {"stream": stream, "cursor": cursor,
+                                    "complete": now if complete else None})
+    return Stored(count, fresh, changed - fresh, len(entries))
+
+
+def _fill(conn: db.Connection, rel: Relations, stream: int, rows: Iterable[Prepared]) -> int:
+    """Load the page into the temporary table ``page``; the last row of an id wins."""
+    width = len(rel.streams[stream])
+    slots = [f"f{i}" for i in range(width)]
+    conn.execute("CREATE TEMP TABLE IF NOT EXISTS moved (record INTEGER PRIMARY KEY)")
+    conn.execute("DROP TABLE IF EXISTS temp.page")
+    conn.execute("CREATE TEMP TABLE page (n INTEGER PRIMARY KEY, rid TEXT UNIQUE ON CONFLICT REPLACE, modified, deleted,"
+                 " merged, email, hash, name, record INTEGER, fresh INTEGER, address INTEGER"
+                 + "".join(f", {s}" for s in slots) + ")")
+    marks = ",".join("?" * (7 + width))
+    columns = "".join(f",{s}" for s in slots)
+    cursor = conn.executemany(
+        f"INSERT INTO page (rid,modified,deleted,merged,email,hash,name{columns}) VALUES ({marks})", rows)
+    return int(cursor.rowcount)
+
+
+def seen_ids(conn: db.Connection, stream: int, ids: Iterable[str], sweep: int) -> None:
+    """Mark records found by a numbered listing."""
+    conn.executemany(load("records")["seen"], ((sweep, stream, rid) for rid in ids))
+
+
+def bury(conn: db.Connection, stream: int, sweep: int) -> int:
+    """Records that a complete listing did not contain are deleted; their people are dirty. Returns how many."""
+    q = load("records")
+    conn.execute(q["dirty_unseen"], (stream, sweep))
+    return int(conn.execute(q["bury_unseen"], (stream, sweep)).rowcount)
+
+
+def unseen(conn: db.Connection, stream: int, sweep: int) -> tuple[int, int]:
+    """(live records a listing did not contain, live records)."""
+    row = conn.execute(load("records")["count_unseen"], (sweep, stream)).fetchone()
+    return int(row[0] or 0), int(row[1])

@@ -1,0 +1,353 @@
+"""Relations that follow the mapping: their definitions, and the SQL generated from them.
+
+The mapping's expressions arrive as finished scalar SQL over the aliases fixed here (``x`` a source's typed record table,
+``a`` the person's attributes, ``d`` the person's decision); every FROM, JOIN and DDL is written in this package.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from syncd.model import FieldType
+
+_NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_.]{0,127}$")
+
+
+def quote(name: str) -> str:
+    """An identifier for SQL. Only names that vendors and mappings can have are let through.
+
+    :raises ValueError: for anything else, so that no text of a file ever becomes SQL
+    """
+    if not _NAME.match(name):
+        raise ValueError(f"not a usable name: {name!r}")
+    return f'"{name}"'
+
+
+SQL_TYPE: Mapping[str, str] = {
+    "text": "TEXT", "id": "TEXT", "date": "TEXT", "choices": "TEXT",
+    "bool": "INTEGER", "integer": "INTEGER", "decimal": "INTEGER", "money": "INTEGER", "instant": "INTEGER",
+}
+"""Column types; decimals and money are whole ten-thousandths."""
+
+
+@dataclass(frozen=True, slots=True)
+class FieldDef:
+    name: str
+    type: FieldType
+
+
+@dataclass(frozen=True, slots=True)
+class FlagDef:
+    """A consent field of a CRM object. ``meanings`` maps a stored value to opt_in, opt_out or unknown; ``writes`` maps
+    opt_in/opt_out to the value we write. ``topic`` None = the master flag."""
+
+    field: str
+    topic: str | None
+    meanings: Mapping[str | int | None, str]
+    writes: Mapping[str, str | int]
+    said_at: str | None = None
+    method: str | None = None
+    person_made: str | None = None
+    """SQL over ``x`` that is 1 where the person set the flag herself."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceDef:
+    """One stream that feeds people. ``rank`` orders sources for survivorship, 0 first. SQL is over ``x``."""
+
+    stream: int
+    name: str
+    rank: int
+    attributes: Mapping[str, str]
+    where: str | None = None
+    absorbs_into: int | None = None
+    flags: tuple[FlagDef, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RelatedDef:
+    """A path from people to rows of another stream: person's record ← link.person_field, link.row_field → row;
+    ``link`` None = the row itself carries ``person_field``."""
+
+    name: str
+    stream: int
+    link: int | None
+    person_field: str
+    row_field: str | None
+    person_streams: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AttributeDef:
+    """``derived`` is SQL over ``a`` (base attributes and related paths); None = taken from the sources."""
+
+    name: str
+    type: str
+    derived: str | None = None
+    due: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TopicDef:
+    id: str
+    where: str | None
+    opt_in: str
+    due: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AudienceDef:
+    """What one remote audience should hold. ``where``/``order_by`` are SQL over ``a``; ``fields`` are (remote column,
+    SQL over a, type)."""
+
+    object: int
+    connection: int
+    topic: str
+    where: str | None
+    fields: tuple[tuple[str, str, str], ...]
+    key_column: str
+    email_column: str
+    segment: str | None = None
+    order_by: str | None = None
+    limit: int | None = None
+    due: str | None = None
+
+    @property
+    def table(self) -> str:
+        return f"target_{self.object}"
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return tuple(name for name, _, _ in self.fields)
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerDef:
+    """A list whose status follows a topic's decision (``topic`` None = the container of all mail)."""
+
+    object: int
+    connection: int
+    container: str
+    topic: str | None
+    create_unknown: bool
+    keyed_by: str = "key"
+
+
+@dataclass(frozen=True, slots=True)
+class Relations:
+    """Everything the mapping asks of the state; ``fingerprint`` changes when its meaning does."""
+
+    fingerprint: str
+    streams: Mapping[int, tuple[FieldDef, ...]]
+    sources: tuple[SourceDef, ...]
+    related: tuple[RelatedDef, ...]
+    attributes: tuple[AttributeDef, ...]
+    topics: tuple[TopicDef, ...]
+    audiences: tuple[AudienceDef, ...]
+    containers: tuple[ContainerDef, ...]
+    key_values: Mapping[int, tuple[str, bool]] = field(default_factory=dict)
+    """connection -> (SQL over a for a new key or "crm_id", whether existing subscribers are matched by address)."""
+    join_by_address: str = "one_person"
+
+    def source(self, stream: int) -> SourceDef | None:
+        return next((s for s in self.sources if s.stream == stream), None)
+
+
+# --------------------------------------------------------------------------- names the expressions use
+
+def rec(stream: int) -> str:
+    """The typed table of a record stream."""
+    return f"rec_{stream}"
+
+
+def field_sql(name: str) -> str:
+    """A vendor field in a source expression."""
+    return f"x.{quote(name)}"
+
+
+def attribute_sql(name: str) -> str:
+    """An attribute in a person expression."""
+    return f"a.{quote(name)}"
+
+
+def related_template(related: RelatedDef) -> str:
+    """A correlated aggregate over a path, with the slots the expression emitter fills. Row fields are ``x``'s."""
+    streams = ",".join(map(str, related.person_streams))
+    person = (f"record pr CROSS JOIN {{via}} WHERE pr.person = a.person AND pr.stream IN ({streams})"
+              " AND ({filter})")
+    if related.link is None:
+        via = (f"{rec(related.stream)} x ON x.{quote(related.person_field)} = pr.rid"
+               " CROSS JOIN record xr ON xr.id = x.record AND xr.deleted = 0")
+    else:
+        assert related.row_field is not None
+        via = (f"{rec(related.link)} l ON l.{quote(related.person_field)} = pr.rid"
+               " CROSS JOIN record lr ON lr.id = l.record AND lr.deleted = 0"
+               f" CROSS JOIN record xr ON xr.stream = {related.stream} AND xr.rid = l.{quote(related.row_field)}"
+               f" AND xr.deleted = 0 CROSS JOIN {rec(related.stream)} x ON x.record = xr.id")
+    return "(SELECT {function}({argument}) FROM " + person.replace("{via}", via) + ")"
+
+
+# --------------------------------------------------------------------------- DDL
+
+def ddl(relations: Relations) -> dict[str, dict[str, str]]:
+    """Table -> column -> declaration, for every table that follows the mapping."""
+    tables: dict[str, dict[str, str]] = {}
+    for stream, fields in relations.streams.items():
+        tables[rec(stream)] = {"record": "INTEGER PRIMARY KEY"} | {
+            quote(f.name): SQL_TYPE[f.type] for f in fields}
+    tables["attr"] = {
+        "person": "INTEGER PRIMARY KEY", "record": "INTEGER", "address": "INTEGER", "due": "INTEGER",
+    } | {quote(a.name): SQL_TYPE[a.type] for a in relations.attributes}
+    tables["decision"] = {"person": "INTEGER PRIMARY KEY", "position": "INTEGER", "master": "INTEGER"} | {
+        column: "INTEGER" for t in relations.topics for column in (mailable(t.id), standing(t.id))}
+    for audience in relations.audiences:
+        tables[audience.table] = {
+            "person": "INTEGER PRIMARY KEY", "key": "TEXT", "address": "INTEGER", "operation": "INTEGER",
+        } | {quote(name): SQL_TYPE[kind] for name, _, kind in audience.fields}
+    return tables
+
+
+def indexes(relations: Relations) -> Iterable[str]:
+    """Indexes for the paths from a related row back to its person."""
+    for r in relations.related:
+        for stream, column in ((r.link or r.stream, r.person_field), (r.link, r.row_field)):
+            if stream is not None and column is not None:
+                name = f"{rec(stream)}_{re.sub('[^A-Za-z0-9]', '_', column)}"
+                yield f"CREATE INDEX IF NOT EXISTS {name} ON {rec(stream)} ({quote(column)})"
+
+
+def mailable(topic: str) -> str:
+    """Decision column: 1 = the person may be mailed this topic."""
+    return quote(f"mailable.{topic}")
+
+
+def standing(topic: str) -> str:
+    """Decision column: what was last validly said about this topic alone (see OPT codes)."""
+    return quote(f"standing.{topic}")
+
+
+NEVER_SAID, OPTED_IN, PENDING, OPTED_OUT = 0, 1, 2, 3
+"""Codes of ``decision.master`` and ``decision.standing.*``."""
+
+
+# --------------------------------------------------------------------------- storing a page
+
+def store_page(relations: Relations, stream: int) -> dict[str, str]:
+    """Statements that take ``page`` (see state/records.py) into the record tables; ``:stream``, ``:base``, ``:now``."""
+    fields = [quote(f.name) for f in relations.streams[stream]]
+    slots = [f"f{i}" for i in range(len(fields))]
+    different = " OR ".join(f"x.{f} IS NOT p.{s}" for f, s in zip(fields, slots, strict=True)) or "0"
+    table = rec(stream)
+    columns = "".join(f", {f}" for f in fields)
+    updates = ", ".join(f"{f} = excluded.{f}" for f in fields)
+    conflict = (f"DO UPDATE SET {updates} WHERE ({', '.join(fields)}) IS NOT "
+                f"({', '.join(f'excluded.{f}' for f in fields)})") if fields else "DO NOTHING"
+    return {
+        "changed": f"""INSERT OR IGNORE INTO dirty SELECT r.person FROM page p CROSS JOIN record r ON r.id = p.record
+            LEFT JOIN {table} x ON x.record = p.record
+            WHERE p.fresh = 0 AND (r.deleted <> p.deleted OR {different})""",
+        "store": f"""INSERT INTO {table} (record{columns}) SELECT p.record{''.join(f', p.{s}' for s in slots)} FROM page p
+            WHERE NOT p.deleted OR p.fresh ON CONFLICT (record) {conflict}""",
+        "changed_rows": f"""SELECT p.record FROM page p LEFT JOIN {table} x ON x.record = p.record
+            WHERE p.fresh = 1 OR {different}
+            OR (SELECT r.deleted <> p.deleted FROM record r WHERE r.id = p.record)""",
+    }
+
+
+def flag_changes(relations: Relations, source: SourceDef) -> str | None:
+    """Rows of ``page`` whose consent fields are new or different: (record, fresh, address, modified, then per flag its old
+    value, new value, said_at, method, person_made)."""
+    if not source.flags:
+        return None
+    slot = {f.name: f"f{i}" for i, f in enumerate(relations.streams[source.stream])}
+    columns, different = [], []
+    for flag in source.flags:
+        new, old = f"p.{slot[flag.field]}", f"x.{quote(flag.field)}"
+        said = f"p.{slot[flag.said_at]}" if flag.said_at else "NULL"
+        method = f"p.{slot[flag.method]}" if flag.method else "NULL"
+        made = _over_page(flag.person_made, slot) if flag.person_made else "0"
+        columns.append(f"{old}, {new}, {said}, {method}, {made}")
+        different.append(f"{old} IS NOT {new}")
+        if flag.said_at:
+            different.append(f"x.{quote(flag.said_at)} IS NOT {said}")
+    return (f"SELECT p.record, p.fresh, p.address, p.modified, {', '.join(columns)} FROM page p"
+            f" LEFT JOIN {rec(source.stream)} x ON x.record = p.record AND p.fresh = 0"
+            f" WHERE p.fresh = 1 OR {' OR '.join(different)}")
+
+
+def _over_page(sql: str, slot: Mapping[str, str]) -> str:
+    """A record expression re-addressed from the stored row to the arriving one."""
+    for name, column in sorted(slot.items(), key=lambda item: -len(item[0])):
+        sql = sql.replace(field_sql(name), f"p.{column}")
+    return sql
+
+
+def fan_out(relations: Relations, stream: int) -> Iterable[str]:
+    """Statements that mark the people dirty whose related rows (in ``moved``) changed."""
+    for r in relations.related:
+        people = f"CROSS JOIN record pr ON pr.stream = {{s}} AND pr.rid = {{t}}.{quote(r.person_field)}"
+        for person_stream in r.person_streams:
+            if stream == (r.link or r.stream):
+                yield (f"INSERT OR IGNORE INTO dirty SELECT pr.person FROM moved m CROSS JOIN {rec(stream)} x"
+                       f" ON x.record = m.record {people.format(s=person_stream, t='x')}")
+            if r.link is not None and stream == r.stream:
+                assert r.row_field is not None
+                yield (f"INSERT OR IGNORE INTO dirty SELECT pr.person FROM moved m CROSS JOIN record mr ON mr.id = m.record"
+                       f" CROSS JOIN {rec(r.link)} l ON l.{quote(r.row_field)} = mr.rid"
+                       f" {people.format(s=person_stream, t='l')}")
+
+
+# --------------------------------------------------------------------------- attributes
+
+def attributes(relations: Relations) -> list[str]:
+    """Statements that rebuild ``attr`` for the people in ``chunk``: first those of one live record, by a straight join;
+    then the others, attribute by attribute in the order of sources and of freshness."""
+    base = [a for a in relations.attributes if a.derived is None]
+    names = "".join(f", {quote(a.name)}" for a in base)
+    statements = ["DELETE FROM attr WHERE person IN (SELECT person FROM chunk)"]
+    for source in relations.sources:
+        values = "".join(f", {source.attributes.get(a.name, 'NULL')}" for a in base)
+        statements.append(
+            f"INSERT INTO attr (person, record, address{names})"
+            f" SELECT c.person, r.id, r.address{values} FROM chunk c CROSS JOIN record r ON r.person = c.person"
+            f" AND r.stream = {source.stream} AND r.deleted = 0"
+            f" CROSS JOIN {rec(source.stream)} x ON x.record = r.id WHERE c.live = 1 AND {_true(source.where)}")
+    shared = "".join(f", {_surviving(relations, a.name)}" for a in base)
+    statements.append(
+        f"INSERT INTO attr (person, record, address{names})"
+        f" SELECT c.person, {_first(relations, 'r.id')}, {_first(relations, 'r.address', 'r.address')}{shared}"
+        f" FROM chunk c WHERE c.live > 1 AND {_first(relations, 'r.id')} IS NOT NULL")
+    derived = [a for a in relations.attributes if a.derived is not None]
+    for attribute in derived:
+        statements.append(f"UPDATE attr AS a SET {quote(attribute.name)} = {attribute.derived}"
+                          " WHERE a.person IN (SELECT person FROM chunk)")
+    return statements
+
+
+def _true(where: str | None) -> str:
+    return f"({where}) IS TRUE" if where else "1"
+
+
+def _surviving(relations: Relations, attribute: str) -> str:
+    choices = [_one(s, s.attributes[attribute], f"({s.attributes[attribute]}) IS NOT NULL")
+               for s in relations.sources if attribute in s.attributes]
+    return _coalesce(choices)
+
+
+def _first(relations: Relations, column: str, not_null: str = "1") -> str:
+    condition = f"{not_null} IS NOT NULL" if not_null != "1" else "1"
+    return _coalesce([_one(s, column, condition) for s in relations.sources])
+
+
+def _one(source: SourceDef, value: str, condition: str) -> str:
+    return (f"(SELECT {value} FROM record r CROSS JOIN {rec(source.stream)} x ON x.record = r.id"
+            f" WHERE r.person = c.person AND r.stream = {source.stream} AND r.deleted = 0 AND {condition}"
+            f" AND {_true(source.where)} ORDER BY r.modified DESC, r.id LIMIT 1)")
+
+
+def _coalesce(choices: list[str]) -> str:
+    if not choices:
+        return "NULL"
+    return choices[0] if len(choices) == 1 else f"coalesce({', '.join(choices)})"

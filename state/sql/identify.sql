@@ -1,0 +1,45 @@
+-- name: take
+INSERT INTO turn SELECT record FROM dirty_record ORDER BY record LIMIT ?;
+
+-- name: dirty_turn
+INSERT OR IGNORE INTO dirty SELECT r.person FROM turn t CROSS JOIN record r ON r.id = t.record;
+
+-- name: entangled
+-- Records that have, or had, company: all others are a person of their own already.
+SELECT t.record FROM turn t CROSS JOIN record r ON r.id = t.record
+WHERE (:by_address AND r.address IS NOT NULL
+       AND EXISTS (SELECT 1 FROM record o WHERE o.address = r.address AND o.id <> r.id))
+   OR r.merged_into IS NOT NULL
+   OR r.person <> r.id
+   OR EXISTS (SELECT 1 FROM record o WHERE o.person = r.person AND o.id <> r.id)
+   OR EXISTS (SELECT 1 FROM record o WHERE o.merged_into = r.rid);
+
+-- name: record
+SELECT person, stream, rid, address, merged_into, deleted, name FROM record WHERE id = ?;
+
+-- name: same_address
+SELECT id FROM record WHERE address = ?;
+
+-- name: by_rid
+SELECT id FROM record WHERE stream = ? AND rid = ?;
+
+-- name: absorbed_by
+SELECT id, stream FROM record WHERE merged_into = ?;
+
+-- name: of_person
+SELECT id FROM record WHERE person = ?;
+
+-- name: assign
+UPDATE record SET person = ? WHERE id = ?;
+
+-- name: dirty
+INSERT OR IGNORE INTO dirty VALUES (?);
+
+-- name: ambiguous
+INSERT INTO ambiguous VALUES (?, ?, ?) ON CONFLICT (person) DO UPDATE SET reason = excluded.reason;
+
+-- name: clear
+DELETE FROM ambiguous WHERE person = ?;
+
+-- name: done
+DELETE FROM dirty_record WHERE record IN (SELECT record FROM turn);

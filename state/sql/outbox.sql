@@ -1,0 +1,101 @@
+-- name: next
+-- class 1 and rows (an upsert can bring back a row that was just removed) wait for every consent feed.
+SELECT o.object, o.kind, o.columns, o.class, o.max_batch FROM operation o
+WHERE o.connection = :connection AND o.state = 2 AND (o.not_before IS NULL OR o.not_before <= :now)
+AND (o.class = 0 OR :grants OR (o.class = 2 AND o.kind <> 'status'))
+AND (o.depends_on IS NULL OR NOT EXISTS (SELECT 1 FROM operation p WHERE p.id = o.depends_on AND p.state < 10))
+ORDER BY o.class > 0, o.id LIMIT 1;
+
+-- name: new_batch
+INSERT INTO batch (connection, object, kind, columns, state, sealed_at)
+VALUES (:connection, :object, :kind, :columns, 'sealed', :now) RETURNING id;
+
+-- name: seal
+UPDATE operation SET state = 3, batch = :batch, attempts = attempts + 1 WHERE id IN (
+  SELECT o.id FROM operation o
+  WHERE o.connection = :connection AND o.state = 2 AND o.object = :object AND o.kind = :kind AND o.columns = :columns
+  AND (o.class = 0) = (:class = 0) AND (o.not_before IS NULL OR o.not_before <= :now)
+  AND (o.class = 0 OR :grants OR (o.class = 2 AND o.kind <> 'status'))
+  AND (o.depends_on IS NULL OR NOT EXISTS (SELECT 1 FROM operation p WHERE p.id = o.depends_on AND p.state < 10))
+  ORDER BY o.class, o.id LIMIT :size);
+
+-- name: gate_stale
+-- Somebody said something that is not folded yet: the person is dirty and will be planned again.
+DELETE FROM operation WHERE batch = :batch AND state = 3 AND class > 0 AND (
+  person IN (SELECT person FROM dirty)
+  OR person IN (SELECT r.person FROM dirty_record t CROSS JOIN record r ON r.id = t.record));
+
+-- name: gate_upsert
+UPDATE operation SET state = 12, reason = 'gate' WHERE batch = :batch AND state = 3 AND NOT EXISTS (
+  SELECT 1 FROM decision d CROSS JOIN attr a ON a.person = d.person
+  WHERE d.person = operation.person AND :mailable = 1 AND a.address IS operation.address);
+
+-- name: batch
+SELECT b.kind, b.columns, o.name, b.state, b.request_id FROM batch b CROSS JOIN object o ON o.id = b.object WHERE b.id = ?;
+
+-- name: batch_ops
+SELECT o.id, o.key, a.email, o.payload, o.class FROM operation o LEFT JOIN address a ON a.id = o.address
+WHERE o.batch = ? AND o.state = 3 ORDER BY o.id;
+
+-- name: close_batch
+UPDATE batch SET state = 'closed' WHERE id = ?;
+
+-- name: open_batches
+SELECT id, state, ask_at FROM batch WHERE connection = ? AND state <> 'closed' ORDER BY id;
+
+-- name: ask_later
+UPDATE batch SET ask_at = ? WHERE id = ?;
+
+-- name: close_op
+UPDATE operation SET state = ?, closed_at = ?, reason = ? WHERE id = ?;
+
+-- name: retry
+UPDATE operation SET state = 2, batch = NULL, not_before = :not_before, max_batch = coalesce(:max_batch, max_batch),
+  reason = :reason
+WHERE id = :op AND NOT EXISTS (SELECT 1 FROM operation w WHERE w.object = operation.object AND w.person = operation.person
+  AND w.record = operation.record AND w.state < 3);
+
+-- name: superseded
+-- Not queued again because a newer wish for the same thing is waiting already.
+UPDATE operation SET state = 12, reason = 'superseded' WHERE id = ? AND state = 3;
+
+-- name: no_subscriber
+UPDATE remote_status SET status = 'removed' WHERE (connection, key) IN
+  (SELECT connection, key FROM operation WHERE id = ?);
+
+-- name: quarantine
+INSERT INTO quarantine (connection, object, key, reason, remedy, consent, opened_at)
+SELECT o.connection, :object, o.key, :reason, :remedy, :consent, :now FROM operation o WHERE o.id = :op
+ON CONFLICT (connection, object, key, reason) DO UPDATE SET closed_at = NULL;
+
+-- name: new_request
+INSERT INTO batch (connection, object, kind, columns, state, request_id, sealed_at, ask_at)
+SELECT connection, object, kind, columns, 'accepted', :request, sealed_at, :ask FROM batch WHERE id = :batch;
+
+-- name: move_op
+UPDATE operation SET batch = ? WHERE id = ?;
+
+-- name: batch_state
+UPDATE batch SET state = :state, ask_at = :ask WHERE id = :batch;
+
+-- name: wake_waiting
+INSERT OR IGNORE INTO dirty SELECT w.person FROM waiting w WHERE NOT EXISTS
+  (SELECT 1 FROM operation o WHERE o.person = w.person AND o.state = 3);
+
+-- name: clear_waiting
+DELETE FROM waiting WHERE person IN (SELECT person FROM dirty);
+
+-- name: apply_status
+INSERT INTO remote_status (connection, container, key, address, status, at, origin)
+SELECT o.connection, b.name, o.key, o.address, o.payload->>0, :now, 'self'
+FROM operation o CROSS JOIN object b ON b.id = o.object WHERE o.id = :op
+ON CONFLICT (connection, container, key) DO UPDATE SET status = excluded.status, at = excluded.at, origin = 'self';
+
+-- name: object_of
+SELECT object FROM batch WHERE id = ?;
+
+-- name: slim_creates
+UPDATE operation SET payload = NULL WHERE batch = :batch AND state = 10 AND before IS NULL;
+
+-- name: depth
+SELECT sum(state = 2), sum(state = 3) FROM operation WHERE connection = ? AND state IN (2, 3);

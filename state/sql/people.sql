@@ -1,0 +1,51 @@
+-- name: take
+INSERT INTO chunk SELECT d.person, (SELECT count(*) FROM record r WHERE r.person = d.person AND r.deleted = 0
+  AND r.stream IN (:streams)) FROM (SELECT person FROM dirty ORDER BY person LIMIT :limit) d;
+
+-- name: wake
+INSERT OR IGNORE INTO dirty SELECT person FROM attr WHERE due <= ?;
+
+-- name: holders
+SELECT DISTINCT person FROM record WHERE address = ? AND deleted = 0;
+
+-- name: spoken
+INSERT INTO spoken SELECT c.person, count(*) FROM chunk c CROSS JOIN record r ON r.person = c.person
+CROSS JOIN entry e ON e.record = r.id GROUP BY c.person;
+
+-- name: spoken_by_address
+-- People at whose address somebody else's words, or nobody's in particular, are recorded; 1000 = look closely.
+INSERT INTO spoken SELECT c.person, 1000 FROM chunk c CROSS JOIN record r ON r.person = c.person AND r.address IS NOT NULL
+WHERE EXISTS (SELECT 1 FROM entry e WHERE e.address = r.address AND (e.record IS NULL OR e.record <> r.id))
+   OR EXISTS (SELECT 1 FROM record o CROSS JOIN entry e ON e.record = o.id WHERE o.address = r.address AND o.id <> r.id)
+ON CONFLICT (person) DO UPDATE SET entries = 1000;
+
+-- name: single_baselines
+-- One record, one entry, made at first sight, under the person's own present address: the answer depends on nothing else.
+SELECT s.person, e.position, r.address, e.said, e.source, e.method, e.channel, e.purpose, e.person_made, e.said_lo IS NULL,
+  e.address IS NULL
+FROM spoken s CROSS JOIN chunk c ON c.person = s.person CROSS JOIN record r ON r.person = s.person
+CROSS JOIN entry e ON e.record = r.id
+WHERE s.entries = 1 AND c.live = 1 AND e.baseline = 1 AND e.address IS r.address AND e.retracts IS NULL AND e.unit IS NULL;
+
+-- name: cases
+SELECT s.person, (SELECT coalesce(a.address, (SELECT r.address FROM record r WHERE r.person = s.person
+  AND r.address IS NOT NULL ORDER BY r.id LIMIT 1)) FROM (SELECT 1) LEFT JOIN attr a ON a.person = s.person)
+FROM spoken s;
+
+-- name: keys_existing
+-- A subscriber who is there already under another key keeps it: the one with the person's own id first, then any.
+INSERT OR IGNORE INTO subscriber_key (connection, person, key, existing)
+SELECT :connection, c.person, s.key, 1
+FROM chunk c CROSS JOIN attr a ON a.person = c.person CROSS JOIN record r ON r.id = a.record
+CROSS JOIN remote_status s ON s.address = a.address AND s.connection = :connection AND s.container = ''
+  AND s.status <> 'removed'
+LEFT JOIN subscriber_key k ON k.connection = :connection AND k.person = c.person
+WHERE k.person IS NULL
+ORDER BY c.person, s.key = r.rid DESC, s.status = 'subscribed' DESC, s.key;
+
+-- name: keys_new
+INSERT OR IGNORE INTO subscriber_key (connection, person, key)
+SELECT :connection, c.person, :value
+FROM chunk c CROSS JOIN attr a ON a.person = c.person CROSS JOIN record r ON r.id = a.record
+LEFT JOIN subscriber_key k ON k.connection = :connection AND k.person = c.person
+WHERE k.person IS NULL AND a.address IS NOT NULL;

@@ -1,0 +1,84 @@
+-- name: forget_wishes
+DELETE FROM operation WHERE state < 3 AND person IN (SELECT person FROM chunk);
+
+-- name: wait
+-- Whoever has something in flight is looked at again when it has resolved.
+INSERT OR IGNORE INTO waiting SELECT c.person FROM chunk c
+WHERE EXISTS (SELECT 1 FROM operation f WHERE f.person = c.person AND f.state = 3);
+
+-- name: block_key
+-- Every subscriber the ESP has under the person's key or any of its addresses gets the blocking status.
+INSERT INTO operation (connection, object, kind, class, person, record, key, address, columns, payload, before, state, run)
+SELECT :connection, :object, 'status', 0, w.person, w.id, w.key, w.address, '["status","reason"]',
+  '["unsubscribed","syncd"]', CASE WHEN s.status IS NULL THEN NULL ELSE json_array(s.status) END, 0, :run
+FROM (SELECT c.person, m.id, m.key, m.address FROM chunk c CROSS JOIN decision d ON d.person = c.person AND :opted_out
+        CROSS JOIN record r ON r.person = c.person AND r.address IS NOT NULL
+        CROSS JOIN remote_status m ON m.address = r.address AND m.connection = :connection AND m.container = ''
+          AND m.status <> 'removed'
+      UNION SELECT c.person, m.id, m.key, m.address FROM chunk c CROSS JOIN decision d ON d.person = c.person AND :opted_out
+        CROSS JOIN subscriber_key k ON k.connection = :connection AND k.person = c.person
+        CROSS JOIN remote_status m ON m.connection = :connection AND m.container = '' AND m.key = k.key
+          AND m.status <> 'removed') w
+LEFT JOIN remote_status s ON s.connection = :connection AND s.container = :container AND s.key = w.key
+WHERE s.status IS NOT 'unsubscribed'
+AND NOT EXISTS (SELECT 1 FROM operation f WHERE f.person = w.person AND f.object = :object AND f.record = w.id AND f.state = 3
+  AND f.payload = '["unsubscribed","syncd"]');
+
+-- name: block_unknown
+-- People the ESP does not know yet, where the mapping asks to create them unsubscribed.
+INSERT INTO operation (connection, object, kind, class, person, record, key, address, columns, payload, state, run)
+SELECT :connection, :object, 'status', 0, c.person, 0, k.key, a.address, '["status","reason","create"]',
+  '["unsubscribed","syncd",1]', 0, :run
+FROM chunk c CROSS JOIN decision d ON d.person = c.person AND :opted_out CROSS JOIN attr a ON a.person = c.person
+CROSS JOIN subscriber_key k ON k.connection = :connection AND k.person = c.person
+WHERE :create AND NOT EXISTS (SELECT 1 FROM remote_status m WHERE m.connection = :connection AND m.container = ''
+  AND m.key = k.key AND m.status <> 'removed')
+AND NOT EXISTS (SELECT 1 FROM remote_status s WHERE s.connection = :connection AND s.container = :container
+  AND s.key = k.key AND s.status = 'unsubscribed')
+AND NOT EXISTS (SELECT 1 FROM operation f WHERE f.person = c.person AND f.object = :object AND f.record = 0 AND f.state = 3);
+
+-- name: reopen_key
+INSERT INTO operation (connection, object, kind, class, person, record, key, address, columns, payload, before, permit,
+  state, run)
+SELECT :connection, :object, 'status', 1, c.person, s.id, s.key, s.address, '["status","reason"]', '["subscribed","syncd"]',
+  json_array(s.status), d.position, 0, :run
+FROM chunk c CROSS JOIN decision d ON d.person = c.person AND :opted_in
+CROSS JOIN subscriber_key k ON k.connection = :connection AND k.person = c.person
+CROSS JOIN remote_status s ON s.connection = :connection AND s.container = :container AND s.key = k.key
+WHERE s.status = 'unsubscribed'
+AND NOT EXISTS (SELECT 1 FROM operation f WHERE f.person = c.person AND f.object = :object AND f.state = 3);
+
+-- name: block_address
+-- Address-keyed containers (a blacklist, mailing lists): for people this connection knows, or who are in the container.
+INSERT INTO operation (connection, object, kind, class, person, record, key, address, columns, payload, before, state, run)
+SELECT :connection, :object, 'status', 0, w.person, w.address, ad.email, w.address, '["status","reason"]',
+  '["unsubscribed","syncd"]', CASE WHEN s.status IS NULL THEN NULL ELSE json_array(s.status) END, 0, :run
+FROM (SELECT DISTINCT c.person, r.address FROM chunk c CROSS JOIN decision d ON d.person = c.person AND :opted_out
+        CROSS JOIN record r ON r.person = c.person AND r.address IS NOT NULL AND r.deleted = 0) w
+CROSS JOIN address ad ON ad.id = w.address AND ad.email IS NOT NULL
+LEFT JOIN remote_status s ON s.connection = :connection AND s.container = :container AND s.key = ad.email
+WHERE s.status IS NOT 'unsubscribed'
+AND (s.status IS NOT NULL OR EXISTS (SELECT 1 FROM record o CROSS JOIN stream t ON t.id = o.stream
+  WHERE o.person = w.person AND o.deleted = 0 AND t.connection = :connection))
+AND NOT EXISTS (SELECT 1 FROM operation f WHERE f.person = w.person AND f.object = :object AND f.record = w.address
+  AND f.state = 3 AND f.payload = '["unsubscribed","syncd"]');
+
+-- name: reopen_address
+INSERT INTO operation (connection, object, kind, class, person, record, key, address, columns, payload, before, permit,
+  state, run)
+SELECT :connection, :object, 'status', 1, c.person, a.address, ad.email, a.address, '["status","reason"]',
+  '["subscribed","syncd"]', json_array(s.status), d.position, 0, :run
+FROM chunk c CROSS JOIN decision d ON d.person = c.person AND :opted_in CROSS JOIN attr a ON a.person = c.person
+CROSS JOIN address ad ON ad.id = a.address AND ad.email IS NOT NULL
+CROSS JOIN remote_status s ON s.connection = :connection AND s.container = :container AND s.key = ad.email
+WHERE s.status = 'unsubscribed'
+AND NOT EXISTS (SELECT 1 FROM operation f WHERE f.person = c.person AND f.object = :object AND f.state = 3);
+
+-- name: update_records
+INSERT INTO operation (connection, object, kind, class, person, record, key, columns, payload, before, permit, state, run)
+SELECT :connection, :object, 'update', max(w.class), r.person, r.id, r.rid, json_group_array(w.field),
+  json_group_array(w.value), json_group_array(w.before), CASE WHEN max(w.class) = 1 THEN d.position END, 0, :run
+FROM (SELECT * FROM flagwish ORDER BY record, field) w CROSS JOIN record r ON r.id = w.record
+CROSS JOIN decision d ON d.person = r.person
+WHERE NOT EXISTS (SELECT 1 FROM operation f WHERE f.object = :object AND f.record = r.id AND f.state = 3)
+GROUP BY r.id;

@@ -1,0 +1,55 @@
+-- name: last_record
+SELECT coalesce(max(id), 0) FROM record;
+
+-- name: add_addresses
+INSERT INTO address (hash, email) SELECT hash, email FROM page WHERE hash IS NOT NULL
+ON CONFLICT (hash) DO UPDATE SET email = excluded.email WHERE address.email IS NULL;
+
+-- name: resolve
+UPDATE page SET
+  address = (SELECT a.id FROM address a WHERE a.hash = page.hash),
+  record = coalesce((SELECT r.id FROM record r WHERE r.stream = :stream AND r.rid = page.rid), :base + n),
+  fresh = NOT EXISTS (SELECT 1 FROM record r WHERE r.stream = :stream AND r.rid = page.rid);
+
+-- name: add_records
+INSERT INTO record (id, stream, rid, person, address, modified, deleted, merged_into, name, sweep, first_seen)
+SELECT record, :stream, rid, record, address, modified, deleted, merged, name, :sweep, :now
+FROM page WHERE fresh = 1 ORDER BY n;
+
+-- name: dirty_moved_records
+-- Only a change of address, life, merge or name can move a record to another person.
+INSERT OR IGNORE INTO dirty_record
+SELECT p.record FROM page p CROSS JOIN record r ON r.id = p.record
+WHERE p.fresh = 0 AND ((p.deleted = 0 AND r.address IS NOT p.address) OR r.deleted <> p.deleted
+  OR r.merged_into IS NOT p.merged OR r.name IS NOT p.name);
+
+-- name: update_records
+-- A deleted record keeps its last address and name: what was said under them still holds.
+UPDATE record SET
+  address = CASE WHEN p.deleted THEN coalesce(p.address, record.address) ELSE p.address END,
+  name = CASE WHEN p.deleted THEN record.name ELSE p.name END,
+  modified = p.modified, deleted = p.deleted, merged_into = p.merged, sweep = :sweep
+FROM page p WHERE p.record = record.id AND p.fresh = 0
+AND (record.address, record.name, record.modified, record.deleted, record.merged_into, record.sweep)
+  IS NOT (p.address, p.name, p.modified, p.deleted, p.merged, :sweep);
+
+-- name: dirty_fresh
+INSERT OR IGNORE INTO dirty_record SELECT record FROM page WHERE fresh = 1;
+
+-- name: dirty_person_of_record
+INSERT OR IGNORE INTO dirty SELECT person FROM record WHERE id = ?;
+
+-- name: advance
+UPDATE stream SET cursor = :cursor, complete_at = coalesce(:complete, complete_at), error = NULL WHERE id = :stream;
+
+-- name: seen
+UPDATE record SET sweep = ? WHERE stream = ? AND rid = ?;
+
+-- name: count_unseen
+SELECT sum(sweep < ?), count(*) FROM record WHERE stream = ? AND deleted = 0;
+
+-- name: dirty_unseen
+INSERT OR IGNORE INTO dirty_record SELECT id FROM record WHERE stream = ? AND sweep < ? AND deleted = 0;
+
+-- name: bury_unseen
+UPDATE record SET deleted = 1 WHERE stream = ? AND sweep < ? AND deleted = 0;

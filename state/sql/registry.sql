@@ -1,0 +1,23 @@
+-- name: stream
+INSERT INTO stream (connection, object, kind, fields, consent) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (connection, object, kind) DO UPDATE SET consent = excluded.consent,
+  cursor = CASE WHEN stream.fields = excluded.fields THEN stream.cursor END,
+  fields = excluded.fields;
+
+-- name: stream_row
+SELECT id, connection, object, kind, consent, cursor, sweep, full_at, complete_at, fields
+FROM stream WHERE connection = ? AND object = ? AND kind = ?;
+
+-- name: begin_sweep
+UPDATE stream SET sweep = sweep + 1 WHERE id = ? RETURNING sweep;
+
+-- name: end_sweep
+UPDATE stream SET full_at = ?, complete_at = ? WHERE id = ?;
+
+-- name: failed
+UPDATE stream SET error = ? WHERE id = ?;
+
+-- name: feeds
+-- Every consent-bearing stream: when it was last read to its end, and since when it has been known.
+SELECT s.id, c.name, s.object, s.kind, s.complete_at, s.full_at, s.error FROM stream s
+CROSS JOIN connection c ON c.id = s.connection WHERE s.consent = 1;

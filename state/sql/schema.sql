@@ -1,0 +1,227 @@
+-- The state as of migration m001. Tables named rec_*, attr, decision and target_* follow the mapping (state/relations.py).
+
+CREATE TABLE meta (name TEXT PRIMARY KEY, value ANY) STRICT, WITHOUT ROWID;
+
+CREATE TABLE connection (
+  id INTEGER PRIMARY KEY,
+  name TEXT NOT NULL UNIQUE,
+  role TEXT NOT NULL,                -- crm | esp
+  account TEXT,                      -- who we are there; a change of it is refused
+  linked_at INTEGER,                 -- µs: first complete reading of every feed
+  approved_at INTEGER                -- µs: its first plan was approved; NULL = nothing may be written there
+) STRICT;
+
+CREATE TABLE stream (
+  id INTEGER PRIMARY KEY,
+  connection INTEGER NOT NULL REFERENCES connection,
+  object TEXT NOT NULL,
+  kind TEXT NOT NULL,
+  fields TEXT NOT NULL DEFAULT '',   -- the fields the cursor was made with; others = read from the start
+  consent INTEGER NOT NULL DEFAULT 0,
+  cursor TEXT,
+  sweep INTEGER NOT NULL DEFAULT 0,  -- number of the current full listing
+  full_at INTEGER,                   -- µs: end of the last complete listing
+  complete_at INTEGER,               -- µs: when it was last read to its end
+  error TEXT,                        -- why the last reading failed, a code
+  UNIQUE (connection, object, kind)
+) STRICT;
+
+CREATE TABLE address (
+  id INTEGER PRIMARY KEY,
+  hash BLOB NOT NULL UNIQUE,         -- keyed hash of the normalised address; survives `forget`
+  email TEXT,                        -- the normalised address; erasable
+  undeliverable INTEGER              -- µs since when mail bounces; never an opt-out
+) STRICT;
+
+-- A person is a connected component of records and carries the id of the record first seen in it.
+CREATE TABLE record (
+  id INTEGER PRIMARY KEY,
+  stream INTEGER NOT NULL REFERENCES stream,
+  rid TEXT NOT NULL,
+  person INTEGER NOT NULL,
+  address INTEGER REFERENCES address,
+  modified INTEGER,
+  deleted INTEGER NOT NULL DEFAULT 0,
+  merged_into TEXT,
+  name INTEGER,                      -- hash of the folded name, to tell two people from one
+  sweep INTEGER NOT NULL DEFAULT 0,
+  first_seen INTEGER NOT NULL,
+  UNIQUE (stream, rid)
+) STRICT;
+CREATE INDEX record_person ON record (person);
+CREATE INDEX record_address ON record (address) WHERE address IS NOT NULL;
+CREATE INDEX record_merged ON record (merged_into) WHERE merged_into IS NOT NULL;
+
+CREATE TABLE dirty_record (record INTEGER PRIMARY KEY) STRICT;
+CREATE TABLE dirty (person INTEGER PRIMARY KEY) STRICT;
+CREATE TABLE waiting (person INTEGER PRIMARY KEY) STRICT;   -- dirty again once what is in flight has resolved
+CREATE TABLE ambiguous (person INTEGER PRIMARY KEY, reason TEXT NOT NULL, since INTEGER NOT NULL) STRICT;
+
+-- Consent. `ledger` is the chain and never changes; `entry` holds the erasable, personal part.
+CREATE TABLE ledger (
+  position INTEGER PRIMARY KEY,
+  commitment BLOB NOT NULL,          -- H(salt, canonical entry)
+  chain BLOB NOT NULL                -- H(previous chain, position, commitment)
+) STRICT;
+CREATE TABLE entry (
+  position INTEGER PRIMARY KEY REFERENCES ledger,
+  salt BLOB NOT NULL,
+  connection INTEGER REFERENCES connection,
+  source TEXT NOT NULL,              -- "sf.Contact", "mc_main", "admin"
+  record INTEGER REFERENCES record,  -- whose statement it is; NULL = known by address only
+  address INTEGER REFERENCES address,
+  key TEXT,                          -- subscriber key it arrived under
+  channel TEXT NOT NULL,
+  purpose TEXT NOT NULL,
+  basis TEXT,                        -- lawful basis
+  method TEXT NOT NULL,
+  person_made INTEGER NOT NULL,
+  unit TEXT,                         -- business unit or brand
+  said_lo INTEGER,
+  said_hi INTEGER NOT NULL,
+  seen_at INTEGER NOT NULL,
+  knowledge INTEGER,
+  retracts INTEGER,
+  baseline INTEGER NOT NULL,
+  evidence TEXT,
+  said TEXT NOT NULL                 -- JSON: [[level, topic, state, [except…]], …]
+) STRICT;
+CREATE INDEX entry_record ON entry (record) WHERE record IS NOT NULL;
+CREATE INDEX entry_address ON entry (address) WHERE address IS NOT NULL;
+CREATE INDEX entry_unbound ON entry (key) WHERE record IS NULL AND key IS NOT NULL;
+
+-- What each ESP (or blacklist) says now, per container and key.
+CREATE TABLE remote_status (
+  id INTEGER PRIMARY KEY,
+  connection INTEGER NOT NULL REFERENCES connection,
+  container TEXT NOT NULL,           -- '' = all mail
+  key TEXT NOT NULL,
+  address INTEGER REFERENCES address,
+  status TEXT NOT NULL,
+  at INTEGER,
+  origin TEXT NOT NULL,
+  sweep INTEGER NOT NULL DEFAULT 0,
+  UNIQUE (connection, container, key)
+) STRICT;
+CREATE INDEX remote_status_address ON remote_status (address) WHERE address IS NOT NULL;
+
+CREATE TABLE event_seen (connection INTEGER NOT NULL, event TEXT NOT NULL, at INTEGER, PRIMARY KEY (connection, event))
+  STRICT, WITHOUT ROWID;
+
+CREATE TABLE subscriber_key (
+  connection INTEGER NOT NULL REFERENCES connection,
+  person INTEGER NOT NULL,
+  key TEXT NOT NULL,
+  existing INTEGER NOT NULL DEFAULT 0,   -- the subscriber was there before us
+  PRIMARY KEY (connection, person),
+  UNIQUE (connection, key)
+) STRICT, WITHOUT ROWID;
+
+-- Remote objects we write: audiences, containers, CRM objects.
+CREATE TABLE object (
+  id INTEGER PRIMARY KEY,
+  connection INTEGER NOT NULL REFERENCES connection,
+  name TEXT NOT NULL,
+  kind TEXT NOT NULL,                -- audience | container | record
+  created_at INTEGER,                -- µs: the remote object is known to exist
+  UNIQUE (connection, name, kind)
+) STRICT;
+
+CREATE TABLE run (
+  id INTEGER PRIMARY KEY,
+  trigger TEXT NOT NULL,             -- once | daemon | plan | apply | resync
+  started_at INTEGER NOT NULL,
+  ended_at INTEGER,
+  outcome TEXT,
+  mapping TEXT,
+  counts TEXT                        -- JSON
+) STRICT;
+
+CREATE TABLE batch (
+  id INTEGER PRIMARY KEY,
+  connection INTEGER NOT NULL REFERENCES connection,
+  object INTEGER NOT NULL REFERENCES object,
+  kind TEXT NOT NULL,
+  columns TEXT NOT NULL,             -- JSON list, as sent
+  state TEXT NOT NULL,               -- sealed | accepted | unknown | closed
+  request_id TEXT,
+  sealed_at INTEGER NOT NULL,
+  ask_at INTEGER                     -- µs: when to ask after the request again
+) STRICT;
+CREATE INDEX batch_open ON batch (connection, state) WHERE state <> 'closed';
+
+-- The outbox while open, the history once closed.
+CREATE TABLE operation (
+  id INTEGER PRIMARY KEY,
+  connection INTEGER NOT NULL,
+  object INTEGER NOT NULL,
+  kind TEXT NOT NULL,                -- upsert | remove | status | update
+  class INTEGER NOT NULL,            -- 0 suppression, 1 can make someone mailable, 2 neither
+  person INTEGER NOT NULL,
+  record INTEGER NOT NULL DEFAULT 0, -- CRM record for updates
+  key TEXT NOT NULL,
+  address INTEGER,
+  columns TEXT NOT NULL,             -- JSON list
+  payload TEXT,                      -- JSON list of values; NULL once a create is done (its run tells)
+  before TEXT,                       -- JSON list of the values before; NULL = there was nothing
+  permit INTEGER,                    -- ledger position that permits a class-1 operation
+  depends_on INTEGER,
+  state INTEGER NOT NULL,            -- 0 planned 1 held 2 queued 3 sealed | 10 done 11 rejected 12 dropped
+  hold INTEGER,
+  batch INTEGER,
+  max_batch INTEGER,
+  attempts INTEGER NOT NULL DEFAULT 0,
+  not_before INTEGER,
+  reason TEXT,
+  run INTEGER NOT NULL,
+  closed_at INTEGER
+) STRICT;
+CREATE UNIQUE INDEX operation_wish ON operation (object, person, record) WHERE state < 3;
+CREATE INDEX operation_lane ON operation (connection, class, id) WHERE state = 2;
+CREATE INDEX operation_batch ON operation (batch) WHERE state = 3;
+CREATE INDEX operation_waiting ON operation (state, object) WHERE state < 2;
+CREATE INDEX operation_person ON operation (person);
+
+CREATE TABLE plan (
+  id TEXT PRIMARY KEY,
+  created_at INTEGER NOT NULL,
+  mapping TEXT NOT NULL,
+  head INTEGER NOT NULL,             -- ledger position it was made at
+  counts TEXT NOT NULL,
+  approved_at INTEGER,
+  approved_by TEXT
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE hold (
+  id INTEGER PRIMARY KEY,
+  connection INTEGER NOT NULL,
+  object INTEGER,
+  class TEXT NOT NULL,               -- first_plan | mapping | removals | creations | blanking | empty_source | reopening | vanished
+  reason TEXT NOT NULL,
+  opened_at INTEGER NOT NULL,
+  closed_at INTEGER,
+  verdict TEXT                       -- approved | rejected | resolved
+) STRICT;
+CREATE UNIQUE INDEX hold_open ON hold (connection, object, class) WHERE closed_at IS NULL;
+
+CREATE TABLE quarantine (
+  id INTEGER PRIMARY KEY,
+  connection INTEGER NOT NULL,
+  object TEXT NOT NULL,
+  key TEXT NOT NULL,
+  reason TEXT NOT NULL,
+  remedy TEXT NOT NULL,
+  consent INTEGER NOT NULL DEFAULT 0,  -- carries an opt-out: never dropped
+  opened_at INTEGER NOT NULL,
+  closed_at INTEGER,
+  UNIQUE (connection, object, key, reason)
+) STRICT;
+
+-- A CRM user turned a flag towards mail: re-asserted once, then a person has to look.
+CREATE TABLE request (
+  record INTEGER NOT NULL,
+  field TEXT NOT NULL,
+  asked_at INTEGER NOT NULL,
+  reasserted INTEGER NOT NULL DEFAULT 0,
+  PRIMARY KEY (record, field)
+) STRICT, WITHOUT ROWID;

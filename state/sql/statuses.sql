@@ -1,0 +1,86 @@
+-- name: page_table
+CREATE TEMP TABLE IF NOT EXISTS status_page (n INTEGER PRIMARY KEY, container TEXT, key TEXT, email TEXT, hash BLOB,
+  status TEXT, at INTEGER, origin TEXT, evidence TEXT, address INTEGER,
+  UNIQUE (container, key) ON CONFLICT REPLACE);
+
+-- name: fill
+INSERT INTO status_page (container, key, email, hash, status, at, origin, evidence) VALUES (?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: event_table
+CREATE TEMP TABLE IF NOT EXISTS event_page (n INTEGER PRIMARY KEY, event TEXT UNIQUE ON CONFLICT REPLACE, kind TEXT,
+  container TEXT, send TEXT, key TEXT, email TEXT, hash BLOB, at INTEGER, evidence TEXT, address INTEGER);
+
+-- name: fill_events
+INSERT INTO event_page (event, kind, container, send, key, email, hash, at, evidence) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: add_addresses
+INSERT OR IGNORE INTO address (hash, email) SELECT hash, email FROM :page WHERE hash IS NOT NULL;
+
+-- name: resolve
+UPDATE :page SET address = (SELECT a.id FROM address a WHERE a.hash = :page.hash) WHERE hash IS NOT NULL;
+
+-- name: inherit_address
+-- A list member whose answer carries no address has that of the subscriber.
+UPDATE status_page SET address = (SELECT s.address FROM remote_status s WHERE s.connection = :connection
+  AND s.container = '' AND s.key = status_page.key) WHERE address IS NULL;
+
+-- name: changes
+SELECT p.container, p.key, p.address, s.status, p.status, p.at, p.origin, p.evidence,
+  (SELECT k.person FROM subscriber_key k WHERE k.connection = :connection AND k.key = p.key)
+FROM status_page p LEFT JOIN remote_status s ON s.connection = :connection AND s.container = p.container AND s.key = p.key
+WHERE s.status IS NOT p.status ORDER BY p.n;
+
+-- name: undeliverable
+-- A held address gets no mail whatever the person wants; a status of subscribed lifts it.
+UPDATE address SET undeliverable = CASE WHEN p.status = 'held' THEN coalesce(address.undeliverable, p.at, :now) END
+FROM status_page p WHERE p.address = address.id AND p.container = ''
+AND (p.status = 'held') <> (address.undeliverable IS NOT NULL) AND p.status IN ('held', 'subscribed');
+
+-- name: dirty_by_key
+INSERT OR IGNORE INTO dirty SELECT k.person FROM status_page p CROSS JOIN subscriber_key k
+  ON k.connection = :connection AND k.key = p.key
+LEFT JOIN remote_status s ON s.connection = :connection AND s.container = p.container AND s.key = p.key
+WHERE s.status IS NOT p.status;
+
+-- name: dirty_by_address
+INSERT OR IGNORE INTO dirty SELECT r.person FROM status_page p CROSS JOIN record r ON r.address = p.address
+LEFT JOIN remote_status s ON s.connection = :connection AND s.container = p.container AND s.key = p.key
+WHERE p.address IS NOT NULL AND (s.status IS NOT p.status OR s.address IS NOT p.address);
+
+-- name: upsert
+INSERT INTO remote_status (connection, container, key, address, status, at, origin, sweep)
+SELECT :connection, container, key, address, status, at, origin, :sweep FROM status_page WHERE true ORDER BY n
+ON CONFLICT (connection, container, key) DO UPDATE SET address = coalesce(excluded.address, remote_status.address),
+  status = excluded.status, at = excluded.at, origin = excluded.origin, sweep = excluded.sweep
+WHERE (remote_status.status, remote_status.address, remote_status.sweep)
+  IS NOT (excluded.status, coalesce(excluded.address, remote_status.address), excluded.sweep);
+
+-- name: new_events
+SELECT p.event, p.kind, p.container, p.send, p.key,
+  coalesce(p.address, (SELECT s.address FROM remote_status s WHERE s.connection = :connection AND s.container = ''
+    AND s.key = p.key)), p.at, p.evidence,
+  (SELECT k.person FROM subscriber_key k WHERE k.connection = :connection AND k.key = p.key)
+FROM event_page p WHERE NOT EXISTS (SELECT 1 FROM event_seen e WHERE e.connection = :connection AND e.event = p.event)
+ORDER BY p.n;
+
+-- name: event_seen
+INSERT OR IGNORE INTO event_seen (connection, event, at) SELECT :connection, event, at FROM event_page;
+
+-- name: mark_record
+INSERT OR IGNORE INTO dirty SELECT person FROM record WHERE id = ?;
+
+-- name: mark_address
+INSERT OR IGNORE INTO dirty SELECT person FROM record WHERE address = ?;
+
+-- name: dirty_vanished
+INSERT OR IGNORE INTO dirty SELECT r.person FROM remote_status s CROSS JOIN record r ON r.address = s.address
+WHERE s.connection = :connection AND s.container = :container AND s.sweep < :sweep AND s.status <> 'removed';
+
+-- name: dirty_vanished_key
+INSERT OR IGNORE INTO dirty SELECT k.person FROM remote_status s CROSS JOIN subscriber_key k
+  ON k.connection = s.connection AND k.key = s.key
+WHERE s.connection = :connection AND s.container = :container AND s.sweep < :sweep AND s.status <> 'removed';
+
+-- name: vanish
+UPDATE remote_status SET status = 'removed', origin = 'unknown'
+WHERE connection = :connection AND container = :container AND sweep < :sweep AND status <> 'removed';

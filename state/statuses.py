@@ -1,0 +1,111 @@
+"""What the ESPs and blacklists say: current statuses per container and key, and single events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+from state import db, ledger
+from state.queries import load
+
+
+class StatusChange(NamedTuple):
+    """A status that is new or different from what was known. ``old`` None = never seen. Instants in µs."""
+
+    container: str
+    key: str
+    address: int | None
+    old: str | None
+    new: str
+    at: int | None
+    origin: str
+    evidence: str | None
+    record: int | None
+
+
+class Event(NamedTuple):
+    """An event read for the first time."""
+
+    event: str
+    kind: str
+    container: str | None
+    send: str | None
+    key: str | None
+    address: int | None
+    at: int | None
+    evidence: str | None
+    record: int | None
+
+
+def store(conn: db.Connection, connection: int, stream: int, rows: Iterable[tuple[Any, ...]], *,
+          cursor: str | None, sweep: int, now: int, complete: bool, book: ledger.Book,
+          speak: Callable[[Sequence[StatusChange]], list[ledger.NewEntry]]) -> tuple[int, int]:
+    """Take a page of statuses: (container, key, normalised email, hash, status, at, origin, evidence) each.
+
+    :returns: (rows that changed, entries written)
+    """
+    q = load("statuses")
+    given = {"connection": connection, "sweep": sweep, "now": now}
+    conn.execute(q["page_table"])
+    conn.execute("DELETE FROM status_page")
+    conn.executemany(q["fill"], rows)
+    _resolve(conn, q, "status_page")
+    conn.execute(q["inherit_address"], given)
+    changes = [StatusChange(*row) for row in conn.execute(q["changes"], given)]
+    entries = speak(changes)
+    conn.execute(q["undeliverable"], given)
+    conn.execute(q["dirty_by_key"], given)
+    conn.execute(q["dirty_by_address"], given)
+    conn.execute(q["upsert"], given)
+    if entries:
+        book.append(conn, entries, now)
+        mark(conn, entries)
+    _advance(conn, stream, cursor, now if complete else None)
+    return len(changes), len(entries)
+
+
+def store_events(conn: db.Connection, connection: int, stream: int, rows: Iterable[tuple[Any, ...]], *,
+                 cursor: str | None, now: int, complete: bool, book: ledger.Book,
+                 speak: Callable[[Sequence[Event]], list[ledger.NewEntry]]) -> tuple[int, int]:
+    """Take a page of events: (event, kind, container, send, key, normalised email, hash, at, evidence) each; those seen
+    before are passed over. Returns (new events, entries written)."""
+    q = load("statuses")
+    given = {"connection": connection, "now": now}
+    conn.execute(q["event_table"])
+    conn.execute("DELETE FROM event_page")
+    conn.executemany(q["fill_events"], rows)
+    _resolve(conn, q, "event_page")
+    found = [Event(*row) for row in conn.execute(q["new_events"], given)]
+    conn.execute(q["event_seen"], given)
+    entries = speak(found)
+    if entries:
+        book.append(conn, entries, now)
+        mark(conn, entries)
+    _advance(conn, stream, cursor, now if complete else None)
+    return len(found), len(entries)
+
+
+def mark(conn: db.Connection, entries: Sequence[ledger.NewEntry]) -> None:
+    """Everyone an entry can concern is dirty: the record's person, and whoever holds the address."""
+    q = load("statuses")
+    conn.executemany(q["mark_record"], ((e.record,) for e in entries if e.record is not None))
+    conn.executemany(q["mark_address"], ((e.address,) for e in entries if e.address is not None))
+
+
+def vanish(conn: db.Connection, connection: int, container: str, sweep: int) -> int:
+    """Statuses a complete listing did not contain are ``removed``; their people are dirty. Returns how many."""
+    q = load("statuses")
+    given = {"connection": connection, "container": container, "sweep": sweep}
+    conn.execute(q["dirty_vanished"], given)
+    conn.execute(q["dirty_vanished_key"], given)
+    return int(conn.execute(q["vanish"], given).rowcount)
+
+
+def _resolve(conn: db.Connection, q: dict[str, str], table: str) -> None:
+    conn.execute(q["add_addresses"].replace(":page", table))
+    conn.execute(q["resolve"].replace(":page", table))
+
+
+def _advance(conn: db.Connection, stream: int, cursor: str | None, complete: int | None) -> None:
+    if cursor is not None:
+        conn.execute(load("records")["advance"], {"stream": stream, "cursor": cursor, "complete": complete})

@@ -1,0 +1,196 @@
+"""The store's one API: opens the file, keeps the registry of connections, streams and objects, and runs the steps' SQL in
+the writer's transactions. Nobody outside this package sees a connection."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from state import db, migrations, relations
+from state.ledger import Book, Journal
+from state.queries import load
+from state.relations import Relations
+from state.writer import Writer
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class StreamRow:
+    """A stream as the registry knows it. Instants in µs."""
+
+    id: int
+    connection: int
+    object: str
+    kind: str
+    consent: bool
+    cursor: str | None
+    sweep: int
+    full_at: int | None
+    complete_at: int | None
+    fields: str
+
+
+class Store:
+    """One open state file. Thread-safe: writes go through the writer thread, reads through a connection per thread."""
+
+    def __init__(self, path: Path, *, journal: Path | None = None, hash_key: bytes = b"",
+                 functions: Mapping[str, tuple[Callable[..., Any], int]] | None = None) -> None:
+        """:raises state.db.StateDamaged, state.db.StateLocked:"""
+        for name, (function, arguments) in (functions or {}).items():
+            db.register(name, function, arguments)
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.path = path
+        self.lock = db.Lock(path.with_suffix(path.suffix + ".lock"))
+        self.lock.acquire()
+        try:
+            self._open(path, journal, hash_key)
+        except BaseException:
+            self.lock.release()
+            raise
+
+    def _open(self, path: Path, journal: Path | None, hash_key: bytes) -> None:
+        before = os.umask(0o077)
+        try:
+            conn = db.connect(path)
+        finally:
+            os.umask(before)
+        db.quick_check(conn)
+        migrations.migrate(conn, path)
+        self._check_key(conn, hash_key)
+        self.book = Book(Journal(journal))
+        self.writer = Writer(conn)
+        self._conn = conn
+        self._local = threading.local()
+        self._readers: list[db.Connection] = []
+
+    @staticmethod
+    def _check_key(conn: db.Connection, hash_key: bytes) -> None:
+        """The state holds the fingerprint of the key its address hashes were made with."""
+        print_ = hashlib.blake2b(hash_key, digest_size=8, person=b"syncd-hash-key").hexdigest()
+        row = conn.execute("SELECT value FROM meta WHERE name = 'hash_key'").fetchone()
+        if row is None:
+            conn.execute("INSERT INTO meta VALUES ('hash_key', ?)", (print_,))
+        elif row[0] != print_:
+            raise db.StateDamaged("hash_key is not the key this state was made with: every address would look new and"
+                                  " every opt-out lost; put the old key back")
+
+    def write(self, job: Callable[[db.Connection], T], *, urgent: bool = False) -> T:
+        """Run ``job`` in one transaction of the writer."""
+        return self.writer.run(job, urgent=urgent)
+
+    @contextmanager
+    def reading(self) -> Iterator[db.Connection]:
+        """A read-only connection of this thread. Fetch at once: an open read can hold back the writer."""
+        conn = getattr(self._local, "conn", None)
+        if conn is None:
+            conn = self._local.conn = db.connect(self.path, read_only=True)
+            self._readers.append(conn)
+        yield conn
+
+    def rows(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[tuple[Any, ...]]:
+        """All rows of a query of this package or a view."""
+        with self.reading() as conn:
+            return conn.execute(sql, parameters).fetchall()
+
+    def close(self) -> None:
+        """Finish the queued writes and release file and lock."""
+        self.writer.close()
+        for conn in self._readers:
+            conn.close()
+        self._conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._conn.close()
+        self.lock.release()
+
+    def tidy(self) -> None:
+        """After bulk work: truncate the log, give freed pages back."""
+        def job(conn: db.Connection) -> None:
+            conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            conn.execute("PRAGMA incremental_vacuum(2000)")
+        self.writer.outside(job)
+
+    def backup(self, target: Path) -> None:
+        """Copy the live state page by page, check the copy, then move it into place."""
+        part = target.with_suffix(target.suffix + ".part")
+
+        def job(conn: db.Connection) -> None:
+            copy = db.sqlite3.connect(str(part))
+            try:
+                conn.backup(copy, pages=2000)
+                if copy.execute("PRAGMA integrity_check(1)").fetchone()[0] != "ok":
+                    raise db.StateDamaged("the backup copy fails its integrity check; the live state may be damaged")
+            finally:
+                copy.close()
+        self.writer.outside(job)
+        os.replace(part, target)
+
+    # ------------------------------------------------------------------ registry
+
+    def connection(self, name: str, role: str) -> int:
+        """The id of a connection, made known on first use."""
+        def job(conn: db.Connection) -> int:
+            conn.execute("INSERT INTO connection (name, role) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET role ="
+                         " excluded.role", (name, role))
+            return int(conn.execute("SELECT id FROM connection WHERE name = ?", (name,)).fetchone()[0])
+        return self.write(job)
+
+    def stream(self, connection: int, object_: str, kind: str, fields: str, consent: bool) -> StreamRow:
+        """A stream's row; when the fields asked for have changed it is read from the start again."""
+        def job(conn: db.Connection) -> StreamRow:
+            conn.execute(load("registry")["stream"], (connection, object_, kind, fields, int(consent)))
+            row = conn.execute(load("registry")["stream_row"], (connection, object_, kind)).fetchone()
+            return StreamRow(row[0], row[1], row[2], row[3], bool(row[4]), *row[5:])
+        return self.write(job)
+
+    def object(self, connection: int, name: str, kind: str) -> int:
+        """The id of a remote object we write."""
+        def job(conn: db.Connection) -> int:
+            conn.execute("INSERT OR IGNORE INTO object (connection, name, kind) VALUES (?, ?, ?)",
+                         (connection, name, kind))
+            return int(conn.execute("SELECT id FROM object WHERE connection = ? AND name = ? AND kind = ?",
+                                    (connection, name, kind)).fetchone()[0])
+        return self.write(job)
+
+    def meta(self, name: str) -> Any:
+        """A remembered value, None when there is none."""
+        rows = self.rows("SELECT value FROM meta WHERE name = ?", (name,))
+        return rows[0][0] if rows else None
+
+    def remember(self, name: str, value: Any) -> None:
+        self.write(lambda conn: conn.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value)).rowcount)
+
+    def conform(self, rel: Relations) -> bool:
+        """Make the tables that follow the mapping fit it: new ones are created, new columns added, columns of another type
+        rebuilt. Everyone is dirty when the mapping's meaning changed. Returns whether it did."""
+        changed = bool(self.meta("relations") != rel.fingerprint)
+
+        def job(conn: db.Connection) -> None:
+            for table, columns in relations.ddl(rel).items():
+                have = {f'"{row[1]}"': row[2] for row in conn.execute(f"PRAGMA table_info({table})")}
+                if not have:
+                    body = ", ".join(f"{name} {kind}" for name, kind in columns.items())
+                    conn.execute(f"CREATE TABLE {table} ({body}) STRICT")
+                    continue
+                for name, kind in columns.items():
+                    wanted, key = kind.split()[0], name if name.startswith('"') else f'"{name}"'
+                    if key in have and have[key] != wanted:
+                        conn.execute(f"ALTER TABLE {table} DROP COLUMN {name}")
+                        del have[key]
+                    if key not in have:
+                        conn.execute(f"ALTER TABLE {table} ADD COLUMN {name} {wanted}")
+            for audience in rel.audiences:
+                if audience.limit is not None:
+                    conn.execute(f"CREATE TABLE IF NOT EXISTS rank_{audience.object} (person INTEGER PRIMARY KEY) STRICT")
+            for sql in relations.indexes(rel):
+                conn.execute(sql)
+            if changed:
+                conn.execute("INSERT OR IGNORE INTO dirty SELECT DISTINCT person FROM record")
+                conn.execute("INSERT OR REPLACE INTO meta VALUES ('relations', ?)", (rel.fingerprint,))
+        self.write(job)
+        return changed
