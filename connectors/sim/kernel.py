@@ -7,6 +7,7 @@ control API (``world``) and lets people act (``act``). It imports no connector.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import email.utils
 import gzip
 import random
@@ -91,7 +92,7 @@ class Fault:
     probability: float = 1.0
     seconds: float = 0.0
     seed: int | None = None
-    rng: random.Random = field(default_factory=random.Random)
+    rng: random.Random = dataclasses.field(default_factory=random.Random)
 
 
 class Faults:
