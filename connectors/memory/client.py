@@ -165,7 +165,7 @@ class World:
         digest: str = self._ask("digest")
         return digest
 
-    def _ask(self, verb: str, **args: Any) -> Any:
+    def _ask(self, verb: str, /, **args: Any) -> Any:
         answer, _, _ = self._line.ask({"verb": verb, "args": args})
         if "error" in answer:
             raise BadCall(answer["message"])

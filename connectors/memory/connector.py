@@ -74,7 +74,7 @@ class MemoryConnector:
 
     def check(self) -> Health:
         """Is the world there, do its clock and ours agree?"""
-        self.server_skew = self._ask("hello")["now"] / 1e6 - time.time()
+        self.server_skew = self._ask("check")["now"] / 1e6 - time.time()
         if abs(self.server_skew) <= _MAX_SKEW:
             return Health(self.name)
         finding = Finding("warning", "The world's clock is not the host's.", "Start it without a fixed instant.")
@@ -187,7 +187,7 @@ class MemoryConnector:
 
     # ------------------------------------------------------------------ wire
 
-    def _ask(self, verb: str, **args: Any) -> Any:
+    def _ask(self, verb: str, /, **args: Any) -> Any:
         try:
             answer, sent, received = self._line.ask({"as": self.name, "verb": verb, "args": args})
         except Unreached as error:

@@ -22,9 +22,11 @@ NAMES: Mapping[str, str] = {
     "reject": "rows whose key or address is in `keys` are refused for good",
     "retry_rows": "rows whose key or address is in `keys` are to be sent again after `seconds`, by at most `max_batch`",
     "truncate": "listings end after `rows` rows; `silent` = the vendor's own count lies too",
-    "hide_field": "field `field` of `object` cannot be read or seen",
+    "hide_field": "field `field` of `object` cannot be read or seen until the fault is cleared",
     "act": "after the call, `acts` (each {connection, do, ...}) happen: somebody acts between two calls",
 }
+_ONLY: Mapping[str, str] = {"cursor_lost": "changes", "truncate": "changes", "reject": "apply", "retry_rows": "apply"}
+"""Faults that mean something for one verb only; other calls do not use them up."""
 
 
 @dataclass(slots=True)
@@ -77,11 +79,16 @@ class Faults:
         self._faults = kept
         return gone
 
+    def hidden(self, connection: str) -> set[tuple[str | None, str | None]]:
+        """(object, field) of every field that this connection's account may not see."""
+        return {(f.object, f.field) for f in self._faults
+                if f.name == "hide_field" and f.connection in (None, connection)}
+
     def firing(self, connection: str, verb: str, object: str | None, *, slow: bool = False) -> Iterator[Fault]:
         """The faults that strike this call, either the ones named "slow" or all others; each is counted as it is
         yielded."""
         for fault in self._faults:
-            if (fault.name == "slow") != slow:
+            if fault.name == "hide_field" or (fault.name == "slow") != slow or _ONLY.get(fault.name, verb) != verb:
                 continue
             if fault.connection not in (None, connection) or fault.verb not in (None, verb):
                 continue

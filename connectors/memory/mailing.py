@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal
 
-from connectors.memory.esp import Esp, State, address, block_key
+from connectors.memory.esp import Esp, State, address
 from connectors.memory.table import BadCall
 from syncd.model import EventKind, Origin, Status, Value
 
@@ -127,8 +127,8 @@ class Mailing:
             if changed and origin == "person":
                 self.esp.event("resubscribe", self.esp.subscriber(key), container=list or None)
             return changed
-        if not list and origin == "person":
-            self.esp.containers[ALL].drop(block_key(email))
+        if not list and origin == "person" and self.esp.blocked(email):
+            self.esp.set(ALL, State(None, email, "subscribed", self.esp.time.now(), origin))
         return self._each(email, None, back)
 
     def do_confirm(self, email: str, list: str) -> dict[str, Any]:
@@ -190,7 +190,10 @@ class Mailing:
     def _each(self, email: str, key: str | None, act: Callable[[str], bool]) -> dict[str, Any]:
         keys = [key] if key is not None else self.esp.keys(email)
         if not keys:
-            raise BadCall("No subscriber has this address.")
+            if self.esp.keyed_by != "address":
+                raise BadCall("No subscriber has this address.")
+            keys = [address(email)]
+            self._join(keys[0], email, None)
         return {"changed": sum(act(k) for k in keys), "keys": keys}
 
     def _opt_out(self, key: str, container: str, kind: EventKind, origin: Origin, send: str | None) -> bool:

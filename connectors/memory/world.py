@@ -21,7 +21,7 @@ from connectors.memory.esp import Esp
 from connectors.memory.faults import Fault, Faults
 from connectors.memory.mailing import Mailing
 from connectors.memory.people import invent
-from connectors.memory.reading import read, read_keys
+from connectors.memory.reading import Hidden, read, read_keys
 from connectors.memory.table import BadCall, Delay, Refused, Time, When
 from syncd.model import Micros
 
@@ -213,6 +213,8 @@ class World:
         :raises Broken: the call fails; BadCall: it makes no sense
         """
         account = self.account(name)
+        if verb == "hello":
+            return self._hello(account)
         account.counts["calls"] += 1
         account.counts["writes" if verb == "apply" else "reads"] += 1
         account.counts[verb] += 1
@@ -221,9 +223,9 @@ class World:
         for fault in faults:
             if fault.name in ("lose_request", "outage", "throttle", "unauthorised", "retry"):
                 raise Broken(fault.name, fault.seconds)
-            if fault.name == "cursor_lost" and verb == "changes" and args.get("after"):
+            if fault.name == "cursor_lost" and args.get("after"):
                 raise Broken(fault.name)
-        answer = self._answer(account, verb, args, faults)
+        answer = self._answer(account, verb, args, faults, self.faults.hidden(name))
         for fault in faults:
             for act in fault.acts:
                 rest = {k: v for k, v in act.items() if k not in ("connection", "do")}
@@ -232,10 +234,9 @@ class World:
             raise Broken("lose_reply")
         return answer
 
-    def _answer(self, account: Account, verb: str, args: Mapping[str, Any], faults: list[Fault]) -> Any:
-        hidden = {(f.object, f.field) for f in faults if f.name == "hide_field"}
-        if verb == "hello":
-            return self._hello(account)
+    def _answer(self, account: Account, verb: str, args: Mapping[str, Any], faults: list[Fault], hidden: Hidden) -> Any:
+        if verb == "check":
+            return {"now": self.time.now()}
         if verb == "describe":
             return self._describe(account, hidden)
         if verb == "changes":
@@ -249,15 +250,16 @@ class World:
         raise BadCall(f"There is no verb {verb}.")
 
     def _hello(self, account: Account) -> dict[str, Any]:
+        """What other connectors know by heart: neither counted nor struck by faults."""
         kinds = [*(["update"] if account.crm else []),
                  *(["upsert", "remove", "status", "create_object"] if account.esp else [])]
         return {"batch": {k: account.options.batch[k] for k in kinds}, "page_size": account.options.page_size,
                 "overlap": account.options.overlap, "deletes_visible": account.options.deletes_visible,
                 "merges_visible": account.options.merges_visible,
                 "topic_consent": bool(account.esp and account.esp.lists),
-                "keyed_by": account.esp.keyed_by if account.esp else "key", "now": self.time.now()}
+                "keyed_by": account.esp.keyed_by if account.esp else "key"}
 
-    def _describe(self, account: Account, hidden: set[tuple[str | None, str | None]]) -> dict[str, Any]:
+    def _describe(self, account: Account, hidden: Hidden) -> dict[str, Any]:
         """Objects by name: fields, master flag, properties."""
         found: dict[str, Any] = {}
         if account.crm is not None:

@@ -1,0 +1,259 @@
+"""What every connector must do, whatever its vendor: ``Common`` always, ``Records`` if it reads CRM objects.
+
+``suite_esp`` has what holds of consent and of rows at an ESP. A connector's test file subclasses the suites that fit
+and provides the fixture ``lab``; see ``test_memory.py``.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+from connectors.errors import CursorLost, Reauthenticate, Throttled
+from syncd.model import Batch, Op, StreamSpec, Value
+from tests.conformance.lab import (
+    ODD_ADDRESSES,
+    ODD_TEXTS,
+    PRIVATE,
+    Lab,
+    RecordLab,
+    StatusLab,
+    absent,
+    assert_clean,
+    current,
+    drive,
+    failing,
+    fetched,
+    read,
+    rows_of,
+)
+
+
+class Common:
+    """What holds of every connector. The test file provides the fixture ``lab``."""
+
+    def test_check_is_healthy(self, lab: Lab) -> None:
+        health = lab.connector.check()
+        assert health.ok, [f.message for f in health.findings]
+        assert health.account
+
+    def test_capabilities_make_sense(self, lab: Lab) -> None:
+        can = lab.connector.capabilities
+        assert set(can.batch) <= {"upsert", "remove", "status", "update", "create_object"}
+        assert all(size > 0 for size in can.batch.values())
+        assert can.concurrency > 0
+        assert can.writes > 0
+        assert can.keyed_by in ("key", "address")
+        assert can.irreversible <= set(can.batch)
+
+    def test_an_unknown_object_is_absent_from_the_catalogue(self, lab: Lab) -> None:
+        assert lab.connector.describe(["NoSuchThing__x"]).objects == {}
+
+    def test_every_feed_can_be_read(self, lab: Lab) -> None:
+        containers = lab.containers if isinstance(lab, StatusLab) else ()
+        for feed in lab.connector.feeds(containers):
+            assert feed.kind in ("status", "event", "history")
+            pages = read(lab.connector, feed)
+            read(lab.connector, feed, pages[-1].cursor)
+
+    def test_throttling_is_reported_with_its_time(self, lab: Lab) -> None:
+        lab.connector.check()
+        lab.throttle(17)
+        error = failing(lambda: lab.connector.describe())
+        assert isinstance(error, Throttled)
+        assert error.retry_after is not None
+        assert 0 < error.retry_after <= 18
+        assert_clean(error, lab)
+
+    def test_revoked_credentials_need_a_person(self, lab: Lab) -> None:
+        lab.revoke()
+        error = failing(lab.connector.check)
+        assert isinstance(error, Reauthenticate)
+        assert_clean(error, lab)
+
+    def test_a_cursor_of_something_else_is_lost_and_not_misread(self, lab: Lab) -> None:
+        for feed in [*lab.connector.feeds(()), *([lab.spec] if isinstance(lab, RecordLab) else [])]:
+            error = failing(lambda feed=feed: list(lab.connector.changes(feed, '{"v": 999, "x": "?"}')))
+            assert isinstance(error, CursorLost)
+
+
+class Records:
+    """What holds of every connector that reads CRM objects."""
+
+    def make(self, lab: RecordLab, count: int | None = None) -> list[str]:
+        wanted = lab.many if count is None else count
+        ids = [lab.create(f"person{n}@mail.example", f"Person {n}") for n in range(wanted)]
+        lab.settle()
+        return ids
+
+    def test_an_empty_object_yields_one_page(self, lab: RecordLab) -> None:
+        pages = read(lab.connector, lab.spec)
+        assert rows_of(pages) == []
+        assert pages[-1].complete
+        assert rows_of(read(lab.connector, lab.spec, pages[-1].cursor)) == []
+
+    def test_a_listing_from_the_start_is_whole(self, lab: RecordLab) -> None:
+        ids = self.make(lab)
+        pages = read(lab.connector, lab.spec)
+        assert set(current(pages, lab.spec)) == set(ids)
+        assert pages[-1].complete
+        for row in current(pages, lab.spec).values():
+            assert isinstance(row["modified"], int)
+            assert row["deleted"] == 0
+            assert row["merged_into"] is None
+
+    def test_resuming_from_any_page_loses_nothing(self, lab: RecordLab) -> None:
+        ids = self.make(lab)
+        count = len(read(lab.connector, lab.spec))
+        assert count > 1, "the lab's pages are too large for this test"
+        for stop in range(1, count + 1):
+            begun = list(itertools.islice(lab.connector.changes(lab.spec, None), stop))
+            rest = read(lab.connector, lab.spec, begun[-1].cursor)
+            assert set(current([*begun, *rest], lab.spec)) == set(ids)
+            assert not rest[-1].complete, "a resumed listing says nothing about absence"
+
+    def test_changes_made_while_reading_are_not_lost(self, lab: RecordLab) -> None:
+        ids = self.make(lab)
+        begun = list(itertools.islice(lab.connector.changes(lab.spec, None), 1))
+        for id in ids:
+            lab.edit(id, "Edited")
+        new = lab.create("late@mail.example", "Late")
+        lab.settle()
+        rest = read(lab.connector, lab.spec, begun[-1].cursor)
+        rows = current([*begun, *rest], lab.spec)
+        assert {rows[id][lab.text] for id in ids} == {"Edited"}
+        assert rows[new][lab.text] == "Late"
+
+    def test_an_increment_holds_what_changed_and_then_ends(self, lab: RecordLab) -> None:
+        ids = self.make(lab)
+        pages = read(lab.connector, lab.spec)
+        quiet = read(lab.connector, lab.spec, pages[-1].cursor)
+        assert set(rows_of(quiet)) <= set(rows_of(pages)), "an increment without changes may only repeat"
+        lab.edit(ids[0], "Edited")
+        lab.settle()
+        changed = read(lab.connector, lab.spec, quiet[-1].cursor)
+        assert current(changed, lab.spec)[ids[0]][lab.text] == "Edited"
+        assert not changed[-1].complete
+
+    def test_the_same_cursor_may_be_used_twice(self, lab: RecordLab) -> None:
+        ids = self.make(lab)
+        cursor = read(lab.connector, lab.spec)[-1].cursor
+        lab.edit(ids[1], "Edited")
+        lab.settle()
+        once, twice = (current(read(lab.connector, lab.spec, cursor), lab.spec) for _ in range(2))
+        assert once[ids[1]] == twice[ids[1]]
+
+    def test_deletions_are_seen_as_declared(self, lab: RecordLab) -> None:
+        ids = self.make(lab)
+        cursor = read(lab.connector, lab.spec)[-1].cursor
+        lab.delete(ids[0])
+        lab.settle()
+        rows = current(read(lab.connector, lab.spec, cursor), lab.spec)
+        if lab.connector.capabilities.deletes_visible:
+            assert rows[ids[0]]["deleted"] == 1
+        listing = read(lab.connector, StreamSpec(lab.spec.object, ids_only=True))
+        assert {id for (id,) in rows_of(listing)} == set(ids[1:])
+        again = lab.connector.fetch(lab.spec, ids[:2])
+        assert current([again], lab.spec).get(ids[0], {"deleted": 1})["deleted"] == 1
+
+    def test_a_listing_of_ids_is_numbered_and_complete(self, lab: RecordLab) -> None:
+        ids = self.make(lab)
+        spec = StreamSpec(lab.spec.object, ids_only=True)
+        pages = read(lab.connector, spec)
+        assert sorted(rows_of(pages)) == sorted((id,) for id in ids)
+        assert pages[-1].complete
+        again = read(lab.connector, spec, pages[-1].cursor)
+        assert {id for (id,) in rows_of([*pages, *again])} == set(ids)
+
+    def test_odd_values_survive(self, lab: RecordLab) -> None:
+        made = {lab.create(address, text): (address, text)
+                for address, text in zip(itertools.cycle(ODD_ADDRESSES), ODD_TEXTS, strict=False)}
+        lab.settle()
+        for rows in (current(read(lab.connector, lab.spec), lab.spec),
+                     fetched(lab.connector, lab.spec, list(made), "id")):
+            for id, (address, text) in made.items():
+                assert str(rows[id][lab.email]).casefold() == address.casefold()
+                assert rows[id][lab.text] == text
+
+    def test_fetch_tells_the_truth_of_the_named_only(self, lab: RecordLab) -> None:
+        ids = self.make(lab)
+        page = lab.connector.fetch(lab.spec, [ids[2], lab.unknown_id, ids[0]])
+        assert set(current([page], lab.spec)) == {ids[0], ids[2]}
+        assert rows_of([lab.connector.fetch(lab.spec, [])]) == []
+
+    def test_a_ticked_master_flag_arrives(self, lab: RecordLab) -> None:
+        if lab.flag is None:
+            absent("this object has no master flag")
+        [id, *_] = self.make(lab)
+        assert lab.connector.describe([lab.spec.object]).objects[lab.spec.object].master_flag == lab.flag
+        cursor = read(lab.connector, lab.spec)[-1].cursor
+        lab.opt_out(id)
+        lab.settle()
+        assert current(read(lab.connector, lab.spec, cursor), lab.spec)[id][lab.flag] == 1
+
+    def test_the_catalogue_names_the_fields_of_the_stream(self, lab: RecordLab) -> None:
+        info = lab.connector.describe([lab.spec.object]).objects[lab.spec.object]
+        described = {f.name: f for f in info.fields}
+        for field in lab.spec.fields:
+            assert described[field.name].type == field.type
+
+    # ------------------------------------------------------------------ writing
+
+    def update(self, lab: RecordLab, ops: Sequence[tuple[str, Value]]) -> Batch:
+        return Batch("update", lab.spec.object, (lab.writable,),
+                     [Op(n, key, None, (value,)) for n, (key, value) in enumerate(ops)])
+
+    def test_outcomes_match_operations_and_a_bad_one_sinks_none(self, lab: RecordLab) -> None:
+        ids = self.make(lab)
+        batch = self.update(lab, [(ids[0], "First"), (lab.unknown_id, "Nobody"), (ids[1], lab.too_long),
+                                  (ids[2], "Third")])
+        outcomes = drive(lab, batch)
+        assert [o.state for o in outcomes] == ["done", "rejected", "rejected", "done"]
+        assert all(o.reason and "Nobody" not in o.reason and lab.too_long not in o.reason for o in outcomes[1:3])
+        lab.settle()
+        spec = StreamSpec(lab.spec.object, fields=tuple(f for f in lab.spec.fields if f.name == lab.writable))
+        rows = fetched(lab.connector, spec, ids, "id")
+        assert [rows[id][lab.writable] for id in (ids[0], ids[2])] == ["First", "Third"]
+
+    def test_updating_twice_equals_once_and_none_clears(self, lab: RecordLab) -> None:
+        ids = self.make(lab, 2)
+        spec = StreamSpec(lab.spec.object, fields=tuple(f for f in lab.spec.fields if f.name == lab.writable))
+        seen = []
+        for _ in range(2):
+            assert [o.state for o in drive(lab, self.update(lab, [(ids[0], "🦊 Ø"), (ids[1], None)]))] == ["done"] * 2
+            lab.settle()
+            rows = fetched(lab.connector, spec, ids, "id")
+            seen.append([rows[id][lab.writable] for id in ids])
+        assert seen == [["🦊 Ø", None]] * 2
+
+    def test_the_largest_declared_update_is_true(self, lab: RecordLab) -> None:
+        size = lab.connector.capabilities.batch["update"]
+        ids = self.make(lab, size)
+        outcomes = lab.connector.apply(self.update(lab, [(id, "All") for id in ids]))
+        assert [o.state for o in outcomes] == ["done"] * size
+
+    def test_a_lost_reply_is_unknown_and_fetch_tells(self, lab: RecordLab) -> None:
+        ids = self.make(lab, 2)
+        lab.lose_reply("update")
+        outcomes = lab.connector.apply(self.update(lab, [(id, "Written") for id in ids]))
+        assert [o.state for o in outcomes] == ["unknown"] * 2
+        lab.settle()
+        spec = StreamSpec(lab.spec.object, fields=tuple(f for f in lab.spec.fields if f.name == lab.writable))
+        rows = fetched(lab.connector, spec, ids, "id")
+        assert [rows[id][lab.writable] for id in ids] == ["Written"] * 2
+
+    def test_errors_of_writes_hold_nothing_private(self, lab: RecordLab) -> None:
+        [id] = self.make(lab, 1)
+        bad = Batch("update", lab.spec.object, ("No_Such_Field__x",), [Op(1, id, None, (PRIVATE,))])
+        good = self.update(lab, [(id, PRIVATE)])
+        error = failing(lambda: lab.connector.apply(bad))
+        if error is None:  # some vendors refuse row by row
+            [outcome] = lab.connector.apply(bad)
+            assert outcome.state == "rejected"
+            assert PRIVATE not in str(outcome.reason)
+        else:
+            assert_clean(error, lab, PRIVATE, "person0@mail.example")
+        lab.throttle(3)
+        error = failing(lambda: lab.connector.apply(good))
+        assert isinstance(error, Throttled)
+        assert_clean(error, lab, PRIVATE, "person0@mail.example")
