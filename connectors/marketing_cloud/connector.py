@@ -44,7 +44,7 @@ class MarketingCloudConnector:
 
     def check(self) -> Health:
         """Log in, compare the package's scopes, read how the business unit unsubscribes."""
-        return self._describer.check(self.counter.calls)
+        return self._describer.check(self.counter)
 
     def describe(self, objects: Sequence[str] = ()) -> Catalogue:
         """Lists with their classification, data extensions with columns, key, sendability and retention."""

@@ -13,19 +13,19 @@ from syncd.model import Micros
 
 VERSION = 1
 SEEN = 240
-"""How many digests of events that were already turned into rows a cursor remembers (3.5 kB)."""
+"""How many digests of events already handled a cursor remembers: 14 bytes each, of the 4 kB it may have."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
     """Where a stream stands.
 
-    since  the window begins here; None = everything (the first reading)
+    since  the window begins here; None = everything
     until  the vendor's time when this reading began: the next window begins here, less the overlap
     part   which of the stream's queries is being read
-    more   how that query goes on (ContinueRequest, page number); None = from its start
+    more   how that query goes on (its ContinueRequest); None = from its start
     done   the reading reached its end
-    seen   digests of the latest events already handled: the overlap repeats them, and each repeat would cost a call
+    seen   digests of the latest events handled: the overlap repeats them, and each repeat would cost a call
     """
 
     since: Micros | None
@@ -39,41 +39,31 @@ class Cursor:
         """The opaque form."""
         return orjson.dumps([VERSION, self.since, self.until, self.part, self.more, self.done, self.seen]).decode()
 
-    def end(self) -> Cursor:
-        """The cursor that is safe once everything up to here is stored."""
-        return replace(self, part=0, more=None, done=True, seen=self.seen[-SEEN:])
+    def at(self, more: str | None, last_part: bool = True) -> Cursor:
+        """The cursor that is safe after a page which ``more`` continues; None: the part is read."""
+        if more is None and last_part:
+            return replace(self, part=0, more=None, done=True)
+        return replace(self, part=self.part + (more is None), more=more)
 
 
 def start(text: str | None, now: Micros, overlap: Micros) -> Cursor:
     """Where to go on: within the reading that ``text`` left off, else a new window up to ``now``.
 
-    :raises CursorLost: not a cursor of this connector's present version
+    :raises CursorLost: not a cursor of this version
     """
     if text is None:
         return Cursor(None, now)
-    held = _parse(text)
-    if not held.done:
-        return held
-    return Cursor(held.until - overlap, max(now, held.until), seen=held.seen)
-
-
-def _parse(text: str) -> Cursor:
     try:
         version, since, until, part, more, done, seen = orjson.loads(text)
-        if version == VERSION:
-            return Cursor(since, int(until), int(part), more, bool(done), tuple(seen))
+        held = Cursor(since, int(until), int(part), more, bool(done), tuple(seen))
     except (orjson.JSONDecodeError, TypeError, ValueError):
-        pass
-    raise CursorLost("A cursor of Marketing Cloud is not readable by this version.",
-                     remedy="The stream is read from its start.")
+        version = held = None
+    if held is None or version != VERSION:
+        raise CursorLost("This version cannot read a cursor of Marketing Cloud.", remedy="Its stream is read anew.")
+    return Cursor(held.until - overlap, max(now, held.until), seen=held.seen) if held.done else held
 
 
 def digest(*parts: str | None) -> str:
-    """An id that is equal for equal ``parts`` and tells nothing about them."""
-    raw = "\x1f".join(part or "" for part in parts).encode("utf-8", "surrogatepass")
+    """20 characters that are equal for equal ``parts`` and tell nothing about them."""
+    raw = "\x1f".join(part or "" for part in parts).encode()
     return urlsafe_b64encode(hashlib.blake2b(raw, digest_size=15).digest()).decode()
-
-
-def mark(*parts: str | None) -> str:
-    """The first 66 bits of ``digest``: enough to tell the events of one overlap apart."""
-    return digest(*parts)[:11]

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from connectors.base import CallCounter
 from connectors.errors import Misconfigured
 from connectors.marketing_cloud import soap
 from connectors.marketing_cloud.settings import MarketingCloudSettings
@@ -58,6 +59,11 @@ class Schema:
                                 remedy="Make a new data extension; a primary key cannot be changed.")
         return self.keys[0]
 
+    def properties(self, names: Sequence[str]) -> list[str]:
+        """What a row is read by: key, address and ``names``, as the vendor spells them."""
+        wanted = [self.primary, *([self.email] if self.email else []), *(self.column(name).name for name in names)]
+        return list(dict.fromkeys(wanted))
+
     def column(self, name: str) -> FieldInfo:
         """The column ``name``, whatever its case.
 
@@ -83,17 +89,17 @@ class Describer:
 
     # ----------------------------------------------------------------- check
 
-    def check(self, calls: int) -> Health:
-        """Log in, compare scopes, read how the business unit unsubscribes; ``calls`` were made so far."""
+    def check(self, counter: CallCounter) -> Health:
+        """Log in, compare scopes, read how the business unit unsubscribes, extrapolate ``counter``."""
         settings = self._settings
-        token = self._wire.token(refused=None)
+        token = self._wire.token()
         findings = [Finding("error", f"The installed package lacks the scope {scope}.", "Add it in Setup.")
                     for scope in SCOPES if token.scope and scope not in token.scope]
         unit = None
         if not findings:
             unit = self._unit()
             findings += self._about_unit(unit)
-        elapsed = self._clock() - self._started
+        calls, elapsed = counter.calls, self._clock() - self._started
         if elapsed > 3_600 and calls / elapsed * YEAR > settings.yearly_calls:
             findings.append(Finding("warning", "At this pace the yearly call volume will not last.",
                                     "Poll less often, or map fewer lists."))

@@ -111,15 +111,13 @@ class StatusReader:
 
     def _read(self, queries: Sequence[Query], state: Cursor, whole: bool) -> Iterator[Page]:
         """The rows of ``queries``, one after the other; ``whole``: this call sees the listing from its first page."""
-        more = state.more
-        for part in range(state.part, len(queries)):
-            query = queries[part]
-            for raw, more_next in self._wire.pages(query.kind, query.properties, query.filter(state.since), more):
+        for query in queries[state.part:]:
+            final = query is queries[-1]
+            for raw, more in self._wire.pages(query.kind, query.properties, query.filter(state.since), state.more):
                 rows = [row for row in map(query.row, raw) if row is not None]
-                last = more_next is None and part == len(queries) - 1
-                at = state.end() if last else replace(state, part=part + (more_next is None), more=more_next)
-                yield Page(rows, at.text(), last, complete=last and whole and state.since is None)
-            more = None
+                after, last = state.at(more, final), final and more is None
+                yield Page(rows, after.text(), last, complete=last and whole and state.since is None)
+            state = after
 
     def _moved(self, state: Cursor) -> Iterator[Page]:
         """All Subscribers: whose status moved in the window, and what it is now.
@@ -132,12 +130,12 @@ class StatusReader:
             marks = {self._mark(event): event for event in raw if event.get("SubscriberKey")}
             fresh = sorted((event for m, event in marks.items() if m not in known), key=self._created)
             seen = dict.fromkeys((*state.seen, *(self._mark(event) for event in fresh)))
-            state = replace(state, more=more, seen=tuple(seen)[-cursors.SEEN:])
+            state = replace(state, seen=tuple(seen)[-cursors.SEEN:])
             now = self._states(fresh)
             past = self._overwritten(fresh, {str(row[1]).lower(): row[3] for row in now})
             if past:
                 yield Page(past, before.text())  # not yet past these events: a crash here repeats them
-            yield Page(now, (state.end() if more is None else state).text(), last=more is None)
+            yield Page(now, state.at(more).text(), last=more is None)
 
     def _states(self, events: list[soap.Row]) -> list[Tuple]:
         """The present state of everyone in ``events`` (oldest first), with the latest event as its evidence."""
@@ -190,8 +188,7 @@ class StatusReader:
 
     @staticmethod
     def _mark(event: soap.Row) -> str:
-        return cursors.mark(event.get("SubscriberKey"), event.get("CreatedDate"), event.get("PreviousStatus"),
-                            event.get("CurrentStatus"), event.get("ReasonUnsub"), event.get("Client.ID"))
+        return cursors.digest(*(event.get(name) for name in _CHANGE))[:11]  # 66 bits: enough within one overlap
 
     @staticmethod
     def _id(raw: soap.Row) -> Tuple | None:

@@ -19,7 +19,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 
 _ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_AMERICAN = ("%m/%d/%Y %I:%M:%S %p", "%m/%d/%Y %H:%M:%S", "%m/%d/%Y %I:%M %p", "%m/%d/%Y")
+_AMERICAN = re.compile(r"(\d\d?)/(\d\d?)/(\d{4})(?: (\d\d?):(\d\d)(?::(\d\d))?(?: ([AP])M)?)?")
 _BOOLEANS = {"true": 1, "1": 1, "yes": 1, "false": 0, "0": 0, "no": 0}
 
 
@@ -58,12 +58,14 @@ def parse_time(text: str | None, zone: timezone) -> Micros | None:
 
 
 def _american(text: str) -> datetime:
-    for form in _AMERICAN:
-        try:
-            return datetime.strptime(text, form)
-        except ValueError:
-            continue
-    raise ValueError("not a date")
+    """"11/20/2026 2:05:09 PM", with or without seconds, half of the day, or time."""
+    found = _AMERICAN.fullmatch(text)
+    if found is None:
+        raise ValueError("not a date")
+    month, day, year, hour, minute, second = (int(part or 0) for part in found.groups()[:6])
+    if found[7] is not None:
+        hour = hour % 12 + (12 if found[7] == "P" else 0)
+    return datetime(year, month, day, hour, minute, second)
 
 
 def to_vendor(value: Value, kind: FieldType, zone: timezone) -> Any:

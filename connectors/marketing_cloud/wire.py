@@ -190,20 +190,9 @@ class Wire:
                 return
 
     def every(self, kind: str, properties: Sequence[str], where: soap.Filter | None = None) -> list[soap.Row]:
-        """All rows of a listing that is known to be short. A restart begins anew, so nothing is counted twice."""
-        rows: list[soap.Row] = []
-        more: str | None = None
-        for _ in range(RESTARTS):
-            try:
-                while True:
-                    page = self.retrieve(kind, properties, where, more)
-                    rows += page.rows
-                    more = page.more
-                    if more is None:
-                        return rows
-            except CursorLost:
-                rows, more = [], None
-        raise Retry(f"Marketing Cloud keeps losing its place in {kind.partition('[')[0]}.")
+        """All rows of a listing that is known to be short; what a restart repeats comes once."""
+        rows = (row for page, _ in self.pages(kind, properties, where) for row in page)
+        return list({tuple(row.items()): row for row in rows}.values())
 
     def save(self, action: str, objects: Sequence[str], *, route: str) -> list[soap.Result | None]:
         """Create, Update or Delete ``objects``; one result each, None where the answer has none.
