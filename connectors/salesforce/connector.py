@@ -1,0 +1,213 @@
+"""Salesforce as a CRM: the verbs of ``connectors.base.Connector``."""
+
+from __future__ import annotations
+
+import time
+import urllib.parse
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from connectors.base import CallCounter, Capabilities
+from connectors.errors import LostReply, Misconfigured, RejectRecord
+from connectors.http import Http
+from connectors.salesforce import schema
+from connectors.salesforce.errors import call_error, call_outcome, problem_of, row_outcomes
+from connectors.salesforce.health import examine
+from connectors.salesforce.reading import Cursor, Reader
+from connectors.salesforce.settings import SalesforceSettings
+from connectors.salesforce.source import Source, history_source, id_source, record_source
+from connectors.salesforce.values import id18, is_id, to_json
+from connectors.salesforce.wire import Wire
+from syncd.model import UNKNOWN, Batch, Catalogue, FieldInfo, Health, Op, Outcome, Page, StreamSpec
+
+COLLECTION = 200
+"""Records of one Collections call."""
+
+QUERY_BYTES = 12_000
+"""Length of one encoded query; the URL may have 16 kB."""
+
+
+class SalesforceConnector:
+    """One org. ``changes`` may run in several threads at once, for different streams.
+
+    ``clock`` gives the local time in seconds, ``sleep`` waits (for Bulk jobs only).
+    """
+
+    capabilities = Capabilities(
+        batch={"update": COLLECTION}, concurrency=4, writes=2, deletes_visible=True, merges_visible=True,
+        topic_consent=False, keyed_by="key", irreversible=frozenset())
+
+    def __init__(self, settings: SalesforceSettings, *, http_factory: Callable[..., Http] = Http,
+                 clock: Callable[[], float] = time.time, sleep: Callable[[float], None] = time.sleep) -> None:
+        self.counter = CallCounter()
+        self._settings = settings
+        self._clock = clock
+        self._wire = Wire(settings, self.counter, http_factory, clock)
+        self._reader = Reader(self._wire, settings, self._now, sleep)
+        self._described: dict[str, dict[str, Any] | None] = {}
+
+    @property
+    def server_skew(self) -> float | None:
+        """Salesforce's clock minus ours, in seconds; None before the first answer."""
+        return self._wire.http.server_skew
+
+    def _now(self) -> float:
+        """The server's time: a window cut by our own clock would skip or repeat rows."""
+        return self._clock() + (self.server_skew or 0.0)
+
+    def check(self) -> Health:
+        """See ``Connector.check``; calls: a token, /limits and a few describes."""
+        self._described.clear()
+        session = self._wire.session()
+        limits = self._wire.limits()
+        return examine(self._settings, session, limits, self._wire.usage, self.server_skew, self._describe)
+
+    def describe(self, objects: Sequence[str] = ()) -> Catalogue:
+        """See ``Connector.describe``. Fields of parents that a reference always leads to come as "Account.Name"."""
+        self._described.clear()
+        found = {}
+        for name in objects or schema.STANDARD:
+            body = self._describe(name)
+            if body is not None and body.get("queryable", True):
+                parents = {relation: parent for relation, target in schema.single_parents(body)
+                           if (parent := self._describe(target)) is not None}
+                found[name] = schema.object_info(body, parents)
+        return Catalogue(found)
+
+    def feeds(self, containers: Sequence[str]) -> list[StreamSpec]:
+        """The field history of contacts, leads and person accounts, where the org keeps it. No fields are named: all
+        tracked ones are told, until the caller names those that mean consent."""
+        return [StreamSpec(name, "history") for name in schema.MERGEABLE
+                if any(flag in self._fields(name) for flag in schema.MASTER_FLAGS)
+                and self._describe(schema.history_of(name)[0]) is not None]
+
+    def changes(self, spec: StreamSpec, cursor: str | None) -> Iterator[Page]:
+        """See ``Connector.changes``. An ``ids_only`` listing always begins anew."""
+        if spec.ids_only:
+            return self._reader.listing(id_source(spec))
+        return self._reader.changes(self._source(spec), cursor)
+
+    def fetch(self, spec: StreamSpec, keys: Sequence[str]) -> Page:
+        """See ``Connector.fetch``. For a history stream: the changes of these records."""
+        source = self._source(spec)
+        key = "Id" if spec.kind == "record" else schema.history_of(spec.object)[1]
+        ids = list(dict.fromkeys(id18(k) for k in keys if is_id(k)))
+        rows = []
+        for some in _chunks(ids, len(urllib.parse.quote(source.soql()))):
+            listed = ",".join(f"'{i}'" for i in some)
+            rows += self._reader.rows(source, f"{key} IN ({listed})")
+        return Page(rows, Cursor(0).text(), last=True)
+
+    def apply(self, batch: Batch) -> Sequence[Outcome]:
+        """See ``Connector.apply``. Only ``update``, through Collections: each row succeeds or fails by itself."""
+        if batch.kind != "update":
+            raise Misconfigured(f"Salesforce connections cannot {batch.kind}.", remedy="Only records are updated here.")
+        if len(batch.ops) > COLLECTION:
+            raise Misconfigured(f"A batch has {len(batch.ops)} operations; {COLLECTION} are allowed.")
+        columns = self._writable(batch)
+        outcomes: list[Outcome | None] = [None] * len(batch.ops)
+        records: list[dict[str, Any]] = []
+        sent: list[int] = []
+        for index, op in enumerate(batch.ops):
+            try:
+                records.append(_record(batch.object, columns, op))
+                sent.append(index)
+            except RejectRecord as error:
+                outcomes[index] = Outcome("rejected", f"{error.code}: {error.message}")
+        if records:
+            for index, outcome in zip(sent, self._send(records, self._is_opt_out(batch)), strict=True):
+                outcomes[index] = outcome
+        return [UNKNOWN if o is None else o for o in outcomes]
+
+    def settle(self, request_id: str, batch: Batch) -> Sequence[Outcome] | None:
+        """Nothing is ever accepted for later here, so nothing is known about ``request_id``."""
+        return [UNKNOWN] * len(batch.ops)
+
+    def close(self) -> None:
+        """Release sockets."""
+        self._wire.http.close()
+
+    # ----------------------------------------------------------------------- describing
+
+    def _describe(self, name: str) -> dict[str, Any] | None:
+        if name not in self._described:
+            self._described[name] = self._wire.describe(name)
+        return self._described[name]
+
+    def _fields(self, name: str) -> dict[str, FieldInfo]:
+        """What we may read of an object; nothing when it does not exist."""
+        body = self._describe(name)
+        return {} if body is None else schema.types_of(body)
+
+    # ----------------------------------------------------------------------- reading
+
+    def _source(self, spec: StreamSpec) -> Source:
+        if spec.kind not in ("record", "history"):
+            raise Misconfigured(f"Salesforce has no {spec.kind} streams.", remedy="Use record or history.")
+        fields = self._fields(spec.object)
+        if not fields:
+            raise Misconfigured(f"Salesforce does not let us use the object {spec.object}.", code="INVALID_TYPE",
+                                remedy="Check its name, and that the integration user may read it.")
+        if spec.kind == "record":
+            return record_source(spec, fields)
+        own = self._wire.session().user
+        origins = {id18(self._settings.connect_user): "connect", own: "self"}
+        origins.pop("", None)
+        return history_source(spec, fields, origins)
+
+    # ----------------------------------------------------------------------- writing
+
+    def _writable(self, batch: Batch) -> list[FieldInfo]:
+        """The fields of a batch's columns.
+
+        :raises Misconfigured: one of them cannot be written; nothing was sent
+        """
+        known = self._fields(batch.object)
+        bad = sorted(c for c in batch.columns if c not in known or not known[c].writable)
+        if bad:
+            self._described.pop(batch.object, None)  # rights may be given any time: look again next time
+            raise Misconfigured(f"Salesforce does not let us write {batch.object} ({', '.join(bad)}).",
+                                remedy="Give the integration user edit access to the field.",
+                                code="INVALID_FIELD_FOR_INSERT_UPDATE")
+        return [known[c] for c in batch.columns]
+
+    def _is_opt_out(self, batch: Batch) -> bool:
+        """True when a row sets a master flag, or writes a field that the mapping named as consent."""
+        if not set(batch.columns).isdisjoint(self._settings.opt_out_fields):
+            return True
+        flags = [i for i, c in enumerate(batch.columns) if c in schema.MASTER_FLAGS]
+        return any(op.values[i] == 1 for op in batch.ops for i in flags)
+
+    def _send(self, records: list[dict[str, Any]], urgent: bool) -> list[Outcome]:
+        """One outcome per record of a Collections update."""
+        try:
+            reply = self._wire.call(
+                "PATCH", f"{self._wire.root}/composite/sobjects", route="update", write=True, urgent=urgent,
+                json={"allOrNone": False, "records": records},
+                # A duplicate rule that also runs on edits would refuse an opt-out for a stranger's likeness.
+                headers={"Sforce-Duplicate-Rule-Header": "allowSave=true"})
+        except LostReply:
+            return [UNKNOWN] * len(records)
+        if reply.status >= 500:  # it may have failed after the records were saved
+            return [UNKNOWN] * len(records)
+        if reply.status != 200:
+            outcome = call_outcome(problem_of(reply).code, len(records))
+            if outcome is None:
+                raise call_error(reply, records[0].keys())
+            return [outcome] * len(records)
+        return row_outcomes(reply, len(records))
+
+
+def _record(object: str, columns: Sequence[FieldInfo], op: Op) -> dict[str, Any]:
+    """:raises RejectRecord: the key or a value cannot be sent"""
+    if not is_id(op.key):
+        raise RejectRecord("The id is not one of Salesforce's.", code="MALFORMED_ID")
+    values = {f.name: to_json(f.type, v) for f, v in zip(columns, op.values, strict=True)}
+    return {"attributes": {"type": object}, "id": op.key, **values}
+
+
+def _chunks(ids: list[str], query: int) -> Iterator[list[str]]:
+    """Ids in portions that fit into a query of ``query`` bytes without them; each takes 27 bytes when encoded."""
+    size = max(20, (QUERY_BYTES - query) // 27)
+    for start in range(0, len(ids), size):
+        yield ids[start:start + size]

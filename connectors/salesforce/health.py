@@ -1,0 +1,88 @@
+"""What ``check`` looks at: quota, clock, rights on the opt-out flags, history, Marketing Cloud Connect."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from connectors.salesforce import schema
+from connectors.salesforce.settings import SalesforceSettings
+from connectors.salesforce.wire import Session, Usage
+from syncd.model import Finding, Health
+
+Describe = Callable[[str], Mapping[str, Any] | None]
+
+QUOTAS = ("DailyApiRequests", "DailyBulkV2QueryJobs", "DailyBulkV2QueryFileStorageMB")
+CONNECT = "et4ae5__IndividualEmailResult__c"
+"""An object that the managed package of Marketing Cloud Connect brings along."""
+MAX_SKEW = 60.0
+"""Seconds; a JWT lives three minutes, and opt-outs are ordered by time."""
+
+
+def examine(settings: SalesforceSettings, session: Session, limits: Mapping[str, tuple[int, int]] | None,
+            usage: Usage | None, skew: float | None, describe: Describe) -> Health:
+    """The findings of one look at an org. Reads only through ``describe``."""
+    quota = {name: limits[name] for name in QUOTAS if name in limits} if limits else {}
+    if usage is not None:
+        quota.setdefault("DailyApiRequests", (usage.used, usage.allowed))
+    findings = [
+        *_calls(settings, limits, quota.get("DailyApiRequests")),
+        *_clock(skew),
+        *_flags(describe),
+        *_writers(settings, session, describe),
+    ]
+    host = session.instance.partition("://")[2]
+    return Health(f"org {session.org or 'unknown'} as user {session.user or 'unknown'} at {host}",
+                  tuple(findings), quota)
+
+
+def _calls(settings: SalesforceSettings, limits: Mapping[str, tuple[int, int]] | None,
+           api: tuple[int, int] | None) -> Iterator[Finding]:
+    if limits is None:
+        yield Finding("warning", "The quota cannot be read in advance.",
+                      "Give the integration user the permission \"View Setup and Configuration\".")
+    if api is not None and api[0] >= api[1] * settings.api_share:
+        yield Finding("warning", f"The org has used {api[0]} of {api[1]} daily API calls; only opt-outs go through.",
+                      "Raise api_share, poll less often, or ask for more API calls.")
+
+
+def _clock(skew: float | None) -> Iterator[Finding]:
+    if skew is not None and abs(skew) > MAX_SKEW:
+        yield Finding("warning", f"This machine's clock differs from Salesforce's by {abs(skew):.0f} seconds.",
+                      "Set it by NTP.")
+
+
+def _flags(describe: Describe) -> Iterator[Finding]:
+    """An opt-out flag we cannot see is not false: without it people would be mailed against their word."""
+    readable = False
+    for name, flag in (("Contact", "HasOptedOutOfEmail"), ("Lead", "HasOptedOutOfEmail")):
+        body = describe(name)
+        if body is None:
+            continue
+        readable = True
+        fields = schema.types_of(body)
+        if flag not in fields:
+            yield Finding("error", f"The integration user cannot see {name}.{flag}.",
+                          "Give it read and edit access to the field \"Email Opt Out\".")
+        elif not fields[flag].writable or not body.get("updateable", True):
+            yield Finding("warning", f"The integration user cannot edit {name}.{flag}: opt-outs cannot be written.",
+                          "Give it edit access to the object and the field.")
+        if describe(schema.history_of(name)[0]) is None:
+            yield Finding("info", f"{name} keeps no field history: who set a flag, and when, is known only roughly.",
+                          f"Turn on field history tracking for {name}.{flag}.")
+    if not readable:
+        yield Finding("error", "The integration user can read neither contacts nor leads.",
+                      "Give it read access to the objects you sync.")
+
+
+def _writers(settings: SalesforceSettings, session: Session, describe: Describe) -> Iterator[Finding]:
+    if not session.user:
+        yield Finding("warning", "Salesforce does not tell which user we are: our own changes look like an employee's.",
+                      "Use an External Client App with the scope \"id\".")
+    if describe(CONNECT) is None:
+        return
+    if settings.connect_user:
+        yield Finding("info", "Marketing Cloud Connect is installed; its user's flag changes are taken as echoes.")
+    else:
+        yield Finding("warning", "Marketing Cloud Connect is installed, but its user is not named: its echoes "
+                      "look like an employee's opt-outs.", "Set connect_user to the id of Connect's system user.")

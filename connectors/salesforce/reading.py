@@ -1,0 +1,192 @@
+"""Walking through an object without losing a row: by keyset, by Bulk job, by listing of ids.
+
+A walk goes through the rows in (time of change, id) order. Its position after any page is enough to go on, whatever
+became of the session, the locator or the process. ``hi``, the server's time at the walk's start minus a lag, is the
+checkpoint: the next walk begins there, minus an overlap, because a transaction shows its rows when it ends, under the
+times at which it wrote them. A walk is open above: a row that is changed meanwhile moves ahead of us, never behind.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import orjson
+
+from connectors.errors import CursorLost, Outage, Retry
+from connectors.salesforce.errors import SLOW_QUERY, error_for
+from connectors.salesforce.settings import SalesforceSettings
+from connectors.salesforce.source import Position, Row, Source
+from connectors.salesforce.wire import Wire
+from syncd.model import Page
+
+VERSION = 1
+START = Position(0, "")
+RESTARTS = 2
+"""How often a position may die without a row of progress before it is the caller's problem."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """Where a stream stands. ``at`` = the position of an unfinished walk; ``job`` and ``locator`` = an unfinished Bulk
+    backfill; neither = everything up to ``hi`` (seconds) has been read."""
+
+    hi: int
+    at: Position | None = None
+    job: str = ""
+    locator: str = ""
+
+    def text(self) -> str:
+        return orjson.dumps({"v": VERSION, "hi": self.hi, **({"at": list(self.at)} if self.at else {}),
+                             **({"job": self.job, "loc": self.locator} if self.job else {})}).decode()
+
+    @classmethod
+    def parse(cls, text: str) -> Cursor:
+        """:raises CursorLost: not a cursor of this version"""
+        try:
+            body = orjson.loads(text)
+            if body["v"] == VERSION:
+                at = body.get("at")
+                return cls(int(body["hi"]), Position(int(at[0]), str(at[1])) if at else None,
+                           str(body.get("job", "")), str(body.get("loc", "")))
+        except (ValueError, KeyError, TypeError, IndexError):
+            pass
+        raise CursorLost("The stored position of a Salesforce stream cannot be read.", remedy="It is read anew.")
+
+
+class Reader:
+    """Pages of one org's sources."""
+
+    def __init__(self, wire: Wire, settings: SalesforceSettings, now: Callable[[], float],
+                 sleep: Callable[[float], None] = time.sleep) -> None:
+        self._wire, self._settings = wire, settings
+        self._now = now
+        self._sleep = sleep
+
+    def changes(self, source: Source, cursor: str | None) -> Iterator[Page]:
+        """Everything after ``cursor``, or everything; see ``Connector.changes``."""
+        if cursor is not None:
+            at = Cursor.parse(cursor)
+        else:
+            at = Cursor(self._checkpoint(), job="new") if self._is_large(source) else Cursor(self._checkpoint(), START)
+        if at.job:
+            for rows, after in self._bulk(source, at):
+                yield Page(rows, after.text())
+            at = Cursor(at.hi)
+        elif cursor is not None and at.at is not None:
+            for rows, after, done in self._walk(source, at):
+                if rows or done:
+                    yield Page(rows, after.text())
+            at = Cursor(at.hi)
+        if at.at is None:
+            at = Cursor(max(at.hi, self._checkpoint()), Position(max(0, at.hi - self._settings.overlap_seconds), ""))
+        for rows, after, done in self._walk(source, at):
+            yield Page(rows, after.text(), last=done, complete=done and cursor is None)
+
+    def _checkpoint(self) -> int:
+        return int(self._now()) - self._settings.lag_seconds
+
+    def listing(self, source: Source) -> Iterator[Page]:
+        """All ids, from the start in one go. A position in it would be of no use: what was listed before it may have
+        gone since."""
+        empty = Cursor(0).text()
+        if self._is_large(source):
+            for rows, at in self._bulk(source, Cursor(0, job="new")):
+                yield Page(rows, empty, last=not at.job, complete=not at.job)
+            return
+        for rows, _, done in self._walk(source, Cursor(0, START)):
+            yield Page(rows, empty, last=done, complete=done)
+
+    def rows(self, source: Source, condition: str) -> list[Row]:
+        """All rows under a condition, unordered."""
+        found: list[Row] = []
+        for records, _ in self._wire.query(source.soql(condition), deleted=source.deleted, names=source.names):
+            found += source.from_json(records)[0]
+        return found
+
+    def _is_large(self, source: Source) -> bool:
+        try:
+            return self._wire.count(source.object, deleted=source.deleted) > self._settings.bulk_threshold
+        except Retry as error:
+            if error.code != SLOW_QUERY:
+                raise
+            return True
+
+    def _walk(self, source: Source, cursor: Cursor) -> Iterator[tuple[list[Row], Cursor, bool]]:
+        """(rows, the cursor after them, whether the walk has ended), from ``cursor.at`` to the end of the object."""
+        at, upto, lost = cursor.at or START, None, 0
+        while True:
+            try:
+                for records, done in self._wire.query(source.after(at, upto), deleted=source.deleted,
+                                                      names=source.names):
+                    rows, last = source.from_json(records)
+                    at, lost = (last, 0) if last else (at, lost)
+                    end = done and upto is None
+                    yield rows, Cursor(cursor.hi) if end else replace(cursor, at=at), end
+            except CursorLost as error:
+                lost += 1
+                if lost > RESTARTS:
+                    raise Retry("Salesforce's answers keep breaking off.", code=error.code,
+                                detail=error.detail) from None
+                continue
+            except Retry as error:
+                horizon = int(self._now()) if upto is None else upto
+                if error.code != SLOW_QUERY or not source.stamp or horizon - at.stamp < 2:
+                    raise
+                upto = at.stamp + (horizon - at.stamp) // 2  # half the time, until the query is fast enough
+                continue
+            if upto is None:
+                return
+            at, upto = Position(upto, ""), None
+
+    def _bulk(self, source: Source, cursor: Cursor) -> Iterator[tuple[list[Row], Cursor]]:
+        """(rows, the cursor after them) of a Bulk job, a new one where ``cursor.job`` is "new" or has expired. The last
+        cursor has no job."""
+        at, lost = cursor, 0
+        while True:
+            if at.job == "new":
+                job = self._wire.start_job(source.soql(), deleted=source.deleted, names=source.names)
+                at = replace(at, job=job, locator="")
+                yield [], at  # from here on a restart finds the job again
+            try:
+                for rows, after in self._results(source, at):
+                    at = after
+                    yield rows, after
+                return
+            except CursorLost as error:
+                lost += 1
+                if lost > RESTARTS:
+                    raise Retry("Salesforce's Bulk results keep breaking off.", code=error.code,
+                                detail=error.detail) from None
+                at = replace(cursor, job="new", locator="")
+
+    def _results(self, source: Source, at: Cursor) -> Iterator[tuple[list[Row], Cursor]]:
+        total = self._await(at.job)
+        seen = 0 if not at.locator else None
+        while True:
+            text, following, stated = self._wire.job_rows(at.job, at.locator, self._settings.bulk_page)
+            rows = source.from_csv(text, first=not at.locator)
+            seen = None if seen is None else seen + len(rows)
+            if (stated is not None and stated != len(rows)) or (not following and seen not in (None, total)):
+                raise CursorLost("A Bulk result was cut.", code="CUT", detail=f"{len(rows)} rows of {stated}")
+            at = replace(at, locator=following) if following else Cursor(at.hi)
+            yield rows, at
+            if not following:
+                return
+
+    def _await(self, job: str) -> int:
+        """Wait for a job's end; the number of rows it found."""
+        waited, pause = 0.0, min(0.25, self._settings.bulk_poll)
+        while True:
+            now = self._wire.job(job)
+            if now.state == "JobComplete":
+                return now.rows
+            if now.state == "Failed":
+                raise error_for(now.code, 500)
+            if now.state not in ("UploadComplete", "InProgress"):
+                raise CursorLost("A Bulk job was aborted.", code=now.state if now.state == "Aborted" else "")
+            if waited >= self._settings.bulk_timeout:
+                raise Outage("A Bulk job does not come to an end.", remedy="Look at Salesforce's Bulk Data Load Jobs.")
+            self._sleep(pause)
+            waited, pause = waited + pause, min(pause * 1.5, self._settings.bulk_poll)
