@@ -153,7 +153,7 @@ def fold(person: int, address: int | None, statements: Iterable[Statement], hold
         address; more does no harm
     :param holders: address id -> the persons that hold it now
     """
-    others = holders.get(address, frozenset()) - {person} if address is not None else frozenset()
+    others = _NOBODY if address is None else holders.get(address, _NOBODY) - {person}
     history = _read(_History(person, address, others, unit, policy), statements, channel)
     topics = {t.id: _decide(t, history) for t in policy.topics if t.channel == channel}
     master = _decide(_MASTER, history)
@@ -172,6 +172,7 @@ def reopens(statement: Statement, opt_out: Statement, tolerance: Micros = CLOCK_
 _MASTER = TopicPolicy("", "none")
 """Stands for every topic at once: only master and company statements cover it."""
 
+_NOBODY: frozenset[int] = frozenset()
 _NOTHING_NEEDED = TopicDecision("unknown", True, 0, "R11")
 _NOTHING_SAID = TopicDecision("unknown", False, 0, "R14")
 
@@ -206,17 +207,18 @@ def _is_void(statement: Statement, retractions: Mapping[int, int]) -> bool:
     return statement.position in retractions and not statement.person_made
 
 
-def _level(opt_out: Statement) -> ScopeLevel:
-    """An opt-out that does not say from which topic is one from all (H2)."""
-    scope = opt_out.scope
-    return "master" if scope.level == "topic" and scope.topic is None else scope.level
+def _level(statement: Statement) -> ScopeLevel:
+    """An opt-out or pending that does not say which topic it means is about all (H2)."""
+    scope = statement.scope
+    return "master" if scope.level == "topic" and not scope.topic else scope.level
 
 
 def _covers(statement: Statement, topic: TopicPolicy, level: ScopeLevel) -> bool:
     """Whether a statement, read as one of ``level``, is about this topic (H2)."""
     if level == "topic":
-        return statement.scope.topic == topic.id
-    return statement.purpose == topic.purpose and (level == "company" or topic.id not in statement.scope.all_except)
+        return statement.scope.topic == topic.id and topic is not _MASTER
+    return statement.purpose == topic.purpose and (
+        level == "company" or topic is _MASTER or topic.id not in statement.scope.all_except)
 
 
 def _is_own_word(statement: Statement) -> bool:
@@ -362,13 +364,13 @@ def _permission(topic: TopicPolicy, history: _History, ended: list[Statement], w
         if topic.opt_in == "confirmed" and (asked := _newest(s for s in valid if _is_own_word(s))):
             return TopicDecision("pending", False, asked, "R12")
         return TopicDecision("unknown", False, _newest(about), "R13") if about else _NOTHING_SAID
+    permits = [*ended, *own, *approved]
     retracted = max((by for o, by in history.retracted if _covers(o, topic, _level(o)) and history.bar(o)), default=0)
-    position = max(_newest(ended), _newest(own), _newest(approved), retracted)
-    if not position:
+    if not permits and not retracted:
         return _NOTHING_NEEDED
     rule = "R7" if ended else "R8" if own else "R9" if approved else "R10"
-    is_wanted = bool(own or approved) or any(map(history.speaks, ended))
-    return TopicDecision("subscribed" if is_wanted else "unknown", True, position, rule)
+    is_wanted = any(map(history.speaks, permits))
+    return TopicDecision("subscribed" if is_wanted else "unknown", True, max(_newest(permits), retracted), rule)
 
 
 def _newest(statements: Iterable[Statement]) -> int:

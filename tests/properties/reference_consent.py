@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from syncd.consent import Decision, Policy, TopicDecision, TopicPolicy
+from syncd.consent import Decision, Policy, State, TopicDecision, TopicPolicy
 from syncd.model import Statement
 
 ALL = TopicPolicy("all marketing", "none")
@@ -101,8 +101,9 @@ class Case:
     def forbidding(self, t: TopicPolicy) -> list[tuple[str, int, str, Statement]]:
         names = {"topic": "R1", "master": "R2", "company": "R3"}
         standing = [o for o in self.against(t) if not any(self.ends(r, o, t) for r in self.some("opt_in"))]
-        rules = {"person": lambda o: names[o.scope.level], "holder": lambda o: "R4", "address": lambda o: "R5"}
-        return sorted(((rules[w](o), -o.position, w, o) for o in standing if (w := self.owner(o))), key=lambda x: x[:2])
+        rules = {"holder": "R4", "address": "R5"}
+        return sorted(((rules.get(w, names[o.scope.level]), -o.position, w, o) for o in standing
+                       if (w := self.owner(o))), key=lambda found: found[:2])
 
     def against(self, t: TopicPolicy) -> list[Statement]:
         return [o for o in self.some("opt_out") if self.covers(o, t) and self.owner(o)]
@@ -132,9 +133,9 @@ class Case:
             return TopicDecision("unknown", False, top, "R13" if to else "R14")
         ended = {r for r in self.some("opt_in") for o in against if self.ends(r, o, t)}
         voided = {by for o, by in self.void if o.state == "opt_out" and self.covers(o, t) and self.owner(o)}
-        rules = [("R7", ended), ("R8", own), ("R9", baseline), ("R10", voided), ("R11", True)]
+        rules: list[tuple[str, object]] = [("R7", ended), ("R8", own), ("R9", baseline), ("R10", voided), ("R11", True)]
         position = max([s.position for s in ended | own | baseline] + [*voided, 0])
-        state = "subscribed" if any(map(self.speaks, ended | own | baseline)) else "unknown"
+        state: State = "subscribed" if any(map(self.speaks, ended | own | baseline)) else "unknown"
         return TopicDecision(state, True, position, next(rule for rule, found in rules if found))
 
 
@@ -143,5 +144,5 @@ def fold(person: int, address: int | None, statements: Iterable[Statement], hold
     """The same question as ``syncd.consent.fold``."""
     case = Case(person, address, statements, holders, policy, channel, unit)
     topics = [t for t in policy.topics if t.channel == channel]
-    blocked = {o.person for t in [*topics, ALL] for _, _, w, o in case.forbidding(t) if w == "holder"}
-    return Decision({t.id: case.decide(t) for t in topics}, case.decide(ALL), tuple(sorted(p for p in blocked if p is not None)))
+    blocked = {o.person for t in [*topics, ALL] for _, _, w, o in case.forbidding(t) if w == "holder" and o.person}
+    return Decision({t.id: case.decide(t) for t in topics}, case.decide(ALL), tuple(sorted(filter(None, blocked))))
