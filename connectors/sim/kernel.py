@@ -133,6 +133,11 @@ class Faults:
                 return f
         return None
 
+    def standing(self, target: str, fault: str) -> list[Fault]:
+        """All faults of that name in force, without using one up: for those that describe a state (drop_field)."""
+        with self._lock:
+            return [f for f in self._faults if f.target == target and f.fault == fault and (f.count is None or f.count > 0)]
+
 
 class Journal:
     """Every request, counted; ``records_written`` and ``reads``/``writes`` are told by the simulator with ``note``."""
