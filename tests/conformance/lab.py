@@ -44,6 +44,8 @@ class Lab(ABC):
     connector: Connector
     secrets: tuple[str, ...] = ()
     """Texts that must never be in an error: passwords, tokens."""
+    tells_pause = True
+    """The vendor says how long a pause it wants when it throttles ``describe``."""
     patience = 10.0
     """Seconds after which an accepted request must have ended."""
 

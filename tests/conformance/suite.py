@@ -61,8 +61,9 @@ class Common:
         lab.throttle(17)
         error = failing(lambda: lab.connector.describe())
         assert isinstance(error, Throttled)
-        assert error.retry_after is not None
-        assert 0 < error.retry_after <= 18
+        if lab.tells_pause:
+            assert error.retry_after is not None
+            assert 0 < error.retry_after <= 18
         assert_clean(error, lab)
 
     def test_revoked_credentials_need_a_person(self, lab: Lab) -> None:

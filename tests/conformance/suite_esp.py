@@ -74,7 +74,9 @@ class Statuses:
 
     def test_an_opt_out_at_the_vendor_arrives_in_its_feed(self, lab: StatusLab) -> None:
         people = self.people(lab)
+        untouched = list(people)
         for (key, email), container in zip(people.items(), lab.containers, strict=False):
+            untouched.remove(key)
             spec = self.feed(lab, container)
             cursor = read(lab.connector, spec)[-1].cursor
             lab.unsubscribe(key, email, container)
@@ -82,8 +84,7 @@ class Statuses:
             row = current(read(lab.connector, spec, cursor), spec, "key")[key]
             assert row["status"] == "unsubscribed"
             assert row["origin"] in ("person", "unknown", "api"), "not our own, no import, no bounce"
-            others = fetched(lab.connector, spec, [k for k in people if k != key], "key")
-            assert {r["status"] for k, r in others.items() if k != key} <= {"subscribed"}
+            assert {r["status"] for r in fetched(lab.connector, spec, untouched, "key").values()} <= {"subscribed"}
 
     def test_a_written_opt_out_is_seen_in_the_feed(self, lab: StatusLab) -> None:
         people = self.people(lab)
