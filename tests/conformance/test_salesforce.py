@@ -1,0 +1,77 @@
+"""The Salesforce connector against the suites, at the simulated organisation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from connectors.salesforce import SalesforceConnector, SalesforceSettings
+from connectors.sim.kernel import Fault, Kernel, serve
+from connectors.sim.salesforce import SalesforceSim
+from syncd.model import Field, StreamSpec
+from tests.conformance.lab import RecordLab
+from tests.conformance.suite import Common, Records
+
+SIDE = "salesforce"
+
+
+class SalesforceLab(RecordLab):
+    """Hands in an organisation with contacts."""
+
+    spec = StreamSpec("Contact", fields=(Field("Email"), Field("LastName"), Field("Department"),
+                                         Field("HasOptedOutOfEmail", "bool")))
+    email, text, flag, writable = "Email", "LastName", "HasOptedOutOfEmail", "Department"
+    unknown_id = "0035g00000zzzzzAAA"
+    secrets = ("sandbox-secret",)
+
+    def __init__(self, kernel: Kernel, sim: SalesforceSim, endpoint: str, many: int, **settings: Any) -> None:
+        self.kernel, self.sim, self.many = kernel, sim, many
+        account = SalesforceSettings(client_id="sandbox-client", client_secret="sandbox-secret", endpoint=endpoint,
+                                     **settings)
+        self.connector = SalesforceConnector(account, clock=kernel.clock.now, sleep=kernel.clock.advance)
+
+    def settle(self) -> None:
+        self.kernel.clock.advance(30.0)
+
+    def throttle(self, seconds: int) -> None:
+        self.kernel.faults.add(Fault(SIDE, "http_429", count=1, seconds=seconds))
+
+    def revoke(self) -> None:
+        self.sim.options.client_secret = "another"
+        self.sim.tokens.revoke()
+
+    def lose_reply(self, kind: str) -> None:
+        self.kernel.faults.add(Fault(SIDE, "reset_after", route="PATCH", count=1))
+
+    def _do(self, do: str, **about: Any) -> dict[str, Any]:
+        return self.sim.act({"actor": "crm_user", "crm": SIDE, "do": do, "object": "Contact", **about})
+
+    def create(self, email: str, text: str) -> str:
+        return str(self._do("create", set={"Email": email, "LastName": text})["id"])
+
+    def edit(self, id: str, text: str) -> None:
+        self._do("edit", id=id, set={"LastName": text})
+
+    def delete(self, id: str) -> None:
+        self._do("delete", id=id)
+
+    def opt_out(self, id: str) -> None:
+        self._do("edit", id=id, set={"opted_out": True})
+
+
+class TestSalesforce(Common, Records):
+    @pytest.fixture(params=[
+        (2_100, {}), (7, {"bulk_threshold": 2, "bulk_page": 3, "bulk_poll": 0.1}),
+    ], ids=["queries", "bulk"])
+    def lab(self, request: pytest.FixtureRequest) -> Iterator[SalesforceLab]:
+        many, settings = request.param
+        kernel = Kernel(seed=12)
+        sim = SalesforceSim(kernel)
+        server = serve(kernel, sim.side, sim.handle)
+        lab = SalesforceLab(kernel, sim, f"http://127.0.0.1:{server.server_address[1]}", many, **settings)
+        yield lab
+        lab.connector.close()
+        server.shutdown()
+        server.server_close()
