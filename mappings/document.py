@@ -124,6 +124,8 @@ class RelatedDoc(Doc):
     stream: Stream
     attributes: Annotated[dict[Name, SourceValue], Field(min_length=1)]
     via: Annotated[ViaValue | None, Field(description="The stream that joins rows to people.")] = None
+    of: Annotated[Stream | None, Field(
+        description="The stream of the people's records; needed where it does not follow from the rest.")] = None
     join: Annotated[dict[Path, Path] | None, Field(
         min_length=1, max_length=1,
         description="One pair: field of the row: field of the person's record (id = its id).")] = None

@@ -140,7 +140,7 @@ class _Builder:
 
     def _sql(self, trail: Trail, text: str) -> Expression:
         place = self._source.place(trail)
-        return Expression(text, self._source.text_place(place, text) or place)
+        return Expression(text, self._source.text_place(place, text) or place._replace(column=0))
 
     def _optional_sql(self, trail: Trail, key: str, text: str | None) -> Expression | None:
         return None if text is None else self._sql((*trail, key), text)
@@ -179,8 +179,23 @@ class _Builder:
         if (via is None) == (join is None):
             self._problem(trail, f'The rows of "{name}" need one way to the person they belong to.',
                           'Name a joining stream with "via", or a field of the row with "join: {partner_id: id}".')
-        return RelatedStream(name, self._source.key(trail), related.stream,
+        return RelatedStream(name, self._source.key(trail), related.stream, self._record_stream(trail, related, via),
                              self._source_attributes(trail, related.attributes), via, join)
+
+    def _record_stream(self, trail: Trail, related: doc.RelatedDoc, via: Via | None) -> str:
+        """Whose rows they are: as written, as Salesforce's reference says, or the only stream there is."""
+        if related.of is not None:
+            return related.of
+        connection = StreamName.parse(related.stream).connection
+        streams = [stream for _, file in self._files if file.people is not None for stream in file.people.sources
+                   if StreamName.parse(stream).connection == connection]
+        named = f"{connection}.{via.record_field.removesuffix('Id')}" if via is not None else ""
+        if named in streams:
+            return named
+        if len(streams) != 1:
+            self._problem(trail, f'It is not clear whose rows "{trail[-1]}" are.',
+                          'Name the stream of the people\'s records with "of".')
+        return streams[0] if streams else ""
 
     def _via(self, trail: Trail, related: doc.RelatedDoc) -> Via | None:
         if related.via is None:

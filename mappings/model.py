@@ -38,7 +38,7 @@ class StreamName(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """An expression as written; ``place`` is its first character where the file shows it on one line."""
+    """An expression as written; ``place`` is its first character, without column where the file folds or escapes it."""
 
     text: str
     place: Place
@@ -96,7 +96,7 @@ class Via:
 
 @dataclass(frozen=True, slots=True)
 class RelatedStream:
-    """Rows that belong to people: orders, roles, campaign members.
+    """Rows that belong to people: orders, roles, campaign members. ``of`` is the stream of the people's records.
 
     Without ``via`` a row belongs to the records whose ``join[1]`` ("id" = the record's id) equals its ``join[0]``.
     """
@@ -104,6 +104,7 @@ class RelatedStream:
     name: str
     place: Place
     stream: str
+    of: str
     attributes: Map[str, SourceAttribute]
     via: Via | None = None
     join: tuple[str, str] | None = None

@@ -9,14 +9,14 @@ from typing import Literal, NamedTuple
 
 
 class Place(NamedTuple):
-    """Where something is written; ``line`` and ``column`` count from 1, 0 = the file as a whole."""
+    """Where something is written; ``line`` and ``column`` count from 1, 0 = the whole file or line."""
 
     file: str
     line: int = 0
     column: int = 0
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+        return ":".join([self.file, *(str(number) for number in (self.line, self.column) if number)])
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -46,7 +46,7 @@ class Problem:
         return f"{self.place}: {kind}{self.message} {self.remedy}".rstrip()
 
 
-class Problems(ValueError):  # noqa: N818 - what it carries
+class Problems(ValueError):
     """Everything that is wrong with the files read, in the order of their lines. Never empty, never a secret in it."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:

@@ -20,7 +20,7 @@ Step = str | int
 Trail = tuple[Step, ...]
 
 
-class Unreadable(ValueError):  # noqa: N818 - what the file is
+class Unreadable(ValueError):
     """The file cannot be read as YAML at all; ``problem`` says where and why."""
 
     def __init__(self, problem: Problem) -> None:

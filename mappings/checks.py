@@ -1,0 +1,289 @@
+"""Does the mapping make sense? ``check_offline`` asks the files alone, ``check_online`` what the connections describe.
+
+Both give every problem they find, in the order of the files; a problem's ``level`` says whether it stops the mapping.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from collections.abc import Mapping as Map
+from graphlib import CycleError, TopologicalSorter
+
+from mappings.expressions import Column, Compiled, ExpressionScope, Type, compile_expression, compile_order
+from mappings.model import CRM_ID, Attribute, Audience, Destination, Expression, Mapping, StreamName, Topic
+from mappings.nodes import RESERVED
+from mappings.online import objects
+from mappings.problems import MappingProblems, Place, Problem, did_you_mean
+from mappings.scopes import UNKNOWN, attribute_column, find_field, names_in, person_scope, record_scope
+from syncd.model import Catalogue
+
+CRM_TYPES = frozenset(("salesforce", "odoo", "memory"))
+ESP_TYPES = frozenset(("marketing_cloud", "memory"))
+LIST_TYPES = frozenset(("odoo", "marketing_cloud", "memory"))
+
+
+def check_offline(mapping: Mapping, connections: Map[str, str]) -> list[Problem]:
+    """Everything wrong with the mapping by itself; ``connections`` gives each connection's type by name."""
+    found = [*_people(mapping, connections), *_names(mapping), *_related(mapping, connections),
+             *_topics(mapping, connections), *_segments(mapping), *_destinations(mapping, connections),
+             *_campaigns(mapping), *_expressions(mapping, {})]
+    return sorted(set(found))
+
+
+def check_online(mapping: Mapping, catalogues: Map[str, Catalogue]) -> list[Problem]:
+    """What does not fit the described connections; a connection without a catalogue is not looked at."""
+    return sorted({*objects(mapping, catalogues), *_expressions(mapping, catalogues)})
+
+
+def attribute_order(mapping: Mapping) -> tuple[str, ...]:
+    """The computed attributes, each after those it reads.
+
+    :raises MappingProblems: some read each other in a circle, or cannot be read
+    """
+    reads = {name: {path for path in names_in(attribute.value) if path in mapping.attributes}
+             for name, attribute in mapping.attributes.items()}
+    try:
+        return tuple(TopologicalSorter(reads).static_order())
+    except CycleError as error:
+        circle = list(reversed(error.args[1]))
+        place = mapping.attributes[circle[0]].place
+        raise MappingProblems([Problem.at(place, f"These attributes read each other: {' -> '.join(circle)}.",
+                                          "Take one of them out of the circle.")]) from None
+
+
+# --------------------------------------------------------------------------- names
+
+def _connection(place: Place, name: str, connections: Map[str, str], kinds: frozenset[str], role: str) \
+        -> Iterator[Problem]:
+    kind = connections.get(name)
+    if kind is None:
+        yield Problem.at(place, f'There is no connection "{name}".', did_you_mean(name, connections))
+    elif kind not in kinds:
+        yield Problem.at(place, f'"{name}" is {kind}: it cannot be {role}.',
+                         f"Use a connection of type {' or '.join(sorted(kinds))}.")
+
+
+def _known(place: Place, what: str, name: str, known: Iterable[str]) -> Iterator[Problem]:
+    names = list(known)
+    if name not in names:
+        yield Problem.at(place, f'There is no {what} "{name}".', did_you_mean(name, names))
+
+
+def _people(mapping: Mapping, connections: Map[str, str]) -> Iterator[Problem]:
+    people = mapping.people
+    mapped = {name for source in people.sources.values() for name in source.attributes}
+    for key in people.identity:
+        if key != CRM_ID and key not in mapped:
+            yield Problem.at(people.place, f'No source maps the identity "{key}".',
+                             did_you_mean(key, mapped | {CRM_ID}))
+    if "email" not in mapped:
+        yield Problem.at(people.place, "No source says where the address is.", 'Map the attribute "email".')
+    for source in people.sources.values():
+        yield from _connection(source.place, StreamName.parse(source.stream).connection, connections, CRM_TYPES,
+                               "a source of people")
+        if source.becomes is not None:
+            yield from _known(source.place, "source", source.becomes, people.sources)
+
+
+def _names(mapping: Mapping) -> Iterator[Problem]:
+    sourced = {attribute.name: attribute.place for source in mapping.people.sources.values()
+               for attribute in source.attributes.values()}
+    for attribute in mapping.attributes.values():
+        if attribute.name in sourced or attribute.name == CRM_ID:
+            yield Problem.at(attribute.place, f'"{attribute.name}" is already an attribute of the sources.',
+                             "Give the computed one another name.")
+    places = sourced | {a.name: a.place for a in mapping.attributes.values()}
+    for rows in mapping.related.values():
+        if rows.name in places:
+            yield Problem.at(rows.place, f'"{rows.name}" is also an attribute.', "Give the related rows another name.")
+        places[rows.name] = rows.place
+        places |= {name: attribute.place for name, attribute in rows.attributes.items() if name in RESERVED}
+    for name, place in places.items():
+        if name in RESERVED:
+            yield Problem.at(place, f'"{name}" is a word of the expression language.', "Choose another name.")
+
+
+def _related(mapping: Mapping, connections: Map[str, str]) -> Iterator[Problem]:
+    for rows in mapping.related.values():
+        for stream in (rows.stream, *((rows.via.stream,) if rows.via else ())):
+            yield from _connection(rows.place, StreamName.parse(stream).connection, connections, CRM_TYPES,
+                                   "a source of related rows")
+            if StreamName.parse(stream).connection != StreamName.parse(rows.of).connection:
+                yield Problem.at(rows.place, f"{stream} and {rows.of} are not of one connection.",
+                                 "Rows are joined to records of their own connection only.")
+        yield from _known(rows.place, "source", rows.of, mapping.people.sources)
+
+
+def _topics(mapping: Mapping, connections: Map[str, str]) -> Iterator[Problem]:
+    mapped = set(mapping.person_attributes)
+    former: dict[str, Topic] = {}
+    for topic in mapping.topics.values():
+        for consent in topic.fields.values():
+            yield from _known(consent.place, "source", consent.stream, mapping.people.sources)
+        for held in topic.lists.values():
+            yield from _connection(held.place, held.connection, connections, LIST_TYPES, "asked for lists")
+        if topic.personas and "personas" not in mapped:
+            yield Problem.at(topic.place, 'The topic names personas, but no source maps the attribute "personas".',
+                             "Map it to the field that holds them.")
+        if topic.opt_in != "none" and not topic.fields and not topic.lists:
+            yield Problem.at(topic.place, f'Nothing in a CRM says who asked for "{topic.id}".',
+                             'Add "consent", unless people subscribe elsewhere only.', "warning")
+        for name in topic.was:
+            if name in mapping.topics or name in former:
+                yield Problem.at(topic.place, f'The former id "{name}" belongs to another topic.',
+                                 "A former id is carried on by exactly one topic.")
+            former[name] = topic
+
+
+def _segments(mapping: Mapping) -> Iterator[Problem]:
+    for segment in mapping.segments.values():
+        yield from _known(segment.place, "topic", segment.topic, mapping.topics)
+
+
+def _campaigns(mapping: Mapping) -> Iterator[Problem]:
+    for campaign in mapping.campaigns.values():
+        for topic in campaign.topics:
+            yield from _known(campaign.place, "topic", topic, mapping.topics)
+        for segment in campaign.segments:
+            yield from _known(campaign.place, "segment", segment, mapping.segments)
+
+
+# --------------------------------------------------------------------------- destinations
+
+def _destinations(mapping: Mapping, connections: Map[str, str]) -> Iterator[Problem]:
+    attributes = mapping.person_attributes
+    owners: dict[tuple[str, str], str] = {}
+    for destination in mapping.destinations.values():
+        yield from _connection(destination.place, destination.connection, connections, ESP_TYPES, "a destination")
+        yield from _known(destination.place, "attribute", destination.key_value, attributes)
+        yield from _delivered(mapping, destination)
+        for owner, audience in destination.audiences:
+            yield from _audience(destination, owner, audience, attributes, owners)
+        for topic in destination.topics.values():
+            if topic.publication_list is not None:
+                place = (destination.connection, f"list {topic.publication_list}")
+                yield from _taken(topic.place, place, f'the topic "{topic.topic}"', owners)
+
+
+def _delivered(mapping: Mapping, destination: Destination) -> Iterator[Problem]:
+    for delivery in destination.topics.values():
+        yield from _known(delivery.place, "topic", delivery.topic, mapping.topics)
+    for target in destination.segments.values():
+        segment = mapping.segments.get(target.segment)
+        if segment is None:
+            yield from _known(target.place, "segment", target.segment, mapping.segments)
+        elif segment.topic not in destination.topics:
+            yield Problem.at(target.place, f'Its topic "{segment.topic}" is not at this destination, so nobody could '
+                             "unsubscribe from it there.", f'Add "{segment.topic}" under topics.')
+
+
+def _audience(destination: Destination, owner: str, audience: Audience, attributes: tuple[str, ...],
+              owners: dict[tuple[str, str], str]) -> Iterator[Problem]:
+    extension = (destination.connection, f"data extension {audience.key.casefold()}")
+    yield from _taken(audience.place, extension, f'"{owner}" of "{destination.id}"', owners)
+    for remote, attribute in audience.fields.items():
+        yield from _known(audience.field_places.get(remote, audience.place), "attribute", attribute, attributes)
+
+
+def _taken(place: Place, thing: tuple[str, str], owner: str, owners: dict[tuple[str, str], str]) -> Iterator[Problem]:
+    if thing in owners:
+        yield Problem.at(place, f'The {thing[1]} of "{thing[0]}" is already used by {owners[thing]}.',
+                         "Two users would undo each other's work: give each its own.")
+    else:
+        owners[thing] = owner
+
+
+# --------------------------------------------------------------------------- expressions
+
+def _expressions(mapping: Mapping, catalogues: Map[str, Catalogue]) -> Iterator[Problem]:
+    problems: list[Problem] = []
+    attributes = _source_types(mapping, catalogues, problems)
+    for source in mapping.people.sources.values():
+        if source.where is not None:
+            _record(source.where, source.stream, Type.BOOL, catalogues, problems)
+    _consent(mapping, catalogues, problems)
+    _computed(mapping, attributes, catalogues, problems)
+    scope = person_scope(mapping, attributes, catalogues)
+    for where in (*(topic.where for topic in mapping.topics.values()), *(s.where for s in mapping.segments.values())):
+        if where is not None:
+            _compile(where, scope, Type.BOOL, problems)
+    for segment in mapping.segments.values():
+        if segment.order_by is not None:
+            try:
+                compile_order(segment.order_by.text, scope, place=segment.order_by.place)
+            except MappingProblems as error:
+                problems.extend(error.problems)
+    yield from problems
+
+
+def _compile(expression: Expression, scope: ExpressionScope, expect: Type | None, problems: list[Problem]) \
+        -> Compiled | None:
+    try:
+        return compile_expression(expression.text, scope, expect=expect, place=expression.place)
+    except MappingProblems as error:
+        problems.extend(error.problems)
+        return None
+
+
+def _record(expression: Expression, stream: str, expect: Type | None, catalogues: Map[str, Catalogue],
+            problems: list[Problem], extra: Map[str, Column] | None = None) -> Compiled | None:
+    try:
+        names = names_in(expression)
+    except MappingProblems as error:
+        problems.extend(error.problems)
+        return None
+    return _compile(expression, record_scope(stream, names, catalogues, extra), expect, problems)
+
+
+def _source_types(mapping: Mapping, catalogues: Map[str, Catalogue], problems: list[Problem]) -> dict[str, Column]:
+    """The type of each attribute that comes from a source; a problem where two sources disagree."""
+    types: dict[str, Column] = {}
+    for source in mapping.people.sources.values():
+        for attribute in source.attributes.values():
+            column = attribute_column(source.stream, attribute, catalogues)
+            if attribute.expression is not None:
+                compiled = _record(attribute.expression, source.stream, None, catalogues, problems)
+                column = None if compiled is None else Column("NULL", compiled.type, currency_sql=compiled.currency_sql)
+            if column is None:  # told where the field is looked up
+                types.setdefault(attribute.name, Column("NULL", Type.ANY))
+                continue
+            known = types.setdefault(attribute.name, column)
+            if known.type == Type.ANY:
+                types[attribute.name] = column
+            elif column.type not in (known.type, Type.ANY):
+                problems.append(Problem.at(
+                    attribute.place, f'"{attribute.name}" is {column.type} here and {known.type} in another source.',
+                    "Map fields of one type."))
+    return types
+
+
+def _consent(mapping: Mapping, catalogues: Map[str, Catalogue], problems: list[Problem]) -> None:
+    for topic in mapping.topics.values():
+        for consent in topic.fields.values():
+            if consent.person_made is None:
+                continue
+            own = {name: find_field(consent.stream, field, catalogues) or UNKNOWN
+                   for name, field in (("method", consent.method), ("said_at", consent.said_at)) if field}
+            compiled = _record(consent.person_made, consent.stream, Type.BOOL, catalogues, problems, own)
+            for name in ("method", "said_at"):
+                if compiled is not None and name in compiled.columns and name not in own:
+                    problems.append(Problem.at(consent.person_made.place, f'"{name}" has no field.',
+                                               f'Add "{name}: <field>" beside it.'))
+
+
+def _computed(mapping: Mapping, attributes: dict[str, Column], catalogues: Map[str, Catalogue],
+              problems: list[Problem]) -> None:
+    """Adds the computed attributes to ``attributes`` with their declared types."""
+    def declared(attribute: Attribute) -> Column:
+        kind = Type(attribute.type)
+        return Column("NULL", kind, currency_sql="NULL" if kind == Type.MONEY else None)
+
+    try:
+        attribute_order(mapping)
+    except MappingProblems as error:
+        problems.extend(error.problems)
+    attributes |= {name: declared(attribute) for name, attribute in mapping.attributes.items()
+                   if name not in attributes}
+    scope = person_scope(mapping, attributes, catalogues)
+    for attribute in mapping.attributes.values():
+        _compile(attribute.value, scope, Type(attribute.type), problems)
