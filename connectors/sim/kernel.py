@@ -136,7 +136,8 @@ class Faults:
     def standing(self, target: str, fault: str) -> list[Fault]:
         """All faults of that name in force, without using one up: for those that describe a state (drop_field)."""
         with self._lock:
-            return [f for f in self._faults if f.target == target and f.fault == fault and (f.count is None or f.count > 0)]
+            return [f for f in self._faults
+                    if f.target == target and f.fault == fault and (f.count is None or f.count > 0)]
 
 
 class Journal:

@@ -1,7 +1,7 @@
 """The token endpoint and the tokens it gave out.
 
-No ``expires_in``, no refresh token: a token dies some time after its last use, or when a fault revokes it, and the client
-learns it from a 401.
+No ``expires_in``, no refresh token: a token dies some time after its last use, or when a fault revokes it, and the
+client learns it from a 401.
 """
 
 from __future__ import annotations
@@ -89,7 +89,8 @@ class Tokens:
             return "invalid_grant", "user hasn't approved this consumer"
         try:
             claims = jwt.decode(assertion, self.options.jwt_public_key, algorithms=["RS256"],
-                                options={"verify_exp": False, "verify_aud": False, "verify_iat": False, "verify_nbf": False})
+                                options={"verify_exp": False, "verify_aud": False, "verify_iat": False,
+                                         "verify_nbf": False})
             expires = float(claims.get("exp", 0))
         except (jwt.InvalidTokenError, ValueError, TypeError):
             return "invalid_grant", "invalid assertion"

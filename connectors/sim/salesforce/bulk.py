@@ -14,6 +14,7 @@ from . import ids, values
 from .db import Row
 from .errors import Refused, not_found
 from .evaluate import Prepared, csv_renderer
+from .options import INTEGRATION_USER
 from .sobjects import external_field, upsert
 from .web import Context, Route, route
 
@@ -53,16 +54,19 @@ class Job:
     def info(self) -> dict[str, Any]:
         stamp = values.rest_datetime(int(self.created))
         out: dict[str, Any] = {
-            "id": self.id, "operation": self.operation, "object": self.object, "createdById": None, "createdDate": stamp,
-            "systemModstamp": stamp, "state": self.state, "concurrencyMode": "Parallel", "contentType": "CSV",
+            "id": self.id, "operation": self.operation, "object": self.object, "createdById": INTEGRATION_USER,
+            "createdDate": stamp, "systemModstamp": stamp, "state": self.state,
+            "concurrencyMode": "Parallel", "contentType": "CSV",
             "apiVersion": float(self.version[1:]), "lineEnding": self.ending, "columnDelimiter": self.delimiter}
         if self.error:
             out["errorMessage"] = self.error
         if self.kind == "query":
-            return {**out, "jobType": "V2Query", "numberRecordsProcessed": len(self.rows), "retries": 0, "totalProcessingTime": 0}
-        return {**out, "jobType": "V2Ingest", "contentUrl": f"services/data/{self.version}/jobs/ingest/{self.id}/batches",
-                "externalIdFieldName": self.external, "retries": 0, "totalProcessingTime": 0, "apiActiveProcessingTime": 0,
-                "apexProcessingTime": 0, "numberRecordsProcessed": len(self.good) + len(self.bad),
+            return {**out, "jobType": "V2Query", "numberRecordsProcessed": len(self.rows), "retries": 0,
+                    "totalProcessingTime": 0}
+        content = f"services/data/{self.version}/jobs/ingest/{self.id}/batches"
+        return {**out, "jobType": "V2Ingest", "contentUrl": content, "externalIdFieldName": self.external, "retries": 0,
+                "totalProcessingTime": 0, "apiActiveProcessingTime": 0, "apexProcessingTime": 0,
+                "numberRecordsProcessed": len(self.good) + len(self.bad),
                 "numberRecordsFailed": len(self.bad)}
 
 
@@ -141,15 +145,16 @@ def _create_query(ctx: Context) -> Response:
     if ctx.sim.bulk.queries >= 10_000:
         raise Refused("EXCEEDED_QUOTA", "ApiBulkQueryV2 DailyBulkV2QueryJobs limit exceeded", status=403)
     ctx.sim.bulk.queries += 1
-    job = ctx.sim.bulk.create("query", operation=operation, object=prepared.object, state="UploadComplete", prepared=prepared,
-                              **_common(ctx, body))
+    job = ctx.sim.bulk.create("query", operation=operation, object=prepared.object, state="UploadComplete",
+                              prepared=prepared, **_common(ctx, body))
     _start(ctx, job)
     return Response(200, job.info())
 
 
 def _run_query(job: Job) -> None:
     ctx, prepared = job.ctx, job.prepared
-    assert ctx is not None and prepared is not None
+    assert ctx is not None
+    assert prepared is not None
     job.rows = [] if ctx.fault("empty_list", job.object) else list(prepared.rows())
     job.state = "JobComplete"
 
@@ -214,14 +219,15 @@ def _create_ingest(ctx: Context) -> Response:
     external = None
     if operation == "upsert":
         external = external_field(ctx, object, str(body.get("externalIdFieldName") or ""))
-    job = ctx.sim.bulk.create("ingest", operation=operation, object=object, state="Open", external=external, **_common(ctx, body))
+    job = ctx.sim.bulk.create("ingest", operation=operation, object=object, state="Open", external=external,
+                              **_common(ctx, body))
     return Response(200, job.info())
 
 
 def _upload(ctx: Context) -> Response:
     job = ctx.sim.bulk.get(ctx, "ingest")
     if job.state != "Open" or job.upload is not None:
-        raise Refused("INVALIDJOBSTATE", "Found multiple contents for job, or the job is closed. Please start a new job.")
+        raise Refused("INVALIDJOBSTATE", "Found multiple contents for job, or the job is closed.")
     if len(ctx.request.body) * 4 // 3 > BIGGEST_UPLOAD:
         raise Refused("INVALIDJOB", "the upload is larger than 150 MB after encoding", status=413)
     job.upload = ctx.request.body
@@ -252,11 +258,13 @@ def _delete(ctx: Context, kind: str) -> Response:
 
 
 def _run_ingest(job: Job) -> None:
-    """Row by row, each its own transaction. A ``partial`` fault makes the job fail half-way: the rest is unprocessed."""
+    """Row by row, each its own transaction. A ``partial`` fault fails the job half-way: the rest is unprocessed."""
     ctx = job.ctx
-    assert ctx is not None and job.upload is not None
+    assert ctx is not None
+    assert job.upload is not None
     try:
-        table = list(csv.reader(io.StringIO(job.upload.decode("utf-8-sig")), delimiter=DELIMITERS[job.delimiter], strict=True))
+        table = list(csv.reader(io.StringIO(job.upload.decode("utf-8-sig")), delimiter=DELIMITERS[job.delimiter],
+                                strict=True))
     except (UnicodeDecodeError, csv.Error):
         job.state, job.error = "Failed", "InvalidBatch : Failed to parse CSV"
         return
@@ -289,8 +297,7 @@ def _ingest_line(ctx: Context, job: Job, line: list[str]) -> None:
             record, created = _ingest_row(ctx, job, cells)
         job.good.append((record, created, line))
     except Refused as error:
-        fields = f"{','.join(error.fields)}" if error.fields else ""
-        job.bad.append((record, f"{error.code}:{error.message}:{fields}--", line))
+        job.bad.append((record, f"{error.code}:{error.message}:{','.join(error.fields)}--", line))
 
 
 def _ingest_row(ctx: Context, job: Job, cells: Mapping[str, Any]) -> tuple[str, bool]:
@@ -317,7 +324,8 @@ def _ingest_results(ctx: Context) -> Response:
         raise Refused("INVALIDJOBSTATE", "Job must be complete, failed or aborted")
     which = ctx.args["which"].lower()
     out = io.StringIO()
-    writer = csv.writer(out, delimiter=DELIMITERS[job.delimiter], lineterminator=ENDINGS[job.ending], quoting=csv.QUOTE_ALL)
+    writer = csv.writer(out, delimiter=DELIMITERS[job.delimiter], lineterminator=ENDINGS[job.ending],
+                        quoting=csv.QUOTE_ALL)
     if which == "successfulresults":
         writer.writerow(["sf__Id", "sf__Created", *job.header])
         writer.writerows([record, "true" if created else "false", *line] for record, created, line in job.good)

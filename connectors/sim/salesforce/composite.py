@@ -44,8 +44,8 @@ def _records(ctx: Context) -> tuple[list[Mapping[str, Any]], bool]:
     types = [(row.get("attributes") or {}).get("type") for row in rows]
     chunks = sum(1 for i, t in enumerate(types) if i == 0 or types[i - 1] != t)
     if chunks > MOST_CHUNKS:
-        raise Refused("LIMIT_EXCEEDED", "Cannot have more than 10 chunks in a single operation. Please rearrange the data to "
-                                        "reduce chunking.")
+        raise Refused("LIMIT_EXCEEDED", "Cannot have more than 10 chunks in a single operation. "
+                                        "Please rearrange the data to reduce chunking.")
     return rows, bool(body.get("allOrNone", False))
 
 
@@ -73,7 +73,7 @@ def _each(ctx: Context, rows: list[Any], all_or_none: bool, one: One, object: st
             try:
                 with ctx.sim.db.transaction():
                     if i in struck:
-                        raise lock_row(str(row.get("Id") or row.get("id") or "n/a") if isinstance(row, dict) else str(row))
+                        raise lock_row(row if isinstance(row, str) else str(row.get("Id") or row.get("id") or "n/a"))
                     results.append({**one(row), "success": True, "errors": []})
             except Refused as error:
                 results.append({"success": False, "errors": [error.row()]})
@@ -83,7 +83,8 @@ def _each(ctx: Context, rows: list[Any], all_or_none: bool, one: One, object: st
         return Response(200, results)
     ctx.call.records = 0
     rolled = {"statusCode": "ALL_OR_NONE_OPERATION_ROLLED_BACK", "fields": [],
-              "message": "Record rolled back because not all records were valid and the request was using AllOrNone header"}
+              "message": "Record rolled back because not all records were valid and the request was using AllOrNone "
+                         "header"}
     return Response(200, [{"success": False, "errors": [rolled]} if r["success"] else r for r in results])
 
 
@@ -167,6 +168,7 @@ def _retrieve(ctx: Context) -> Response:
 
 # --------------------------------------------------------------------------- composite
 
+_HEAVY = re.compile(r"/(query|queryAll|composite/sobjects)\b", re.IGNORECASE)
 _REFERENCE = re.compile(r"@\{(\w+)((?:\.\w+|\[\d+\])*)\}")
 
 
@@ -183,10 +185,10 @@ def _resolve(value: Any, answers: Mapping[str, Any]) -> Any:
         return value
 
     def one(match: re.Match[str]) -> str:
-        found = answers.get(match.group(1))
         try:
+            found = answers[match.group(1)]
             for part in re.findall(r"\w+", match.group(2)):
-                found = found[int(part)] if isinstance(found, list) else found[part]  # type: ignore[index]  # None raises, as meant
+                found = found[int(part)] if isinstance(found, list) else found[part]
         except (KeyError, IndexError, TypeError, ValueError):
             raise Refused("PROCESSING_HALTED", f"Invalid reference specified. No value for {match.group(1)}") from None
         return str(found)
@@ -217,7 +219,7 @@ def _composite(ctx: Context) -> Response:
     subs = body.get("compositeRequest") if isinstance(body, dict) else None
     if not isinstance(subs, list) or len(subs) > MOST_SUBREQUESTS:
         raise Refused("LIMIT_EXCEEDED", f"at most {MOST_SUBREQUESTS} subrequests are allowed")
-    heavy = sum(1 for s in subs if re.search(r"/(query|queryAll|composite/sobjects)\b", s.get("url", ""), re.IGNORECASE))
+    heavy = sum(1 for s in subs if _HEAVY.search(s.get("url", "")))
     if heavy > 5:
         raise Refused("LIMIT_EXCEEDED", "at most 5 query or collection subrequests are allowed")
     whole = bool(body.get("allOrNone", False))

@@ -50,5 +50,12 @@ def invalid_field(message: str) -> Refused:
 
 
 def invalid_type(name: str) -> Refused:
-    return Refused("INVALID_TYPE", f"sObject type '{name}' is not supported. If you are attempting to use a custom object, "
-                                   "be sure to append the '__c' after the entity name.")
+    return Refused("INVALID_TYPE", f"sObject type '{name}' is not supported. If you are attempting to use a custom "
+                                   "object, be sure to append the '__c' after the entity name.")
+
+
+def not_writable(names: Sequence[str]) -> Refused:
+    """Fields the user, or anybody, cannot set."""
+    return Refused("INVALID_FIELD_FOR_INSERT_UPDATE",
+                   f"Unable to create/update fields: {', '.join(names)}. Please check the security settings of this "
+                   "field and verify that it is read/write for your profile or permission set.", names)

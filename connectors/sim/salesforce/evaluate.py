@@ -1,7 +1,7 @@
 """Queries against the rows: names resolved, a way through the indexes chosen, rows rendered.
 
-``Engine.prepare`` refuses what the organisation does not have (or the user may not see); ``Prepared.rows`` finds the rows;
-``rest_renderer`` and ``csv_renderer`` write them.
+``Engine.prepare`` refuses what the organisation does not have (or the user may not see); ``Prepared.rows`` finds the
+rows; ``rest_renderer`` and ``csv_renderer`` write them.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ Predicate = Callable[[Row], bool]
 Hidden = Callable[[str], Collection[str]]
 """Object name -> names of fields the user may not see."""
 
+_PLAIN = frozenset({"id", "reference", "boolean", "date", "datetime", *NUMBER_TYPES})
+"""Types whose values compare as they are; all others are text and compare without case."""
+_REFERENCE = "Please reference your WSDL or the describe call for the appropriate names."
 _UNIQUE_ENOUGH = frozenset({"id", "reference", "email"})
 
 
@@ -90,10 +93,10 @@ class Engine:
             raise malformed_query("relationships go at most five levels up")
         for part in path[:-1]:
             reference = spec.relations.get(part.lower())
-            if reference is None or reference.name in self.hidden(spec.name) or reference.reference_to[0] not in self.db.schema:
-                raise invalid_field(f"{_place(text, part)}Didn't understand relationship '{part}' in field path. If you are "
-                                    "attempting to use a custom relationship, be sure to append the '__r' after the custom "
-                                    "relationship name. Please reference your WSDL or the describe call for the appropriate names.")
+            if reference is None or reference.name in self.hidden(spec.name):
+                raise invalid_field(f"{_place(text, part)}Didn't understand relationship '{part}' in field path. If "
+                                    "you are attempting to use a custom relationship, be sure to append the '__r' "
+                                    f"after the custom relationship name. {_REFERENCE}")
             canonical.append(reference.relationship or part)
             spec = self.db.schema[reference.reference_to[0]]
         f = self._field(spec, path[-1], text)
@@ -103,9 +106,9 @@ class Engine:
     def _field(self, spec: ObjectDef, name: str, text: str) -> FieldDef:
         f = spec.lower.get(name.lower())
         if f is None or f.name in self.hidden(spec.name):
-            raise invalid_field(f"{_place(text, name)}No such column '{name}' on entity '{spec.name}'. If you are attempting to "
-                                "use a custom field, be sure to append the '__c' after the custom field name. Please reference "
-                                "your WSDL or the describe call for the appropriate names.")
+            raise invalid_field(f"{_place(text, name)}No such column '{name}' on entity '{spec.name}'. If you are "
+                                "attempting to use a custom field, be sure to append the '__c' after the custom field "
+                                f"name. {_REFERENCE}")
         return f
 
     # ------------------------------------------------------------------ conditions
@@ -126,7 +129,8 @@ class Engine:
             return lambda row: any(t(row) for t in tests)
         column = self.column(object, node.path, text)
         if not column.field.filterable:
-            raise invalid_field(f"{_place(text, node.path[-1])}field '{column.field.name}' can not be filtered in a query call")
+            raise invalid_field(f"{_place(text, node.path[-1])}field '{column.field.name}' can not be filtered in a "
+                                "query call")
         return _compare(column, node)
 
     # ------------------------------------------------------------------ finding
@@ -171,7 +175,8 @@ class Engine:
                 continue
             if any(c.kind == "null" for c in part.constants):
                 continue
-            wanted = [ids.normal(c.value) or c.value if f.type in ("id", "reference") else c.value for c in part.constants]
+            wanted = [ids.normal(c.value) or c.value if f.type in ("id", "reference") else c.value
+                      for c in part.constants]
             rows = self.db.tables[object].lookup(f.name, wanted)
             if best is None or len(rows) < len(best):
                 best = rows
@@ -218,13 +223,17 @@ def _sorted(rows: list[Row], order: list[tuple[Column, soql.Order]]) -> list[Row
     """Stable sort by several fields; ties by id; nulls first unless asked otherwise."""
     rows.sort(key=lambda row: row["Id"])
     for column, o in reversed(order):
-        read, last = column.read, o.nulls_last
-
-        def key(row: Row, read: Callable[[Row], Any] = read, flip: bool = last != o.descending) -> tuple[bool, Any]:
-            value = read(row)
-            return (flip, 0) if value is None else (not flip, fold(value) if column.field.type != "id" else value)
-        rows.sort(key=key, reverse=o.descending)
+        rows.sort(key=_sort_key(column, nulls_high=o.nulls_last != o.descending), reverse=o.descending)
     return rows
+
+
+def _sort_key(column: Column, *, nulls_high: bool) -> Callable[[Row], tuple[bool, Any]]:
+    plain = column.field.type in _PLAIN
+
+    def key(row: Row) -> tuple[bool, Any]:
+        value = column.read(row)
+        return (nulls_high, 0) if value is None else (not nulls_high, value if plain else fold(value))
+    return key
 
 
 # --------------------------------------------------------------------------- one comparison
@@ -239,16 +248,11 @@ def _constant(f: FieldDef, constant: soql.Constant) -> Any:
         return None
     wanted = {"boolean": "boolean", "datetime": "datetime", "date": "date"}.get(
         f.type, "number" if f.type in NUMBER_TYPES else "string")
-    if wanted == "datetime" and kind == "date":
-        raise invalid_field(f"value of filter criterion for field '{f.name}' must be of type dateTime and should not be enclosed "
-                            "in quotes")
-    if wanted == "date" and kind == "datetime":
-        raise malformed_query(f"value of filter criterion for field '{f.name}' must be of type date and should not be enclosed "
-                              "in quotes")
     if kind != wanted:
         quoted = "should be enclosed in quotes" if wanted == "string" else "should not be enclosed in quotes"
         shown = {"datetime": "dateTime", "number": "double"}.get(wanted, wanted)
-        raise invalid_field(f"value of filter criterion for field '{f.name}' must be of type {shown} and {quoted}")
+        refuse = malformed_query if (wanted, kind) == ("date", "datetime") else invalid_field
+        raise refuse(f"value of filter criterion for field '{f.name}' must be of type {shown} and {quoted}")
     if f.type in ("id", "reference"):
         known = ids.normal(value)
         if known is None:
@@ -263,8 +267,7 @@ def _compare(column: Column, node: soql.Compare) -> Predicate:
         return _like(f, read, node.constants[0])
     if op in ("includes", "excludes"):
         return _includes(f, read, node)
-    plain = f.type in ("id", "reference", "boolean", "datetime", "date") or f.type in NUMBER_TYPES
-    get: Callable[[Row], Any] = read if plain else lambda row: fold(read(row))
+    get: Callable[[Row], Any] = read if f.type in _PLAIN else lambda row: fold(read(row))
     wanted = [_constant(f, c) for c in node.constants]
     if op in ("in", "not in"):
         members = frozenset(wanted)
@@ -286,7 +289,7 @@ def _compare(column: Column, node: soql.Compare) -> Predicate:
 
 
 def _like(f: FieldDef, read: Callable[[Row], Any], constant: soql.Constant) -> Predicate:
-    if constant.kind != "string" or f.type in ("id", "reference", "boolean", "date", "datetime") or f.type in NUMBER_TYPES:
+    if constant.kind != "string" or f.type in _PLAIN:
         raise invalid_field(f"invalid operator on {f.type} field '{f.name}'")
     parts = re.findall(r"\\.|.", constant.value, flags=re.DOTALL)
     pattern = "".join({"%": ".*", "_": "."}.get(p) or re.escape(p.removeprefix("\\") or "\\") for p in parts)
@@ -308,7 +311,8 @@ def _includes(f: FieldDef, read: Callable[[Row], Any], node: soql.Compare) -> Pr
 
 # --------------------------------------------------------------------------- rendering
 
-def rest_renderer(db: Database, object: str, columns: Iterable[Column], version: str) -> Callable[[Row], dict[str, Any]]:
+def rest_renderer(db: Database, object: str, columns: Iterable[Column],
+                  version: str) -> Callable[[Row], dict[str, Any]]:
     """A function from a row to the record of a REST answer: attributes, own fields, parents nested."""
     prefix = f"/services/data/{version}/sobjects/{object}/"
     own: list[tuple[str, Callable[[Row], Any], Callable[[Any], Any] | None]] = []

@@ -17,10 +17,10 @@ def long_form(id15: str) -> str:
 
 
 def normal(value: object) -> str | None:
-    """The 18-character form of a well-formed id of either length, else None."""
+    """The 18-character form of a well-formed id of either length, else None. A wrong suffix stays: nobody has it."""
     if not isinstance(value, str) or len(value) not in (15, 18) or not _ALLOWED.issuperset(value):
         return None
-    return long_form(value[:15])
+    return value if len(value) == 18 else long_form(value)
 
 
 class Sequence:

@@ -1,4 +1,4 @@
-"""What happens to whole rows: delete, bin, undelete, purge, merge, lead conversion; and what getDeleted tells about it."""
+"""What happens to whole rows: delete, bin, undelete, purge, merge, lead conversion; and what getDeleted tells of it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .save import Actor, Writer, lock_row
 
 
 class Deletion(NamedTuple):
-    """One entry of the delete log. ``root`` is the row whose deletion took this one along (itself, if it was that row)."""
+    """One entry of the delete log. ``root`` is the row whose deletion took this one along, or the row itself."""
 
     at: int
     object: str
@@ -21,7 +21,8 @@ class Deletion(NamedTuple):
     root: str
 
 
-_CONVERTED = ("FirstName", "LastName", "Salutation", "Email", "Title", "Phone", "MobilePhone", "Fax", "LeadSource", "Description",
+_CONVERTED = ("FirstName", "LastName", "Salutation", "Email", "Title", "Phone", "MobilePhone", "Fax", "LeadSource",
+              "Description",
               "HasOptedOutOfEmail", "HasOptedOutOfFax", "DoNotCall")
 _ADDRESS = ("Street", "City", "State", "PostalCode", "Country")
 
@@ -63,7 +64,7 @@ class Lifecycle:
         return None
 
     def _bin(self, object: str, row: Row, root: str, actor: Actor, **marks: Any) -> None:
-        """One row and its dependants. Rows without a bin vanish when deleted directly or with a parent that is no opportunity."""
+        """One row and its dependants. Rows that have no bin vanish, unless an opportunity takes its roles along."""
         if row.get("IsDeleted"):
             return
         now = self.writer.now()
@@ -92,8 +93,9 @@ class Lifecycle:
         for gone in [d for d in self.log if d.root == record]:
             lost = self.db.tables[gone.object].rows.get(gone.record)
             if lost is not None and lost.get("IsDeleted"):
-                self.db.put(gone.object, compact({**lost, "IsDeleted": False, "MasterRecordId": None, "SystemModstamp": now,
-                                                  "LastModifiedDate": now, "LastModifiedById": actor.user}))
+                self.db.put(gone.object, compact({
+                    **lost, "IsDeleted": False, "MasterRecordId": None, "SystemModstamp": now, "LastModifiedDate": now,
+                    "LastModifiedById": actor.user}))
         self.log = [d for d in self.log if d.root != record]
 
     def purge(self, older_than: float | None = None) -> int:
@@ -158,7 +160,8 @@ class Lifecycle:
 
     # ------------------------------------------------------------------ convert
 
-    def convert(self, lead_id: str, contact_id: str | None, actor: Actor, opportunity: str | None = None) -> dict[str, str]:
+    def convert(self, lead_id: str, contact_id: str | None, actor: Actor,
+                opportunity: str | None = None) -> dict[str, str]:
         """Make the lead a contact (or fill the empty fields of an existing one); ids of what it became.
 
         Opt-outs reach a *new* contact only; custom fields only as ``lead_conversion`` maps them.
@@ -168,8 +171,9 @@ class Lifecycle:
         lead = self.writer.existing("Lead", lead_id)
         if lead.get("IsConverted"):
             raise Refused("CANNOT_UPDATE_CONVERTED_LEAD", "cannot reference converted lead")
-        custom = {to: lead.get(source) for source, to in self.writer.options.lead_conversion.items() if lead.get(source) is not None}
-        carried = {n: lead[n] for n in _CONVERTED if n in lead} | {"Mailing" + n: lead[n] for n in _ADDRESS if n in lead} | custom
+        carried = {n: lead[n] for n in _CONVERTED if n in lead}
+        carried |= {"Mailing" + n: lead[n] for n in _ADDRESS if n in lead}
+        carried |= {to: lead[source] for source, to in self.writer.options.lead_conversion.items() if source in lead}
         if contact_id is None:
             account_id, contact_id = self._new_contact(lead, carried, actor)
         else:
@@ -199,9 +203,11 @@ class Lifecycle:
         return account_id, self.writer.create("Contact", {**carried, "AccountId": account_id}, actor)
 
     def _opportunity(self, name: str, account_id: str, contact_id: str, actor: Actor) -> str:
-        new = self.writer.create("Opportunity", {"Name": name, "AccountId": account_id or None, "StageName": "Prospecting",
-                                                 "CloseDate": values.today(self.writer.now())}, actor)
-        self.writer.create("OpportunityContactRole", {"OpportunityId": new, "ContactId": contact_id, "IsPrimary": True}, actor)
+        new = self.writer.create("Opportunity", {
+            "Name": name, "AccountId": account_id or None, "StageName": "Prospecting",
+            "CloseDate": values.today(self.writer.now())}, actor)
+        role = {"OpportunityId": new, "ContactId": contact_id, "IsPrimary": True}
+        self.writer.create("OpportunityContactRole", role, actor)
         return new
 
     def _move_memberships(self, lead_id: str, contact_id: str, actor: Actor) -> None:
@@ -212,5 +218,6 @@ class Lifecycle:
             if member.get("CampaignId") in there:
                 self.db.drop("CampaignMember", member["Id"])
             else:
-                self.db.put("CampaignMember", compact({**member, "LeadId": None, "ContactId": contact_id, "SystemModstamp": now,
-                                                       "LastModifiedDate": now, "LastModifiedById": actor.user}))
+                self.db.put("CampaignMember", compact({
+                    **member, "LeadId": None, "ContactId": contact_id, "SystemModstamp": now, "LastModifiedDate": now,
+                    "LastModifiedById": actor.user}))

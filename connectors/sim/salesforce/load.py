@@ -10,10 +10,12 @@ from .db import Database, Row
 from .schema import FieldDef, ObjectDef
 
 
-def load(db: Database, tables: Mapping[str, Iterable[Mapping[str, Any]]], now: int, sequence: ids.Sequence) -> dict[str, int]:
+def load(db: Database, tables: Mapping[str, Iterable[Mapping[str, Any]]], now: int,
+         sequence: ids.Sequence) -> dict[str, int]:
     """Store rows by object name; values as the API would show them, datetimes as text or seconds; the counts.
 
-    Missing: Id (assigned), stamps (SystemModstamp from LastModifiedDate, CreatedDate or ``now``; the others from it), OwnerId.
+    Missing: Id (assigned), stamps (SystemModstamp from LastModifiedDate, CreatedDate or ``now``; the others from it),
+    OwnerId.
     A person account may be one Account row with its Person* fields, or an Account and a Contact that name each other.
 
     :raises ValueError: an unknown object or field, a malformed id
@@ -85,7 +87,7 @@ def _seconds(value: Any) -> int:
 
 def _id(value: Any) -> str:
     known = ids.normal(value)
-    if known is None:
+    if known is None or ids.long_form(known[:15]) != known:
         raise ValueError(f"not an id: {value}")
     return known
 
@@ -98,7 +100,8 @@ def _person(db: Database, account: Row, sequence: ids.Sequence) -> Row:
     own["RecordTypeId"] = options.PERSON_RECORD_TYPE
     own.setdefault("PersonContactId", sequence.next("003"))
     if contact:
-        shared = {k: own[k] for k in ("CreatedDate", "CreatedById", "LastModifiedDate", "LastModifiedById", "SystemModstamp", "OwnerId")}
+        shared = {k: own[k] for k in ("CreatedDate", "CreatedById", "LastModifiedDate", "LastModifiedById",
+                                      "SystemModstamp", "OwnerId")}
         db.tables["Contact"].put({**shared, **{str(k): v for k, v in contact.items()}, "Id": own["PersonContactId"],
                                   "AccountId": own["Id"]}, bulk=True)
     return own

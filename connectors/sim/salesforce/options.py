@@ -39,7 +39,7 @@ class Options:
     """Knobs. Those below ``live`` may be changed while the simulator runs.
 
     validation_rules  [{"object", "when": SOQL condition that makes a save fail, "message", "field"?}]
-    duplicate_rules   [{"object", "fields": [...], "on": ["create", "update"]?}]: equal in all fields (not null) = duplicate
+    duplicate_rules   [{"object", "fields": [...], "on": ["create", "update"]?}]: equal in all fields = duplicate
     flows             [{"object", "when": condition, "set": {field: value}}]: applied before each save
     sharing           object -> condition; other rows are invisible to the API user
     topics            topic -> object -> field name, or {"field", "true", "false", "method", "said_at"}
@@ -85,8 +85,8 @@ def topic_fields(options: Options) -> dict[str, dict[str, TopicField]]:
     for topic, objects in options.topics.items():
         out[topic] = {}
         for object, given in objects.items():
-            spec = {"field": given, "method": "Opt_In_Source__c", "said_at": "Opt_In_Date__c"} if isinstance(given, str) else dict(given)
-            out[topic][object] = TopicField(**spec)
+            out[topic][object] = (TopicField(given, method="Opt_In_Source__c", said_at="Opt_In_Date__c")
+                                  if isinstance(given, str) else TopicField(**given))
     return out
 
 
@@ -98,20 +98,24 @@ def all_custom_fields(options: Options) -> dict[str, dict[str, Any]]:
             fields = out.setdefault(object, {})
             own: Any = "boolean" if topic.true is True else {
                 "type": "picklist", "values": [topic.true, topic.false], "restricted": True}
-            for name, spec in ((topic.field, own), (topic.method, {"type": "string", "length": 80}), (topic.said_at, "datetime")):
+            for name, spec in ((topic.field, own), (topic.method, {"type": "string", "length": 80}),
+                               (topic.said_at, "datetime")):
                 if name is not None and name.endswith("__c"):
                     fields.setdefault(name, spec)
     return out
 
 
-def check_fields(options: Options, topics: Mapping[str, Mapping[str, TopicField]], schema: Mapping[str, ObjectDef]) -> None:
+def check_fields(options: Options, topics: Mapping[str, Mapping[str, TopicField]],
+                 schema: Mapping[str, ObjectDef]) -> None:
     """Refuse options that name fields nobody has.
 
     :raises ValueError:
     """
-    named = [(o, n) for o, names in (*options.tracked.items(), *options.hidden_fields.items(), *options.read_only_fields.items())
+    named = [(o, n) for o, names in (*options.tracked.items(), *options.hidden_fields.items(),
+                                     *options.read_only_fields.items())
              for n in names]
-    named += [(o, n) for objects in topics.values() for o, t in objects.items() for n in (t.field, t.method, t.said_at) if n]
+    named += [(o, n) for objects in topics.values() for o, t in objects.items()
+              for n in (t.field, t.method, t.said_at) if n]
     missing = [f"{o}.{n}" for o, n in named if o not in schema or n not in schema[o].fields]
     if missing:
         raise ValueError(f"options name fields that do not exist: {', '.join(missing)}")

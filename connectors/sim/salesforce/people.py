@@ -33,7 +33,7 @@ class People:
     def world(self, after: str | None, limit: int | None) -> dict[str, Any]:
         """{"people": [...]} sorted by id; ``after`` is the last id of the page before."""
         rows = self._rows(after)
-        return {"people": [self._renderers[object](row) for object, row in (rows if limit is None else islice(rows, limit))]}
+        return {"people": [self._renderers[object](row) for object, row in islice(rows, limit)]}
 
     def _rows(self, after: str | None) -> Iterator[tuple[str, Row]]:
         for object in PEOPLE:
@@ -48,7 +48,8 @@ class People:
         stamps = frozenset(n for n, f in fields.items() if f.type == "datetime")
 
         def render(row: Row) -> dict[str, Any]:
-            shown = boxes | {n: values.rest_datetime(v) if n in stamps else v for n, v in row.items() if n not in _NOT_FIELDS}
+            shown = boxes | {n: values.rest_datetime(v) if n in stamps else v for n, v in row.items()
+                             if n not in _NOT_FIELDS}
             out = {"id": row["Id"], "object": object, "email": row.get("Email"),
                    "opted_out": bool(row.get("HasOptedOutOfEmail", False)),
                    "topics": {t: _state(topic, row) for t, topic in held.items()}, "fields": shown,
@@ -66,8 +67,9 @@ class People:
         actor, do = body.get("actor"), str(body.get("do"))
         handlers: dict[tuple[Any, str], Callable[[Mapping[str, Any]], dict[str, Any]]] = {
             ("connect", "echo"): self._echo, ("crm_user", "form"): self._form, ("crm_user", "create"): self._create,
-            ("crm_user", "edit"): self._edit, ("crm_user", "mass_edit"): self._edit, ("crm_user", "delete"): self._delete,
-            ("crm_user", "undelete"): self._undelete, ("crm_user", "merge"): self._merge, ("crm_user", "convert"): self._convert,
+            ("crm_user", "edit"): self._edit, ("crm_user", "mass_edit"): self._edit,
+            ("crm_user", "delete"): self._delete, ("crm_user", "undelete"): self._undelete,
+            ("crm_user", "merge"): self._merge, ("crm_user", "convert"): self._convert,
             ("crm_user", "touch"): self._touch,
         }
         handler = handlers.get((actor, do))
@@ -199,8 +201,8 @@ class People:
         return {"changed": 1, "id": became["ConvertedContactId"], **became}
 
     def _form(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """A web form filled in by the person: topics with method "web" and the time, on the record of ``id``, ``where`` or the
-        given e-mail address; a new one when there is none."""
+        """A web form filled in by the person: topics with method "web" and the time, on the record of ``id``, ``where``
+        or the given e-mail address; a new one when there is none."""
         object = self._object(body)
         new = self._native(object, body.get("set", {}))
         now = values.rest_datetime(self.sim.writer.now())
@@ -223,7 +225,8 @@ class People:
         return {"changed": len(found), "id": found[0], "ids": found, "created": False}
 
     def _echo(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Connect's user sets HasOptedOutOfEmail on the records whose id is in ``keys`` or address in ``emails``. It never clears it."""
+        """Connect's user sets HasOptedOutOfEmail on the records whose id is in ``keys`` or address in ``emails``; it
+        never clears the flag."""
         sim = self.sim
         keys = {k for k in map(ids.normal, body.get("keys", ())) if k}
         changed = []
@@ -238,7 +241,7 @@ class People:
 
 
 def _state(topic: TopicField, row: Row) -> bool | None:
-    """True or false as the field says; a checkbox is never null, another field is null unless it holds one of the two values."""
+    """What the field says; a checkbox is never null, another field is null unless it holds one of the two values."""
     if topic.true is True:
         return bool(row.get(topic.field, False))
     return {topic.true: True, topic.false: False}.get(row.get(topic.field))

@@ -36,7 +36,8 @@ class Rules:
         self._rules: dict[str, list[Rule]] = {}
         self._flows: dict[str, list[Flow]] = {}
         self._duplicates = list(options.duplicate_rules)
-        self._unique_fields = {name: [f.name for f in spec.fields.values() if f.unique] for name, spec in db.schema.items()}
+        self._unique_fields = {name: [f.name for f in spec.fields.values() if f.unique]
+                               for name, spec in db.schema.items()}
         for rule in options.validation_rules:
             object = rule["object"]
             when = engine.predicate(object, soql.parse_condition(rule["when"]))
@@ -45,7 +46,8 @@ class Rules:
             object = flow["object"]
             fields = db.schema[object].fields
             set = {name: values.coerce(fields[name], value) for name, value in flow["set"].items()}
-            self._flows.setdefault(object, []).append(Flow(engine.predicate(object, soql.parse_condition(flow["when"])), set))
+            when = engine.predicate(object, soql.parse_condition(flow["when"]))
+            self._flows.setdefault(object, []).append(Flow(when, set))
 
     def before_save(self, object: str, row: Row) -> Row:
         """The row after the organisation's flows: they may revert what the caller just set."""
@@ -80,13 +82,13 @@ class Rules:
                 continue
             for other in self.db.tables[spec.name].lookup(name, [value]):
                 if other["Id"] != row["Id"] and not other.get("IsDeleted"):
-                    raise Refused("DUPLICATE_VALUE", f"duplicate value found: {name} duplicates value on record with id: "
-                                                     f"{other['Id'][:15]}")
+                    raise duplicate_value(name, other["Id"])
 
     def _duplicate(self, spec: ObjectDef, row: Row, old: Row | None) -> None:
+        event = "create" if old is None else "update"
         for rule in self._duplicates:
             names = rule["fields"]
-            if rule["object"] != spec.name or ("create" if old is None else "update") not in rule.get("on", ("create",)):
+            if rule["object"] != spec.name or event not in rule.get("on", ("create",)):
                 continue
             if any(row.get(n) is None for n in names):
                 continue
@@ -97,13 +99,19 @@ class Rules:
                     raise _duplicates_detected(spec.name, other["Id"])
 
 
+def duplicate_value(name: str, record: str) -> Refused:
+    """A unique field already holds the value on that record."""
+    return Refused("DUPLICATE_VALUE",
+                   f"duplicate value found: {name} duplicates value on record with id: {record[:15]}")
+
+
 def _duplicates_detected(object: str, record: str) -> Refused:
     match = {"additionalInformation": [], "fieldDiffs": [], "matchConfidence": 100.0,
              "record": {"attributes": {"type": object}, "Id": record}}
+    found = {"entityType": object, "errors": [], "matchEngine": "FuzzyMatchEngine", "matchRecords": [match],
+             "rule": f"Standard_{object}_Match_Rule", "size": 1, "success": True}
     result = {"allowSave": True, "duplicateRule": f"Standard_{object}_Duplicate_Rule",
-              "duplicateRuleEntityType": object, "errorMessage": "Use one of these records?",
-              "matchResults": [{"entityType": object, "errors": [], "matchEngine": "FuzzyMatchEngine", "matchRecords": [match],
-                                "rule": f"Standard_{object}_Match_Rule", "size": 1, "success": True}]}
+              "duplicateRuleEntityType": object, "errorMessage": "Use one of these records?", "matchResults": [found]}
     return Refused("DUPLICATES_DETECTED", "Use one of these records?", extra={"duplicateResult": result})
 
 

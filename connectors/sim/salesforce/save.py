@@ -1,4 +1,4 @@
-"""Creating and changing rows, as an employee's screen or the API does it: field rights, types, rules, history, stamps."""
+"""Creating and changing rows, as a screen or the API does it: field rights, types, rules, history, stamps."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from connectors.sim.kernel import Clock
 
 from . import ids, options, standard, values
 from .db import Database, Row
-from .errors import Refused
+from .errors import Refused, not_writable
 from .options import Options
 from .rules import Rules, compact
 from .schema import FieldDef, ObjectDef
@@ -73,7 +73,8 @@ class Writer:
         stamps = {"Id": self.new_id(object), "CreatedDate": now, "CreatedById": actor.user,
                   "LastModifiedDate": now, "LastModifiedById": actor.user, "SystemModstamp": now}
         row = self.rules.before_save(object, compact({**defaults, **stamps, **new}))
-        self.rules.check(object, row, None, allow_duplicates=actor.allow_duplicates, required=self.required(object, row))
+        self.rules.check(object, row, None, allow_duplicates=actor.allow_duplicates,
+                         required=self.required(object, row))
         self.db.put(object, row)
         if object in self.options.tracked:
             self._history(object, row["Id"], "created", None, None, actor, now)
@@ -102,17 +103,16 @@ class Writer:
     def _create_person(self, new: Row, actor: Actor) -> str:
         """An account and its one contact, born together."""
         if "Name" in new:
-            raise Refused("INVALID_FIELD_FOR_INSERT_UPDATE",
-                          "Unable to create/update fields: Name. Please check the security settings of this field and verify "
-                          "that it is read/write for your profile or permission set.", ["Name"])
+            raise not_writable(["Name"])
         own, contact = self._split_person(new)
         now = self.now()
         account_id, contact_id = self.new_id("Account"), self.new_id("Contact")
-        stamps = {"CreatedDate": now, "CreatedById": actor.user, "LastModifiedDate": now, "LastModifiedById": actor.user,
-                  "SystemModstamp": now, "OwnerId": actor.user}
+        stamps = {"CreatedDate": now, "CreatedById": actor.user, "LastModifiedDate": now,
+                  "LastModifiedById": actor.user, "SystemModstamp": now, "OwnerId": actor.user}
         account = {**stamps, **own, "Id": account_id, "IsPersonAccount": True, "PersonContactId": contact_id,
                    "RecordTypeId": options.PERSON_RECORD_TYPE}
-        person = self.rules.before_save("Contact", compact({**stamps, **contact, "Id": contact_id, "AccountId": account_id}))
+        person = compact({**stamps, **contact, "Id": contact_id, "AccountId": account_id})
+        person = self.rules.before_save("Contact", person)
         self.rules.check("Contact", person, None, allow_duplicates=actor.allow_duplicates, required=("LastName",))
         self.db.put("Account", compact(account))
         self.db.put("Contact", person)
@@ -125,12 +125,13 @@ class Writer:
         return own, contact
 
     def _member(self, new: Row) -> Row:
-        """A campaign member is a contact or a lead, never both (the contact wins silently), and only once per campaign."""
+        """A member is a contact or a lead, never both (the contact wins silently), and only once per campaign."""
         if new.get("ContactId"):
             new = {k: v for k, v in new.items() if k != "LeadId"}
         who = "ContactId" if new.get("ContactId") else "LeadId"
         if not new.get(who):
-            raise Refused("REQUIRED_FIELD_MISSING", "Required fields are missing: [LeadId, ContactId]", ["LeadId", "ContactId"])
+            raise Refused("REQUIRED_FIELD_MISSING", "Required fields are missing: [LeadId, ContactId]",
+                          ["LeadId", "ContactId"])
         for other in self.db.tables["CampaignMember"].lookup(who, [new[who]]):
             if other.get("CampaignId") == new.get("CampaignId"):
                 raise Refused("DUPLICATE_VALUE", "Already a campaign member.", [who])
@@ -260,9 +261,7 @@ class Writer:
             if f.type == "reference" and out[f.name] is not None:
                 self._pointing(f, out[f.name])
         if denied:
-            raise Refused("INVALID_FIELD_FOR_INSERT_UPDATE",
-                          f"Unable to create/update fields: {', '.join(denied)}. Please check the security settings of this field "
-                          "and verify that it is read/write for your profile or permission set.", denied)
+            raise not_writable(denied)
         return out
 
     def _pointing(self, f: FieldDef, record: str) -> None:
@@ -278,14 +277,16 @@ class Writer:
         history = object + "History"
         f = self.db.schema[object].fields.get(name)
         row = {"Id": self.new_id(history), object + "Id": record, "Field": name,
-               "DataType": _DATA_TYPES.get(f.type, "Text") if f else "Text", "CreatedById": actor.user, "CreatedDate": now}
+               "DataType": _DATA_TYPES.get(f.type, "Text") if f else "Text", "CreatedById": actor.user,
+               "CreatedDate": now}
         for key, value in (("OldValue", before), ("NewValue", after)):
             if value is not None:
                 row[key] = values.rest_datetime(value) if f is not None and f.type == "datetime" else value
         self.db.put(history, row)
 
 
-_DATA_TYPES = {"boolean": "Boolean", "email": "Email", "datetime": "DateTime", "date": "DateOnly", "picklist": "Picklist",
+_DATA_TYPES = {"boolean": "Boolean", "email": "Email", "datetime": "DateTime", "date": "DateOnly",
+               "picklist": "Picklist",
                "multipicklist": "MultiEnum", "reference": "EntityId", "double": "Double", "currency": "Currency"}
 
 
@@ -295,7 +296,8 @@ def lock_row(record: str) -> Refused:
 
 
 def _bad_names(names: list[str]) -> Refused:
-    return Refused("INVALID_FIELD_FOR_INSERT_UPDATE", f"Account: bad field names on insert/update call: {', '.join(names)}", names)
+    return Refused("INVALID_FIELD_FOR_INSERT_UPDATE",
+                   f"Account: bad field names on insert/update call: {', '.join(names)}", names)
 
 
 def bin_of(object: str) -> bool:

@@ -67,7 +67,8 @@ class FieldDef:
             "unique": self.unique, "filterable": self.filterable, "sortable": self.sortable, "groupable": True,
             "permissionable": self.name not in ("Id", "LastName", "SystemModstamp", "IsDeleted"),
             "referenceTo": list(self.reference_to), "relationshipName": self.relationship,
-            "picklistValues": [{"value": v, "label": v, "active": v not in self.inactive, "defaultValue": v == self.default,
+            "picklistValues": [{"value": v, "label": v, "active": v not in self.inactive,
+                                "defaultValue": v == self.default,
                                 "validFor": None} for v in (*self.values, *self.inactive)],
             "restrictedPicklist": self.restricted, "controllerName": None, "compoundFieldName": None,
             "encrypted": False, "caseSensitive": False, "soapType": _SOAP.get(self.type, "xsd:string"),
@@ -111,10 +112,13 @@ class ObjectDef:
         """The element of the global describe."""
         base = f"/services/data/{version}/sobjects/{self.name}"
         custom = self.name.endswith("__c")
-        return {"name": self.name, "label": _label(self.name), "labelPlural": _label(self.name) + "s", "keyPrefix": self.prefix,
+        return {"name": self.name, "label": _label(self.name), "labelPlural": _label(self.name) + "s",
+                "keyPrefix": self.prefix,
                 "custom": custom, "createable": self.writable, "updateable": self.writable, "deletable": self.writable,
-                "undeletable": self.writable and self.name not in standard.NO_BIN, "queryable": True, "retrieveable": True,
-                "searchable": self.writable, "replicateable": True, "layoutable": self.writable, "triggerable": self.writable,
+                "undeletable": self.writable and self.name not in standard.NO_BIN, "queryable": True,
+                "retrieveable": True,
+                "searchable": self.writable, "replicateable": True, "layoutable": self.writable,
+                "triggerable": self.writable,
                 "mergeable": self.name in ("Account", "Contact", "Lead"), "activateable": False, "feedEnabled": False,
                 "urls": {"sobject": base, "describe": base + "/describe", "rowTemplate": base + "/{ID}"}}
 
@@ -147,7 +151,8 @@ def _with_word(f: FieldDef, word: str) -> FieldDef:
 
 def custom_field(name: str, spec: str | Mapping[str, Any]) -> FieldDef:
     """A custom field from an option: a type word, or a mapping with ``type`` and any of ``length``, ``values``,
-    ``inactive``, ``restricted``, ``external_id``, ``unique``, ``required``, ``default``, ``label``, ``formula`` (a path), ``reference``.
+    ``inactive``, ``restricted``, ``external_id``, ``unique``, ``required``, ``default``, ``label``, ``formula`` (a
+    path), ``reference`` (an object).
 
     :raises ValueError: an unknown key
     """
@@ -176,7 +181,8 @@ def build(custom: Mapping[str, Mapping[str, Any]], *, person_accounts: bool, mul
     for name, (prefix, text) in standard.OBJECTS.items():
         fields = parse_fields(standard.SYSTEM + text.strip() + standard.STAMPS)
         if multi_currency and name in standard.CURRENCY_OBJECTS:
-            fields["CurrencyIsoCode"] = FieldDef("CurrencyIsoCode", "picklist", 3, values=("EUR", "USD", "GBP", "CHF"), default="EUR")
+            fields["CurrencyIsoCode"] = FieldDef("CurrencyIsoCode", "picklist", 3, values=("EUR", "USD", "GBP", "CHF"),
+                                                 default="EUR")
         out[name] = ObjectDef(name, prefix, fields)
     if connect:
         fields = parse_fields(standard.SYSTEM + standard.CONNECT.strip() + standard.STAMPS)

@@ -58,8 +58,9 @@ class Quota:
 class SalesforceSim:
     """One organisation with one API user. Options: ``options.Options``.
 
-    ``load`` fills it, ``handle`` answers requests, ``world`` and ``act`` serve the control API. For tests: ``writer.locked`` and
-    ``writer.in_approval`` (record ids), ``tokens.revoke()``, ``lifecycle.purge()``, ``touch()``, ``options`` (its live part).
+    ``load`` fills it, ``handle`` answers requests, ``world`` and ``act`` serve the control API. For tests:
+    ``writer.locked`` and ``writer.in_approval`` (record ids), ``tokens.revoke()``, ``lifecycle.purge()``, ``touch()``,
+    and the live part of ``options``.
     """
 
     side = "salesforce"
@@ -111,7 +112,7 @@ class SalesforceSim:
             return counts
 
     def touch(self, object: str, condition: str | None = None) -> int:
-        """Move SystemModstamp, and nothing else, of every row that fulfils a SOQL condition: what a platform job does."""
+        """Move SystemModstamp, and nothing else, of the rows that fulfil a SOQL condition: what a platform job does."""
         with self._lock:
             when = self.engine.predicate(object, soql.parse_condition(condition)) if condition else None
             found = [row["Id"] for row in self.db.tables[object].by_id() if when is None or when(row)]
@@ -122,7 +123,8 @@ class SalesforceSim:
     def hidden(self, object: str) -> Collection[str]:
         """Fields the API user does not see: by option, or by a ``drop_field`` fault in force."""
         hidden = frozenset(self.options.hidden_fields.get(object, ()))
-        dropped = {f.field for f in self.kernel.faults.standing(self.side, "drop_field") if f.object in (None, object) and f.field}
+        dropped = {f.field for f in self.kernel.faults.standing(self.side, "drop_field") if f.object in (None, object)
+                   and f.field}
         return hidden | dropped if dropped else hidden
 
     def described_at(self, object: str, hidden: Collection[str]) -> float:
@@ -173,7 +175,8 @@ class SalesforceSim:
             except Refused as error:
                 return Response(error.status, error.body())
             if self.quota.used() >= self.options.daily_requests:
-                response = Response(403, [{"message": "TotalRequests Limit exceeded.", "errorCode": "REQUEST_LIMIT_EXCEEDED"}])
+                response = Response(403, [{"message": "TotalRequests Limit exceeded.",
+                                           "errorCode": "REQUEST_LIMIT_EXCEEDED"}])
             else:
                 self.quota.count()
                 response = self.dispatch(request, call)
@@ -234,6 +237,7 @@ def _furniture(options: opts.Options) -> dict[str, list[dict[str, Any]]]:
              (opts.GUEST_USER, "Site Guest", "guest@example.test", "Guest"),
              (opts.AUTOMATED_USER, "Automated Process", "autoproc@example.test", "AutomatedProcess"))
     return {"Organization": [{"Id": opts.ORGANIZATION, "Name": "Example Org", "OrganizationType": "Enterprise Edition",
-                              "InstanceName": "SIM1", "TimeZoneSidKey": "Europe/Berlin", "DefaultLocaleSidKey": "en_IE"}],
+                              "InstanceName": "SIM1", "TimeZoneSidKey": "Europe/Berlin",
+                              "DefaultLocaleSidKey": "en_IE"}],
             "User": [{"Id": i, "LastName": name, "Username": login, "Email": login, "IsActive": True, "UserType": kind}
                      for i, name, login, kind in users]}

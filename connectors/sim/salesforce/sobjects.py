@@ -12,6 +12,7 @@ from . import ids, soql, values
 from .db import Row
 from .errors import Refused, not_found
 from .evaluate import rest_renderer
+from .rules import duplicate_value
 from .save import Actor, lock_row
 from .web import Context, Route, route
 
@@ -57,7 +58,8 @@ def _fields_of(ctx: Context, object: str, names: list[str] | None) -> list[soql.
     return [(n,) for n in ctx.sim.schema[object].fields if n not in hidden]
 
 
-def render_rows(ctx: Context, object: str, rows: list[Row | None], names: list[str] | None) -> list[dict[str, Any] | None]:
+def render_rows(ctx: Context, object: str, rows: list[Row | None],
+                names: list[str] | None) -> list[dict[str, Any] | None]:
     """Rows as the retrieve calls show them (None stays None): the named fields, or all the user may see.
 
     :raises Refused: INVALID_FIELD
@@ -170,10 +172,11 @@ def _delete(ctx: Context) -> Response:
     return Response(204)
 
 
-def upsert(ctx: Context, object: str, name: str, value: Any, given: Mapping[str, Any], actor: Actor) -> tuple[str, bool]:
+def upsert(ctx: Context, object: str, name: str, value: Any, given: Mapping[str, Any], actor: Actor) -> tuple[str,
+                                                                                                              bool]:
     """Create or update by external id; (id, created).
 
-    :raises Refused: DUPLICATE_VALUE when the row was born within ``upsert_race_seconds``; MULTIPLE ids is 300's business
+    :raises Refused: several rows match (300); DUPLICATE_VALUE when the row was born within ``upsert_race_seconds``
     """
     if value is None or value == "":
         raise Refused("MISSING_ARGUMENT", f"{name} not specified")
@@ -190,7 +193,7 @@ def upsert(ctx: Context, object: str, name: str, value: Any, given: Mapping[str,
         return record, True
     record = rows[0]["Id"]
     if ctx.sim.kernel.clock.now() - ctx.sim.born.get(record, 0.0) < ctx.sim.options.upsert_race_seconds:
-        raise Refused("DUPLICATE_VALUE", f"duplicate value found: {name} duplicates value on record with id: {record[:15]}")
+        raise duplicate_value(name, record)
     ctx.sim.writer.update(object, record, given, actor)
     return record, False
 
@@ -266,7 +269,8 @@ def _limits(ctx: Context) -> Response:
     most = ctx.sim.options.daily_requests
     jobs = ctx.sim.bulk
     pairs = {"DailyApiRequests": (most, most - used), "DailyBulkApiBatches": (15_000, 15_000 - jobs.batches),
-             "DailyBulkV2QueryJobs": (10_000, 10_000 - jobs.queries), "DailyBulkV2QueryFileStorageMB": (976_562, 976_562),
+             "DailyBulkV2QueryJobs": (10_000, 10_000 - jobs.queries),
+             "DailyBulkV2QueryFileStorageMB": (976_562, 976_562),
              "DataStorageMB": (1_000, 900), "FileStorageMB": (1_000, 1_000)}
     return Response(200, {name: {"Max": high, "Remaining": max(0, left)} for name, (high, left) in pairs.items()})
 

@@ -1,7 +1,7 @@
 """SOQL, the part a sync client needs: text -> tree.
 
-``SELECT`` fields and parent paths or ``COUNT()``, ``FROM`` one object, ``WHERE`` with = != < <= > >= LIKE IN NOT IN INCLUDES
-EXCLUDES AND OR NOT and parentheses, ``ORDER BY``, ``LIMIT``, ``OFFSET``. Whether fields exist is not asked here.
+``SELECT`` fields and parent paths or ``COUNT()``, ``FROM`` one object, ``WHERE`` with = != < <= > >= LIKE IN NOT IN
+INCLUDES EXCLUDES AND OR NOT and parentheses, ``ORDER BY``, ``LIMIT``, ``OFFSET``. Whether names exist is not asked.
 """
 
 from __future__ import annotations
@@ -88,7 +88,8 @@ _TOKEN = re.compile(r"""
   | (?P<mark>[(),:])
 """, re.VERBOSE)
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f", "\\": "\\", "'": "'", '"': '"'}
-_RESERVED = frozenset({"and", "or", "not", "in", "like", "from", "where", "order", "limit", "offset", "group", "select"})
+_RESERVED = frozenset({"and", "or", "not", "in", "like", "from", "where", "order", "limit", "offset", "group",
+                       "select"})
 MAX_STATEMENT = 100_000
 
 
@@ -300,4 +301,4 @@ class _Parser:
         if word in ("true", "false"):
             return Constant("boolean", word == "true")
         self.at -= 1
-        self.fail("expecting a literal")
+        return self.fail("expecting a literal")

@@ -1,7 +1,7 @@
 """The standard objects this organisation has, one line per field.
 
-A line is: name, type, then any of a length, ``->Object`` (references) and the words ``required``, ``computed`` (neither
-createable nor updateable), ``create`` (set on create only), ``nofilter``; a picklist's values follow a colon, ``a|b|c``.
+A line is: name, type, then any of a length, ``->Object`` (references) and the words ``required``, ``computed``
+(neither createable nor updateable), ``create`` (set on create only), ``nofilter``; a picklist's values follow a colon.
 """
 
 from __future__ import annotations
@@ -185,7 +185,8 @@ Name string 80
 """
 
 OBJECTS: dict[str, tuple[str, str]] = {
-    "Account": ("001", ACCOUNT), "Contact": ("003", CONTACT), "Lead": ("00Q", LEAD), "Opportunity": ("006", OPPORTUNITY),
+    "Account": ("001", ACCOUNT), "Contact": ("003", CONTACT), "Lead": ("00Q", LEAD),
+    "Opportunity": ("006", OPPORTUNITY),
     "OpportunityContactRole": ("00K", ROLE), "Campaign": ("701", CAMPAIGN), "CampaignMember": ("00v", MEMBER),
     "CampaignMemberStatus": ("01Y", MEMBER_STATUS), "User": ("005", USER), "Organization": ("00D", ORGANIZATION),
 }
@@ -197,7 +198,8 @@ NO_BIN = frozenset({"OpportunityContactRole", "CampaignMember", "CampaignMemberS
 READ_ONLY = frozenset({"User", "Organization"})
 
 PERSON_FIELDS = (
-    "Email", "Title", "MobilePhone", "LeadSource", "Department", "Birthdate", "HasOptedOutOfEmail", "HasOptedOutOfFax", "DoNotCall",
+    "Email", "Title", "MobilePhone", "LeadSource", "Department", "Birthdate", "HasOptedOutOfEmail", "HasOptedOutOfFax",
+    "DoNotCall",
     "EmailBouncedDate", "EmailBouncedReason", "MailingStreet", "MailingCity", "MailingState", "MailingPostalCode",
     "MailingCountry",
 )

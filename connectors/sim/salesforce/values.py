@@ -1,7 +1,7 @@
 """Field values: from the wire into storage, and out again for REST (JSON) and Bulk (CSV).
 
-Stored: text ``str``, boolean ``bool``, date "YYYY-MM-DD", datetime ``int`` seconds since the epoch, numbers ``float``/``int``;
-multi-select picklists as "a;b" in the order of their definition. Null is the absence of the key in the row.
+Stored: text ``str``, boolean ``bool``, date "YYYY-MM-DD", datetime ``int`` seconds since the epoch, number ``float`` or
+``int``; multi-select picklists as "a;b" in the order of their definition. Null is the absence of the key in the row.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from . import ids
 from .errors import Refused
 from .schema import NUMBER_TYPES, FieldDef
 
-_EMAIL = re.compile(r"[^\s@<>(),;:\\\"\[\]]+@[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)+")
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
+_EMAIL = re.compile(rf"[^\s@<>(),;:\\\"\[\]]+@{_LABEL}(?:\.{_LABEL})+")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _DATETIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?(?:Z|[+-]\d\d:?\d\d)")
 
@@ -84,7 +85,8 @@ def coerce(f: FieldDef, value: Any) -> Any:
     """
     if value is None or value == "":
         if f.type == "boolean":
-            raise Refused("INVALID_TYPE_ON_FIELD_IN_RECORD", f"{f.label or f.name}: value not of required type: null", [f.name])
+            raise Refused("INVALID_TYPE_ON_FIELD_IN_RECORD", f"{f.label or f.name}: value not of required type: null",
+                          [f.name])
         return None
     return (_COERCE.get(f.type) or _text)(f, value)
 
@@ -103,7 +105,8 @@ def _text(f: FieldDef, value: Any) -> str:
     if not isinstance(value, str):
         raise Refused("JSON_PARSER_ERROR", f"Cannot deserialize instance of {f.type} from VALUE of {f.name}")
     if f.length and len(value) > f.length:
-        raise Refused("STRING_TOO_LONG", f"{f.label or f.name}: data value too large: {value} (max length={f.length})", [f.name])
+        raise Refused("STRING_TOO_LONG", f"{f.label or f.name}: data value too large: {value} (max length={f.length})",
+                      [f.name])
     return value
 
 
@@ -155,7 +158,8 @@ def _number(f: FieldDef, value: Any) -> float | int:
         if not math.isfinite(number) or (f.type == "int" and not number.is_integer()):
             raise ValueError
     except (TypeError, ValueError):
-        raise Refused("INVALID_TYPE_ON_FIELD_IN_RECORD", f"{f.name}: value not of required type: {value}", [f.name]) from None
+        raise Refused("INVALID_TYPE_ON_FIELD_IN_RECORD", f"{f.name}: value not of required type: {value}",
+                      [f.name]) from None
     return int(number) if f.type == "int" else number
 
 
