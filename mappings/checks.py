@@ -10,11 +10,12 @@ from collections.abc import Mapping as Map
 from graphlib import CycleError, TopologicalSorter
 
 from mappings.expressions import Column, Compiled, ExpressionScope, Type, compile_expression, compile_order
+from mappings.fields import names_in
 from mappings.model import CRM_ID, Attribute, Audience, Destination, Expression, Mapping, StreamName, Topic
 from mappings.nodes import RESERVED
 from mappings.online import objects
 from mappings.problems import MappingProblems, Place, Problem, did_you_mean
-from mappings.scopes import UNKNOWN, attribute_column, find_field, names_in, person_scope, record_scope
+from mappings.scopes import UNKNOWN, attribute_column, find_field, person_scope, record_scope
 from syncd.model import Catalogue
 
 CRM_TYPES = frozenset(("salesforce", "odoo", "memory"))
@@ -265,10 +266,9 @@ def _consent(mapping: Mapping, catalogues: Map[str, Catalogue], problems: list[P
             own = {name: find_field(consent.stream, field, catalogues) or UNKNOWN
                    for name, field in (("method", consent.method), ("said_at", consent.said_at)) if field}
             compiled = _record(consent.person_made, consent.stream, Type.BOOL, catalogues, problems, own)
-            for name in ("method", "said_at"):
-                if compiled is not None and name in compiled.columns and name not in own:
-                    problems.append(Problem.at(consent.person_made.place, f'"{name}" has no field.',
-                                               f'Add "{name}: <field>" beside it.'))
+            used = set() if compiled is None else compiled.columns & {"method", "said_at"} - own.keys()
+            problems.extend(Problem.at(consent.person_made.place, f'"{name}" has no field.',
+                                       f'Add "{name}: <field>" beside it.') for name in used)
 
 
 def _computed(mapping: Mapping, attributes: dict[str, Column], catalogues: Map[str, Catalogue],

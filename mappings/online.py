@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from collections.abc import Mapping as Map
 
 from mappings.expressions import Type
+from mappings.fields import record_fields
 from mappings.model import Audience, ConsentField, Destination, Mapping, SourceAttribute, StreamName, Topic
 from mappings.problems import MappingProblems, Place, Problem, did_you_mean
-from mappings.scopes import find_field, record_fields, stream_fields
+from mappings.scopes import find_field, stream_fields
 from syncd.model import Catalogue, FieldInfo, FieldType, ObjectInfo
 
 _TEXT_LIKE: frozenset[FieldType] = frozenset(("text", "id"))

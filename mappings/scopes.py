@@ -1,4 +1,4 @@
-"""Which names an expression may use where, with the types known so far, and which vendor fields a mapping needs.
+"""Which names an expression may use where, with the types known so far.
 
 Before a connection has been described the types of its fields are unknown (``Type.ANY``): names and shapes are checked
 then, types later. The SQL compiled over these scopes is never run; state brings scopes of its own.
@@ -10,9 +10,8 @@ from collections.abc import Iterator
 from collections.abc import Mapping as Map
 from typing import Protocol
 
-from mappings.expressions import Column, ExpressionScope, Related, Type, parse_at
-from mappings.model import CRM_ID, Expression, Mapping, SourceAttribute, StreamName
-from mappings.nodes import Name, walk
+from mappings.expressions import Column, ExpressionScope, Related, Type
+from mappings.model import CRM_ID, Mapping, SourceAttribute, StreamName
 from syncd.model import Catalogue, FieldInfo, ObjectInfo
 
 UNKNOWN = Column("NULL", Type.ANY)
@@ -117,56 +116,3 @@ def person_scope(mapping: Mapping, attributes: Map[str, Column], catalogues: Map
                    for name, attribute in rows.attributes.items()}
         related[rows.name] = Related(columns, _TEMPLATE)
     return ExpressionScope(dict(attributes) | {CRM_ID: Column("NULL", Type.TEXT)}, related, mapping.people.currency)
-
-
-# --------------------------------------------------------------------------- fields needed
-
-def names_in(expression: Expression) -> tuple[str, ...]:
-    """The paths an expression names.
-
-    :raises MappingProblems: it cannot be read
-    """
-    return tuple(node.path for node in walk(parse_at(expression.text, expression.place)) if isinstance(node, Name))
-
-
-def record_fields(mapping: Mapping) -> dict[str, tuple[str, ...]]:
-    """Every vendor field the mapping needs, sorted, by stream ("sf.Contact"): attributes, filters, consent, currencies,
-    related rows and the references that join them. Ids and instants of change come with every stream.
-
-    :raises MappingProblems: an expression cannot be read
-    """
-    needed: dict[str, set[str]] = {}
-    for stream, field in _needed(mapping):
-        needed.setdefault(stream, set()).update(() if field in (None, "id", "Id") else (field,))
-    return {stream: tuple(sorted(fields)) for stream, fields in needed.items()}
-
-
-def _needed(mapping: Mapping) -> Iterator[tuple[str, str | None]]:
-    for source in mapping.people.sources.values():
-        yield source.stream, source.master
-        if source.where is not None:
-            yield from ((source.stream, path) for path in names_in(source.where))
-        yield from _attribute_fields(source.stream, source.attributes)
-    for rows in mapping.related.values():
-        yield rows.stream, None
-        yield from _attribute_fields(rows.stream, rows.attributes)
-        if rows.via is not None:
-            yield from ((rows.via.stream, field) for field in (rows.via.row_field, rows.via.record_field))
-        if rows.join is not None:
-            yield rows.stream, rows.join[0]
-            yield rows.of, rows.join[1]
-    for topic in mapping.topics.values():
-        for consent in topic.fields.values():
-            yield from ((consent.stream, field) for field in (consent.field, consent.said_at, consent.method))
-            if consent.person_made is not None:
-                own = {"method": consent.method, "said_at": consent.said_at}
-                for path in names_in(consent.person_made):
-                    yield consent.stream, own.get(path, path)
-
-
-def _attribute_fields(stream: str, attributes: Map[str, SourceAttribute]) -> Iterator[tuple[str, str | None]]:
-    for attribute in attributes.values():
-        yield stream, attribute.field
-        yield stream, attribute.currency
-        if attribute.expression is not None:
-            yield from ((stream, path) for path in names_in(attribute.expression))
