@@ -139,17 +139,24 @@ class Acts:
         member = next((s for s in who if target is not None and s.key.lower() in target.members), None)
         return member or (who[0] if who else None), None, target
 
-    def _mid(self, job: Job | None, target: MailList | None) -> int:
-        return job.mid if job is not None else target.mid if target is not None else self.names.home
+    def _mid(self, body: Body, job: Job | None, target: MailList | None) -> int:
+        """The business unit a click concerns: that of the mail, of the list, or the one named by "bu"."""
+        return job.mid if job is not None else target.mid if target is not None else self._unit(body)
+
+    def _unit(self, body: Body) -> int:
+        mid = int(body.get("bu", self.names.home))
+        if mid not in self.tenant.units:
+            raise BadAct(f"There is no business unit {mid}.")
+        return mid
 
     def _unsubscribe(self, body: Body, who: list[Subscriber]) -> int:
         subscriber, job, target = self._context(body, who)
         if subscriber is None:
             return 0
         if body.get("from", "all") == "all":
-            moved, event = people.unsubscribe_all(self.tenant, subscriber, self._mid(job, target), job)
+            moved, event = people.unsubscribe_all(self.tenant, subscriber, self._mid(body, job, target), job)
         elif target is None:
-            moved, event = people.unsubscribe_all(self.tenant, subscriber, self._mid(job, target), job, flip=False)
+            moved, event = people.unsubscribe_all(self.tenant, subscriber, self._mid(body, job, target), job, flip=False)
         else:
             moved, event = people.unsubscribe_list(self.tenant, subscriber, target, job)
         if event is not None:
@@ -160,7 +167,7 @@ class Acts:
         subscriber, job, target = self._context(body, who)
         if subscriber is None:
             return 0
-        moved, event = people.complain(self.tenant, subscriber, self._mid(job, target), job)
+        moved, event = people.complain(self.tenant, subscriber, self._mid(body, job, target), job)
         if event is not None:
             self.posted.append(event)
         return int(moved)
@@ -171,11 +178,11 @@ class Acts:
         subscriber, job, target = self._context(body, who)
         if subscriber is None:
             return 0
-        return int(people.bounce(self.tenant, subscriber, self._mid(job, target), job, body.get("kind") != "soft"))
+        return int(people.bounce(self.tenant, subscriber, self._mid(body, job, target), job, body.get("kind") != "soft"))
 
     def _engage(self, body: Body, who: list[Subscriber]) -> int:
         subscriber, job, target = self._context(body, who)
-        return int(subscriber is not None and people.engage(self.tenant, subscriber, self._mid(job, target)))
+        return int(subscriber is not None and people.engage(self.tenant, subscriber, self._mid(body, job, target)))
 
     def _confirm(self, body: Body, who: list[Subscriber]) -> int:
         """A confirmed form: whoever is not known yet becomes a subscriber keyed by the address."""
@@ -185,7 +192,7 @@ class Acts:
             if not email:
                 raise BadAct("An email is needed.")
             subscriber = self.tenant.add_subscriber(email, email)
-        return int(people.confirm(self.tenant, subscriber, self._mid(job, target), target))
+        return int(people.confirm(self.tenant, subscriber, self._mid(body, job, target), target))
 
     # ---- users of the ESP
 
@@ -269,8 +276,7 @@ class Acts:
                     target = self.names.list_of(topic)
                     changed += people.set_list(self.tenant, subscriber, target, status, "WebApplication")
                 else:
-                    changed += people.set_master(self.tenant, subscriber, status, int(body.get("bu", self.names.home)),
-                                                 reason)
+                    changed += people.set_master(self.tenant, subscriber, status, self._unit(body), reason)
         return changed
 
     def _delete_rows(self, body: Body) -> Answer:
@@ -296,7 +302,7 @@ class Acts:
         """Auto-suppression, or with "list": "global" the platform-wide list; neither shows in any status."""
         emails = {e.lower() for e in self._emails(body)}
         held = (self.tenant.globally_unsubscribed if body.get("list") == "global"
-                else self.tenant.suppressed.setdefault(int(body.get("bu", self.names.home)), set()))
+                else self.tenant.suppressed.setdefault(self._unit(body), set()))
         before = len(held)
         held |= emails
         return {"changed": len(held) - before}

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from connectors.sim.kernel import Faults
+from connectors.sim.marketing_cloud.access import SIDE
 from connectors.sim.marketing_cloud.model import Tenant
 from connectors.sim.marketing_cloud.values import CellError, show_instant
 
 MAX_ITEMS = 32_000
 REMEMBER = 2 * 86_400.0
 """Seconds a finished request can be asked for."""
-SIDE = "marketing_cloud"
 
 
 @dataclass(slots=True)
@@ -49,7 +49,7 @@ class RowQueue:
         self._waiting: list[tuple[float, str]] = []
 
     def put(self, mid: int, key: str, mode: str, items: list[dict[str, Any]]) -> Request:
-        slow = self.faults.active(SIDE, "slow_queue", None, key)
+        slow = self.faults.active(SIDE, "slow_queue", _route(key), key)
         seconds = slow.seconds if slow is not None else self.seconds
         now = self.tenant.now()
         wait = seconds * (0.5 + self.tenant.rng.random()) if slow is None else seconds
@@ -81,7 +81,7 @@ class RowQueue:
         request.done = True
         extension = self.tenant.extension(request.mid, request.key)
         refuse_from = len(request.items)
-        if self.faults.active(SIDE, "partial", "async", request.key):
+        if self.faults.active(SIDE, "partial", _route(request.key), request.key):
             refuse_from = len(request.items) // 2
         errors: list[str | None] = []
         for number, item in enumerate(request.items):
@@ -116,7 +116,6 @@ class RowQueue:
             shown["pickupDateTime"] = show_instant(request.pickup, self.tenant.tz)
         if request.done:
             shown["completionDateTime"] = show_instant(request.due, self.tenant.tz)
-            shown["resultStatus"] = "Error" if request.errors else "OK"
         return {"status": shown, "requestId": self.tenant.guid()}
 
     def answer(self, request_id: str, page: int, size: int) -> dict[str, Any]:
@@ -127,6 +126,10 @@ class RowQueue:
         start = (page - 1) * size
         return {"page": page, "pageSize": size, "count": len(request.results),
                 "items": request.results[start:start + size], "requestId": self.tenant.guid()}
+
+
+def _route(key: str) -> str:
+    return f"/data/v1/async/dataextensions/key:{key}/rows"
 
 
 def _unknown() -> dict[str, Any]:

@@ -9,10 +9,10 @@ from typing import Any
 import orjson
 
 from connectors.sim.kernel import Call, Faults, Request, Response
-from connectors.sim.marketing_cloud.access import Access, Session, blocked, too_many
+from connectors.sim.marketing_cloud.access import SIDE, Access, Session, blocked, too_many
 from connectors.sim.marketing_cloud.extensions import DataExtension, Row
 from connectors.sim.marketing_cloud.model import Tenant
-from connectors.sim.marketing_cloud.queue import MAX_ITEMS, SIDE, RowQueue
+from connectors.sim.marketing_cloud.queue import MAX_ITEMS, RowQueue
 from connectors.sim.marketing_cloud.retrieve import RetrieveError, compile_filter, extension_props
 from connectors.sim.marketing_cloud.values import CellError
 from connectors.sim.marketing_cloud.xml import Node
@@ -20,6 +20,7 @@ from connectors.sim.marketing_cloud.xml import Node
 MAX_ASYNC_BODY = int(5.9 * 2**20)
 MAX_SYNC_BODY = 5 * 2**20
 MAX_PAGE = 2_500
+_SYNC = "/hub/v1/dataevents/rowset"
 _DOCS = "https://developer.salesforce.com/docs"
 _TERM = re.compile(r"\s*([\w ]+?)\s+(eq|neq|gt|gte|lt|lte|like)\s+'((?:[^']|'')*)'\s*$")
 _OPERATORS = {"eq": "equals", "neq": "notEquals", "gt": "greaterThan", "gte": "greaterThanOrEqual", "lt": "lessThan",
@@ -142,7 +143,7 @@ class RestEndpoint:
             raise RestError(400, 10006, f"Unable to save rows for data extension ID {extension.number}",
                             [_additional("The data extension has no primary key.")])
         good, errors = [], []
-        cut = len(rows) // 2 if self.faults.active(SIDE, "partial", "rowset", extension.key) else len(rows)
+        cut = len(rows) // 2 if self.faults.active(SIDE, "partial", _SYNC, extension.key) else len(rows)
         for number, row in enumerate(rows):
             try:
                 if number >= cut:

@@ -9,10 +9,10 @@ from datetime import tzinfo
 from typing import Any
 
 from connectors.sim.kernel import Faults
+from connectors.sim.marketing_cloud.access import SIDE
 from connectors.sim.marketing_cloud.extensions import DataExtension
 from connectors.sim.marketing_cloud.model import Tenant
 from connectors.sim.marketing_cloud.objects import TYPES, ObjectType, Prop
-from connectors.sim.marketing_cloud.queue import SIDE
 from connectors.sim.marketing_cloud.values import parse_instant, show_instant
 from connectors.sim.marketing_cloud.xml import RETRIEVE_ORDER, Node, check_order, clean, element
 
@@ -23,6 +23,7 @@ MAX_OPEN = 100
 
 Predicate = Callable[[Any], bool]
 ROWS = "DataExtensionObject["
+ROUTE = "POST /Service.asmx Retrieve"
 
 _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     "equals": operator.eq, "notEquals": operator.ne, "greaterThan": operator.gt, "lessThan": operator.lt,
@@ -80,7 +81,7 @@ class Retriever:
         key = object_type[len(ROWS):-1] if object_type.startswith(ROWS) else object_type
         end = min(state.start + state.size, len(state.rows))
         rows = state.rows[state.start:end]
-        if self.faults.active(SIDE, "truncated_page", "Retrieve", key):
+        if self.faults.active(SIDE, "truncated_page", ROUTE, key):
             # The rest of the listing is lost and the answer does not say so.
             rows, end = rows[:len(rows) // 2], len(state.rows)
         following = None
@@ -135,17 +136,20 @@ class Retriever:
         if strange:
             raise RetrieveError(f"The Request Property(s) {', '.join(strange)} do not match with the fields of "
                                 f"{kind.name} retrieve")
-        dropped = self.faults.active(SIDE, "drop_field", "Retrieve", kind.name)
+        dropped = self.faults.active(SIDE, "drop_field", ROUTE, kind.name)
         props = {n: kind.props[n] for n in names if dropped is None or n != dropped.field}
         show = _show_pairs(kind.name, props, self.tenant.tz) if kind.pairs else _show(kind.name, props, self.tenant.tz)
-        if self.faults.active(SIDE, "empty_list", "Retrieve", kind.name):
+        if self.faults.active(SIDE, "empty_list", ROUTE, kind.name):
             return [], show
         wanted: dict[str, list[str]] = {}
         if filter_ is None:
             return list(kind.rows(self.tenant, mids, wanted)), show
         _demands(filter_, wanted)
         test = compile_filter(filter_, kind.props, self.tenant.tz)
-        return [r for r in kind.rows(self.tenant, mids, wanted) if test(r)], show
+        rows = kind.rows(self.tenant, mids, wanted)
+        if filter_.get("Property") == "ListID" and "ListID" in wanted and kind.name == "ListSubscriber":
+            return list(rows), show  # the source has looked up the list: a million members need no second test
+        return [r for r in rows if test(r)], show
 
     # ---- rows of data extensions
 
@@ -154,7 +158,7 @@ class Retriever:
         extension = self.tenant.extension(mids[0], key)
         if extension is None:
             raise RetrieveError(f"The data extension {key} does not exist or is not accessible.")
-        dropped = self.faults.active(SIDE, "drop_field", "Retrieve", extension.key)
+        dropped = self.faults.active(SIDE, "drop_field", ROUTE, extension.key)
         places = [(n, extension.position(n)) for n in names if dropped is None or n != dropped.field]
         if any(p is None for _, p in places):
             raise RetrieveError("The Request Property(s) " + ", ".join(n for n, p in places if p is None)
@@ -167,7 +171,7 @@ class Retriever:
             cells = "".join([f"{start}{clean(row[p] or '')}</Value></Property>" for start, p in parts])
             return f"{head}{cells}</Properties></Results>"
 
-        if self.faults.active(SIDE, "empty_list", "Retrieve", extension.key):
+        if self.faults.active(SIDE, "empty_list", ROUTE, extension.key):
             return [], show
         if filter_ is None:
             return list(extension.rows.values()), show

@@ -7,7 +7,7 @@ from typing import Any
 
 from connectors.sim.kernel import Call, Faults, Request, Response
 from connectors.sim.marketing_cloud import people, sends, writes
-from connectors.sim.marketing_cloud.access import Access, Session
+from connectors.sim.marketing_cloud.access import SIDE, Access, Session
 from connectors.sim.marketing_cloud.model import Job, Subscriber, Tenant, UnsubEvent
 from connectors.sim.marketing_cloud.objects import TYPES
 from connectors.sim.marketing_cloud.retrieve import Retriever
@@ -59,7 +59,7 @@ class SoapEndpoint:
         session = self.access.session(token)
         if session is None:
             raise SoapFault("q0:Security", "Token Expired")
-        if self.access.soap_limit.full() or self.faults.active("marketing_cloud", "soap_throttle", action):
+        if self.access.soap_limit.full() or self.faults.active(SIDE, "soap_throttle", f"POST /Service.asmx {action}"):
             raise SoapFault("soap:Server", "The request was throttled. Please try again later.")
         content = self._content(action, message, session, call)
         return action, f'<{answer} xmlns="{API}">{content}</{answer}>'

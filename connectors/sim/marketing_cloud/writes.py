@@ -8,11 +8,11 @@ from typing import Any
 
 from connectors.sim.kernel import Faults
 from connectors.sim.marketing_cloud import people
+from connectors.sim.marketing_cloud.access import SIDE
 from connectors.sim.marketing_cloud.definitions import create_extension, delete_extension, update_extension
 from connectors.sim.marketing_cloud.extensions import SchemaError
 from connectors.sim.marketing_cloud.model import ACTIVE, STATUSES, UNSUBSCRIBED, Subscriber, Tenant
 from connectors.sim.marketing_cloud.people import SubscriberError
-from connectors.sim.marketing_cloud.queue import SIDE
 from connectors.sim.marketing_cloud.values import CellError
 from connectors.sim.marketing_cloud.xml import Node, element
 
@@ -47,7 +47,7 @@ def answer(tenant: Tenant, message: Node, action: str, mid: int, scopes: frozens
     saves = [s for o in message.all("Options") for p in o.all("SaveOptions") for s in p.all("SaveOption")]
     upsert = any(s.get("SaveAction") == "UpdateAdd" for s in saves)
     objects = message.all("Objects")
-    partial = faults.active(SIDE, "partial", action, objects[0].type if objects else None)
+    partial = faults.active(SIDE, "partial", f"POST /Service.asmx {action}", objects[0].type if objects else None)
     results: list[Result] = []
     for ordinal, node in enumerate(objects):
         try:
