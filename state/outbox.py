@@ -176,7 +176,7 @@ def _apply(conn: db.Connection, rel: Relations, sealed: Sealed, done: list[int],
 
 def _upsert_target(a: AudienceDef) -> str:
     names = "".join(f", {quote(n)}" for n in a.columns)
-    values = "".join(f", o.payload->>{i + 2}" for i in range(len(a.columns)))
+    values = "".join(f", o.payload->>{i}" for i in range(len(a.columns)))
     return (f"INSERT OR REPLACE INTO {a.table} (person, key, address, operation{names})"
             f" SELECT o.person, o.key, o.address, o.id{values} FROM operation o"
             f" WHERE o.batch = :batch AND o.state = {DONE} AND o.payload IS NOT NULL")

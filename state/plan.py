@@ -83,8 +83,7 @@ def audience_sql(a: AudienceDef, rel: Relations) -> dict[str, str]:
                            *(f"{o} IS NOT ({v})" for o, v in zip(old, values, strict=True))])
     flying = ("EXISTS (SELECT 1 FROM operation f WHERE f.person = {p}.person AND f.object = :object AND f.state = 3"
               "{more})")
-    payload = ", ".join(["k.key", "ad.email", *values])
-    before = ", ".join(["t.key", "(SELECT b.email FROM address b WHERE b.id = t.address)", *old])
+    payload, before = ", ".join(values), ", ".join(old)
     depends = ("(SELECT max(o.id) FROM operation o WHERE o.person = {p}.person AND o.kind = 'status'"
                " AND o.connection = :connection AND o.state <= 3)")
     return {
@@ -117,7 +116,7 @@ def audiences(conn: db.Connection, rel: Relations, run: int, parameters: Mapping
     import orjson
 
     for a in rel.audiences:
-        columns = orjson.dumps([a.key_column, a.email_column, *a.columns]).decode()
+        columns = orjson.dumps(a.columns).decode()
         given = {**parameters, "connection": a.connection, "object": a.object, "run": run, "columns": columns}
         sql = audience_sql(a, rel)
         conn.execute(sql["upsert"], given)

@@ -49,3 +49,6 @@ SELECT :connection, c.person, :value
 FROM chunk c CROSS JOIN attr a ON a.person = c.person CROSS JOIN record r ON r.id = a.record
 LEFT JOIN subscriber_key k ON k.connection = :connection AND k.person = c.person
 WHERE k.person IS NULL AND a.address IS NOT NULL;
+
+-- name: done
+DELETE FROM dirty WHERE person IN (SELECT person FROM chunk);

@@ -152,7 +152,7 @@ CREATE INDEX batch_open ON batch (connection, state) WHERE state <> 'closed';
 
 -- The outbox while open, the history once closed.
 CREATE TABLE operation (
-  id INTEGER PRIMARY KEY,
+  id INTEGER PRIMARY KEY AUTOINCREMENT,   -- never used twice: a plan covers the operations up to its last id
   connection INTEGER NOT NULL,
   object INTEGER NOT NULL,
   kind TEXT NOT NULL,                -- upsert | remove | status | update
@@ -187,6 +187,7 @@ CREATE TABLE plan (
   created_at INTEGER NOT NULL,
   mapping TEXT NOT NULL,
   head INTEGER NOT NULL,             -- ledger position it was made at
+  last_operation INTEGER NOT NULL,
   counts TEXT NOT NULL,
   approved_at INTEGER,
   approved_by TEXT

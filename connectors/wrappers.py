@@ -1,0 +1,134 @@
+"""Wrappers with a connector's own interface: retrying (tenacity) and dry-run. Composed in one place, ``syncd.app``."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+import tenacity
+
+from connectors.base import Capabilities, Connector
+from connectors.errors import CursorLost, Retry, Throttled
+from syncd.model import Batch, Catalogue, Health, Outcome, Page, StreamSpec
+
+T = TypeVar("T")
+
+ATTEMPTS = 6
+LONGEST_WAIT = 300.0
+"""Seconds a throttled call is waited for inside one cycle; a longer pause ends the stream's turn instead."""
+
+
+class Wrapper:
+    """Forwards every verb; subclasses change one concern."""
+
+    def __init__(self, inner: Connector) -> None:
+        self.inner = inner
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return self.inner.capabilities
+
+    @capabilities.setter
+    def capabilities(self, value: Capabilities) -> None:
+        raise AttributeError("capabilities belong to the wrapped connector")
+
+    def check(self) -> Health:
+        return self.inner.check()
+
+    def describe(self, objects: Sequence[str] = ()) -> Catalogue:
+        return self.inner.describe(objects)
+
+    def feeds(self, containers: Sequence[str]) -> list[StreamSpec]:
+        return self.inner.feeds(containers)
+
+    def changes(self, spec: StreamSpec, cursor: str | None) -> Iterator[Page]:
+        return self.inner.changes(spec, cursor)
+
+    def fetch(self, spec: StreamSpec, keys: Sequence[str]) -> Page:
+        return self.inner.fetch(spec, keys)
+
+    def apply(self, batch: Batch) -> Sequence[Outcome]:
+        return self.inner.apply(batch)
+
+    def settle(self, request_id: str, batch: Batch) -> Sequence[Outcome] | None:
+        return self.inner.settle(request_id, batch)
+
+    def close(self) -> None:
+        self.inner.close()
+
+
+class Retrying(Wrapper):
+    """Repeats calls that surely were not applied, waits as long as the vendor asks, and resumes a broken listing from the
+    last cursor it was given. ``stop`` ends every wait at once."""
+
+    def __init__(self, inner: Connector, *, stop: threading.Event | None = None, base: float = 0.5) -> None:
+        super().__init__(inner)
+        self._stop = stop or threading.Event()
+        self._base = base
+
+    def _retryer(self) -> tenacity.Retrying:
+        backoff = tenacity.wait_random_exponential(multiplier=self._base, max=60)
+
+        def wait(state: tenacity.RetryCallState) -> float:
+            error = state.outcome.exception() if state.outcome else None
+            if isinstance(error, Throttled) and error.retry_after is not None:
+                return error.retry_after
+            return float(backoff(state))
+
+        def passing(error: BaseException) -> bool:
+            if isinstance(error, Throttled):
+                return error.retry_after is None or error.retry_after <= LONGEST_WAIT
+            return isinstance(error, Retry)
+
+        return tenacity.Retrying(
+            retry=tenacity.retry_if_exception(passing), stop=tenacity.stop_after_attempt(ATTEMPTS)
+            | tenacity.stop_when_event_set(self._stop), wait=wait, sleep=tenacity.sleep_using_event(self._stop),
+            reraise=True)
+
+    def _call(self, verb: Callable[..., T], *arguments: Any) -> T:
+        return self._retryer()(verb, *arguments)
+
+    def check(self) -> Health:
+        return self._call(self.inner.check)
+
+    def describe(self, objects: Sequence[str] = ()) -> Catalogue:
+        return self._call(self.inner.describe, objects)
+
+    def changes(self, spec: StreamSpec, cursor: str | None) -> Iterator[Page]:
+        """As the connector's, but a break in the middle goes on where it was. A listing that had to be begun again by
+        ``CursorLost`` starts over without a cursor, once."""
+        position, restarted, failures = cursor, False, 0
+        while True:
+            try:
+                for page in self.inner.changes(spec, position):
+                    position, failures = page.cursor, 0
+                    yield page
+                    if page.last:
+                        return
+                return
+            except CursorLost:
+                if restarted:
+                    raise
+                position, restarted = None, True
+            except (Retry, Throttled) as error:
+                failures += 1
+                if failures >= ATTEMPTS:
+                    raise
+                self._pause(error, failures)
+
+    def _pause(self, error: Retry | Throttled, failures: int) -> None:
+        wait = error.retry_after if isinstance(error, Throttled) else None
+        if wait is None:
+            wait = min(60.0, self._base * 2.0 ** failures)
+        if wait > LONGEST_WAIT or self._stop.wait(wait):
+            raise error
+
+    def fetch(self, spec: StreamSpec, keys: Sequence[str]) -> Page:
+        return self._call(self.inner.fetch, spec, keys)
+
+    def apply(self, batch: Batch) -> Sequence[Outcome]:
+        return self._call(self.inner.apply, batch)
+
+    def settle(self, request_id: str, batch: Batch) -> Sequence[Outcome] | None:
+        return self._call(self.inner.settle, request_id, batch)

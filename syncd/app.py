@@ -1,0 +1,157 @@
+"""Composition: connectors in their wrappers, store, compiled mapping, cycle. Nothing below this module knows a vendor."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from connectors.base import Connector
+from connectors.wrappers import Retrying
+from mappings.functions import FUNCTIONS
+from mappings.model import Mapping as MappingFile
+from state.store import Store
+from syncd import normalise
+from syncd.compile import CompiledMapping, Compiler, Wiring
+from syncd.cycle import Cycle
+from syncd.decide import Decider
+from syncd.deliver import Lane
+from syncd.guard import Limits
+from syncd.model import Micros, StreamSpec
+from syncd.pull import Puller
+from syncd.reconcile import Reconciler
+
+DAY = 86_400_000_000
+HOUR = 3_600_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the configuration decides about running. Durations in µs."""
+
+    full_every: Micros = DAY
+    max_consent_age: Micros = HOUR
+    limits: Limits = field(default_factory=Limits)
+    hash_key: bytes = b""
+
+
+@dataclass(slots=True)
+class Endpoint:
+    """One connection as the app holds it. ``loopback`` connections may move the clock (a sandbox's time)."""
+
+    role: str
+    connector: Connector
+    loopback: bool = False
+
+
+def wall() -> Micros:
+    """Microseconds since the epoch by this host's clock."""
+    return time.time_ns() // 1000
+
+
+class App:
+    """One configured syncd: compiles the mapping against the live descriptions, then runs cycles."""
+
+    def __init__(self, store: Store, mapping: MappingFile, endpoints: Mapping[str, Endpoint], policy: Policy, *,
+                 clock: Callable[[], Micros] = wall, stop: threading.Event | None = None) -> None:
+        self.store = store
+        self.mapping = mapping
+        self.policy = policy
+        self.stop = stop or threading.Event()
+        self._clock = clock
+        self.endpoints = endpoints
+        self.connectors: dict[str, Connector] = {
+            name: Retrying(e.connector, stop=self.stop) for name, e in endpoints.items()}
+        self.failpoint = failpoints()
+        self.compiled: CompiledMapping | None = None
+
+    def clock(self) -> Micros:
+        """Now. Loopback servers may be ahead or behind (a simulator's time); the farthest ahead is followed."""
+        skews = [s for e in self.endpoints.values() if e.loopback
+                 if (s := getattr(e.connector, "server_skew", None)) is not None and abs(s) > 30]
+        return self._clock() + int(max(skews, default=0.0) * 1_000_000)
+
+    def compile(self) -> CompiledMapping:
+        """Describe every connection and compile the mapping against it.
+
+        :raises ConnectorError: a connection cannot be described
+        :raises MappingProblems: the mapping does not fit what is there
+        """
+        wiring = {}
+        for name, endpoint in self.endpoints.items():
+            connector = self.connectors[name]
+            catalogue = connector.describe(sorted(objects_of(self.mapping, name)))
+            wiring[name] = Wiring(self.store.connection(name, endpoint.role), connector, catalogue)
+        self.compiled = Compiler(self.mapping, self.store, wiring).compile()
+        self.store.conform(self.compiled.relations)
+        return self.compiled
+
+    def cycle(self) -> Cycle:
+        """The cycle of the compiled mapping (compiling it first where that has not happened)."""
+        c = self.compiled or self.compile()
+        rel = c.relations
+        puller = Puller(self.store, rel, normalise.hasher(self.policy.hash_key), c.containers, {}, self.policy.full_every)
+        decider = Decider(self.store, rel, Reconciler(rel.topics), c.record_objects, c.zones)
+        cycle = Cycle(self.store, rel, puller, decider, c.feeds, {}, self._limits(c), self.clock,
+                      self.policy.max_consent_age, self.failpoint)
+        cycle.lanes = {name: self._lane(name, c, cycle) for name in self.endpoints}
+        return cycle
+
+    def _limits(self, c: CompiledMapping) -> Limits:
+        given = self.policy.limits
+        return Limits(given.removals_share, given.removals_count, given.removals_most, given.creations_share,
+                      given.creations_count, given.blanking_share, given.blanking_count, c.churn)
+
+    def _lane(self, name: str, c: CompiledMapping, cycle: Cycle) -> Lane:
+        connection = self.store.connection(name, self.endpoints[name].role)
+        specs: dict[str, StreamSpec] = c.container_specs.get(name, {})
+        return Lane(self.store, c.relations, connection, self.connectors[name], specs, self.clock,
+                    cycle.consent_is_fresh, self.stop, failpoint=self.failpoint)
+
+    def close(self) -> None:
+        """Release connectors and state."""
+        self.stop.set()
+        for connector in self.connectors.values():
+            connector.close()
+        self.store.close()
+
+
+def open_store(path: os.PathLike[str] | str, journal: os.PathLike[str] | str | None, hash_key: bytes) -> Store:
+    """The store with the functions the mapping's expressions rely on."""
+    from pathlib import Path
+
+    return Store(Path(path), journal=Path(journal) if journal else None, hash_key=hash_key, functions=FUNCTIONS)
+
+
+def objects_of(mapping: MappingFile, connection: str) -> set[str]:
+    """The remote objects the mapping names at one connection: CRM objects, lists, audiences."""
+    from mappings.model import StreamName
+    from mappings.fields import record_fields
+
+    found = {StreamName.parse(s).object for s in record_fields(mapping) if StreamName.parse(s).connection == connection}
+    for topic in mapping.topics.values():
+        found |= {f"list:{c.container}" for c in topic.lists.values() if c.connection == connection}
+    for d in mapping.destinations.values():
+        if d.connection == connection:
+            found |= {a.object for _, a in d.audiences}
+            found |= {f"list:{t.publication_list}" for t in d.topics.values() if t.publication_list is not None}
+    return found
+
+
+def failpoints() -> Callable[[str], None]:
+    """For the crash tests: SYNCD_FAILPOINT=name:n kills this process at the n-th passing of a named point. Off otherwise."""
+    wanted = os.environ.get("SYNCD_FAILPOINT")
+    if not wanted:
+        return lambda name: None
+    name, _, count = wanted.partition(":")
+    left = [int(count or 1)]
+
+    def pass_by(point: str) -> None:
+        if point == name:
+            left[0] -= 1
+            if left[0] == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+    return pass_by

@@ -1,0 +1,399 @@
+"""The mapping made into relations: every expression compiled, every stream, list and audience given its id in the state.
+
+This is the only place where mapping, connectors' descriptions and state meet; the result holds no mapping word that the
+steps would have to look up again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from connectors.base import Connector
+from mappings import expressions as ex
+from mappings.fields import record_fields
+from mappings.model import Audience, ConsentField, Destination, PeopleSource, RelatedStream, StreamName
+from mappings.model import Mapping as MappingFile
+from mappings.problems import MappingProblems, Problem
+from mappings.types import Column, Compiled, ExpressionScope, Related, Type
+from state import relations as rel
+from state.store import Store
+from syncd.model import AudienceDefinition, Catalogue, Field, FieldInfo, StreamSpec
+from syncd.pull import Feed
+from syncd.statements import Containers
+
+NAME_ATTRIBUTES = ("first_name", "last_name", "name")
+CRM_ID_SQL = "(SELECT r.rid FROM record r WHERE r.id = a.record)"
+
+
+@dataclass(slots=True)
+class Wiring:
+    """What one connection offers the compiler."""
+
+    id: int
+    connector: Connector
+    catalogue: Catalogue
+
+
+@dataclass(slots=True)
+class CompiledMapping:
+    """The compiled mapping: relations for the state, feeds for pull, and what delivery and guard need."""
+
+    relations: rel.Relations
+    feeds: list[Feed]
+    containers: dict[int, Containers]
+    container_specs: dict[str, dict[str, StreamSpec]]
+    record_objects: dict[int, tuple[int, int]]
+    zones: frozenset[str]
+    churn: dict[int, float]
+    creates: dict[int, tuple[str, AudienceDefinition]] = field(default_factory=dict)
+    audience_names: dict[int, str] = field(default_factory=dict)
+    parts: dict[str, Compiled] = field(default_factory=dict)
+    """Compiled rules by "topic offers", "segment top_100", for explain."""
+
+
+class Compiler:
+    """Compiles one mapping against one state. ``wiring`` by connection name."""
+
+    def __init__(self, mapping: MappingFile, store: Store, wiring: Mapping[str, Wiring]) -> None:
+        self.mapping = mapping
+        self.store = store
+        self.wiring = wiring
+        self.types: dict[str, dict[str, FieldInfo]] = {}
+        self.streams: dict[str, int] = {}
+        self.fields: dict[str, tuple[Field, ...]] = {}
+        self.zones: set[str] = set()
+        self.parts: dict[str, Compiled] = {}
+        self.attribute_types: dict[str, Type] = {}
+
+    def compile(self) -> CompiledMapping:
+        """:raises MappingProblems: what only shows with the vendors' types at hand"""
+        self._streams()
+        sources = tuple(self._source(rank, s) for rank, s in enumerate(self.mapping.people.sources.values()))
+        related = {r.name: self._related(r) for r in self.mapping.related.values()}
+        attributes = self._attributes(sources, related)
+        scope = self._person_scope(related)
+        topics = tuple(self._topic(t, scope) for t in self.mapping.topics)
+        audiences, names, churn, creates = self._audiences(scope)
+        containers, known, specs, feeds = self._containers()
+        keys = {self.wiring[d.connection].id: self._key(d, scope) for d in self.mapping.destinations.values()}
+        relations = rel.Relations(
+            self.mapping.fingerprint,
+            {self.streams[s]: tuple(rel.FieldDef(f.name, f.type) for f in fields) for s, fields in self.fields.items()},
+            sources, tuple(self._related_def(r) for r in self.mapping.related.values()), attributes, topics,
+            audiences, containers, keys, self.mapping.people.same_email)
+        objects = {}
+        for source in sources:
+            name = StreamName.parse(source.name)
+            connection = self.wiring[name.connection].id
+            objects[source.stream] = (connection, self.store.object(connection, name.object, "record"))
+        return CompiledMapping(relations, [*self._record_feeds(sources), *feeds], known, specs, objects,
+                         frozenset(self.zones), churn, creates, names, self.parts)
+
+    # ------------------------------------------------------------------ streams
+
+    def _streams(self) -> None:
+        wanted = {name: list(fields) for name, fields in record_fields(self.mapping).items()}
+        for name, source in self.mapping.people.sources.items():
+            flag = self._master(source)
+            if flag is not None and flag not in wanted.setdefault(name, []):
+                wanted[name].append(flag)
+        for name, fields in wanted.items():
+            stream = StreamName.parse(name)
+            wiring = self.wiring[stream.connection]
+            info = wiring.catalogue.objects.get(stream.object)
+            self.types[name] = {f.name: f for f in info.fields} if info else {}
+            self.fields[name] = tuple(Field(f, self._type(name, f)) for f in fields)
+            row = self.store.stream(wiring.id, stream.object, "record", self._fields_text(name), True)
+            self.streams[name] = row.id
+
+    def _fields_text(self, name: str) -> str:
+        return ",".join(f"{f.name}:{f.type}" for f in self.fields[name])
+
+    def _type(self, stream: str, name: str):  # type: ignore[no-untyped-def]
+        known = self.types[stream].get(name)
+        return known.type if known else "text"
+
+    def _master(self, source: PeopleSource) -> str | None:
+        if source.master is not None:
+            return source.master
+        stream = StreamName.parse(source.stream)
+        info = self.wiring[stream.connection].catalogue.objects.get(stream.object)
+        return info.master_flag if info else None
+
+    def _record_feeds(self, sources: Iterable[rel.SourceDef]) -> list[Feed]:
+        people = {s.name: s for s in sources}
+        feeds = []
+        for name, fields in self.fields.items():
+            stream = StreamName.parse(name)
+            wiring = self.wiring[stream.connection]
+            index = {f.name: i for i, f in enumerate(fields)}
+            source = self.mapping.people.sources.get(name)
+            email, names = None, ()
+            if source is not None:
+                email = index.get(self._plain(source, "email") or "")
+                names = tuple(index[f] for a in NAME_ATTRIBUTES if (f := self._plain(source, a)) in index)
+            feeds.append(Feed(wiring.id, wiring.connector, name, StreamSpec(stream.object, "record", fields),
+                              bool(name in people and people[name].flags), self.streams[name], email, names, True))
+        return feeds
+
+    @staticmethod
+    def _plain(source: PeopleSource, attribute: str) -> str | None:
+        found = source.attributes.get(attribute)
+        return found.field if found is not None else None
+
+    # ------------------------------------------------------------------ sources
+
+    def _record_scope(self, stream: str) -> ExpressionScope:
+        columns = {f.name: Column(rel.field_sql(f.name), Type.of_field(f.type),
+                                  self.types[stream][f.name].choices if f.name in self.types[stream] else ())
+                   for f in self.fields[stream]}
+        return ExpressionScope(columns, {}, self.mapping.people.currency)
+
+    def _source(self, rank: int, source: PeopleSource) -> rel.SourceDef:
+        scope = self._record_scope(source.stream)
+        attributes: dict[str, str] = {}
+        for name, a in source.attributes.items():
+            if a.expression is not None:
+                compiled = ex.compile_expression(a.expression.text, scope, expect=None, place=a.expression.place)
+                sql, kind = compiled.sql, compiled.type
+            else:
+                column = scope.columns[a.field or ""]
+                sql, kind = column.sql, column.type
+            if a.currency is not None or a.currency_code is not None:
+                kind = Type.MONEY
+                attributes[f"{name}.currency"] = (scope.columns[a.currency].sql if a.currency is not None
+                                                  else _text(a.currency_code or ""))
+            attributes[name] = sql
+            self._agree(name, kind, a.place)
+        where = None
+        if source.where is not None:
+            where = ex.compile_expression(source.where.text, scope, expect=Type.BOOL, place=source.where.place).sql
+        flags = [self._flag(topic.id, f, scope) for topic in self.mapping.topics.values()
+                 for f in topic.fields.values() if f.stream == source.stream]
+        master = self._master(source)
+        if master is not None:
+            flags.append(rel.FlagDef(master, None, {1: "opt_out", 0: "unknown", None: "unknown"},
+                                     {"opt_out": 1, "opt_in": 0}))
+        into = self.streams.get(source.becomes) if source.becomes else None
+        return rel.SourceDef(self.streams[source.stream], source.stream, rank, attributes, where, into, tuple(flags))
+
+    def _agree(self, name: str, kind: Type, place: object) -> None:
+        known = self.attribute_types.setdefault(name, kind)
+        if known != kind and Type.NULL not in (known, kind):
+            raise MappingProblems([Problem.at(place, f'attribute "{name}" is {kind} here and {known} elsewhere.',  # type: ignore[arg-type]
+                                              "Convert one of them, so that every source gives the same type.")])
+
+    def _flag(self, topic: str, f: ConsentField, scope: ExpressionScope) -> rel.FlagDef:
+        boolean = scope.columns[f.field].type == Type.BOOL
+        def stored(value: str) -> str | int:
+            return {"true": 1, "false": 0}.get(value, value) if boolean else value
+        meanings: dict[str | int | None, str] = {stored(v): m for v, m in f.values.items()}
+        writes: dict[str, str | int] = {}
+        for meaning in ("opt_in", "opt_out"):
+            value = f.value_for(meaning)  # type: ignore[arg-type]
+            if value is not None:
+                writes[meaning] = stored(value)
+        if boolean and "opt_out" not in writes:
+            writes["opt_out"] = 0
+        made = None
+        if f.person_made is not None:
+            columns = dict(scope.columns)
+            for alias, source in (("method", f.method), ("said_at", f.said_at)):
+                if source is not None:
+                    columns[alias] = scope.columns[source]
+            made = ex.compile_expression(f.person_made.text, ExpressionScope(columns), expect=Type.BOOL,
+                                         place=f.person_made.place).where_sql
+        return rel.FlagDef(f.field, topic, meanings, writes, f.said_at, f.method, made)
+
+    # ------------------------------------------------------------------ related rows
+
+    def _related_def(self, r: RelatedStream) -> rel.RelatedDef:
+        connection = StreamName.parse(r.stream).connection
+        people = tuple(self.streams[s] for s in self.mapping.people.sources
+                       if StreamName.parse(s).connection == connection)
+        if r.via is not None:
+            return rel.RelatedDef(r.name, self.streams[r.stream], self.streams[r.via.stream], r.via.record_field,
+                                  r.via.row_field, people)
+        assert r.join is not None
+        return rel.RelatedDef(r.name, self.streams[r.stream], None, r.join[0], None, people)
+
+    def _related(self, r: RelatedStream) -> Related:
+        scope = self._record_scope(r.stream)
+        columns = {}
+        for name, a in r.attributes.items():
+            if a.expression is not None:
+                compiled = ex.compile_expression(a.expression.text, scope, expect=None, place=a.expression.place)
+                columns[name] = Column(compiled.sql, compiled.type)
+                continue
+            column = scope.columns[a.field or ""]
+            currency = (scope.columns[a.currency].sql if a.currency is not None
+                        else _text(a.currency_code) if a.currency_code is not None else None)
+            kind = Type.MONEY if currency is not None else column.type
+            columns[name] = Column(column.sql, kind, column.choices, currency)
+        return Related(columns, rel.related_template(self._related_def(r)))
+
+    # ------------------------------------------------------------------ people
+
+    def _person_scope(self, related: Mapping[str, Related]) -> ExpressionScope:
+        columns = {name: Column(rel.attribute_sql(name), kind,
+                                currency_sql=rel.attribute_sql(f"{name}.currency") if kind == Type.MONEY else None)
+                   for name, kind in self.attribute_types.items()}
+        columns["crm_id"] = Column(CRM_ID_SQL, Type.TEXT)
+        return ExpressionScope(columns, related, self.mapping.people.currency)
+
+    def _attributes(self, sources: tuple[rel.SourceDef, ...],
+                    related: Mapping[str, Related]) -> tuple[rel.AttributeDef, ...]:
+        names = list(dict.fromkeys(n for s in sources for n in s.attributes))
+        found = [rel.AttributeDef(n, str(self.attribute_types.get(n, Type.TEXT)).replace("null", "text"))
+                 for n in names]
+        declared = self.mapping.attributes
+        self.attribute_types |= {a.name: Type(a.type) for a in declared.values()}
+        scope = self._person_scope(related)
+        compiled = {a.name: ex.compile_expression(a.value.text, scope, expect=Type(a.type), place=a.value.place)
+                    for a in declared.values()}
+        for name in _ordered({n: c.columns & declared.keys() for n, c in compiled.items()}):
+            c = compiled[name]
+            self._note(f"attribute {name}", c)
+            found.append(rel.AttributeDef(name, str(c.type), c.sql, c.due_sql))
+            if c.type == Type.MONEY:
+                found.append(rel.AttributeDef(f"{name}.currency", "text", c.currency_sql or "NULL"))
+        return tuple(found)
+
+    def _note(self, name: str, compiled: Compiled) -> None:
+        self.parts[name] = compiled
+        self.zones |= compiled.zones
+
+    def _topic(self, topic_id: str, scope: ExpressionScope) -> rel.TopicDef:
+        topic = self.mapping.topics[topic_id]
+        texts = []
+        if topic.personas:
+            texts.append("(" + " or ".join(f"has(personas, '{p}')" for p in topic.personas) + ")")
+        if topic.where is not None:
+            texts.append(f"({topic.where.text})")
+        where = due = None
+        if texts:
+            place = topic.where.place if topic.where is not None else topic.place
+            compiled = ex.compile_expression(" and ".join(texts), scope, expect=Type.BOOL, place=place)
+            self._note(f"topic {topic_id}", compiled)
+            where, due = compiled.sql, compiled.due_sql
+        return rel.TopicDef(topic_id, where, topic.opt_in, due)
+
+    def _key(self, destination: Destination, scope: ExpressionScope) -> tuple[str, bool]:
+        value = destination.key_value
+        if value == "email":
+            sql = "(SELECT ad.email FROM address ad WHERE ad.id = a.address)"
+        else:
+            sql = "crm_id" if value == "crm_id" else scope.columns[value].sql
+        return sql, destination.key_existing == "match_email"
+
+    # ------------------------------------------------------------------ audiences and lists
+
+    def _audiences(self, scope: ExpressionScope) -> tuple[
+            tuple[rel.AudienceDef, ...], dict[int, str], dict[int, float], dict[int, tuple[str, AudienceDefinition]]]:
+        found: list[rel.AudienceDef] = []
+        names: dict[int, str] = {}
+        churn: dict[int, float] = {}
+        creates: dict[int, tuple[str, AudienceDefinition]] = {}
+        for d in self.mapping.destinations.values():
+            connection = self.wiring[d.connection].id
+            for delivery in d.topics.values():
+                if delivery.audience is not None:
+                    found.append(self._audience(connection, delivery.topic, None, delivery.audience, scope))
+            for part in d.segments.values():
+                segment = self.mapping.segments[part.segment]
+                found.append(self._audience(connection, segment.topic, part.segment, part.audience, scope))
+                if segment.expected_churn is not None:
+                    churn[found[-1].object] = segment.expected_churn
+            for _, audience in d.audiences:
+                object_ = self.store.object(connection, audience.object, "audience")
+                names[object_] = audience.object
+                if audience.create:
+                    creates[object_] = (d.connection, self._definition(audience, scope))
+        return tuple(found), names, churn, creates
+
+    def _audience(self, connection: int, topic: str, segment: str | None, audience: Audience,
+                  scope: ExpressionScope) -> rel.AudienceDef:
+        object_ = self.store.object(connection, audience.object, "audience")
+        fields = tuple((remote, scope.columns[a].sql, str(scope.columns[a].type)) for remote, a in audience.fields.items())
+        where = order = due = limit = None
+        if segment is not None:
+            s = self.mapping.segments[segment]
+            conditions = []
+            if s.where is not None:
+                compiled = ex.compile_expression(s.where.text, scope, expect=Type.BOOL, place=s.where.place)
+                self._note(f"segment {segment}", compiled)
+                conditions.append(f"({compiled.sql}) IS TRUE")
+                due = compiled.due_sql
+            if s.order_by is not None:
+                keys = ex.compile_order(s.order_by.text, scope, place=s.order_by.place)
+                order = ", ".join(f"{k.value.sql}{' DESC' if k.descending else ''}" for k in keys)
+                conditions += [f"{k.value.sql} IS NOT NULL" for k in keys]
+            limit = s.limit
+            where = " AND ".join(conditions) or None
+        return rel.AudienceDef(object_, connection, topic, where, fields, audience.primary_key, audience.email_field,
+                               segment, order, limit, due)
+
+    def _definition(self, audience: Audience, scope: ExpressionScope) -> AudienceDefinition:
+        kinds = {Type.MONEY: "decimal", Type.NULL: "text"}
+        fields = tuple(FieldInfo(remote, kinds.get(scope.columns[a].type, str(scope.columns[a].type)))  # type: ignore[arg-type]
+                       for remote, a in audience.fields.items())
+        return AudienceDefinition(audience.key, audience.key, audience.primary_key, audience.email_field, fields)
+
+    def _containers(self) -> tuple[tuple[rel.ContainerDef, ...], dict[int, Containers],
+                                   dict[str, dict[str, StreamSpec]], list[Feed]]:
+        lists: dict[str, dict[str, list[str]]] = {name: {} for name in self.wiring}
+        adopt: dict[str, set[str]] = {name: set() for name in self.wiring}
+        unknown: dict[str, bool] = {}
+        for topic in self.mapping.topics.values():
+            for c in topic.lists.values():
+                lists[c.connection].setdefault(c.container, []).append(topic.id)
+        for d in self.mapping.destinations.values():
+            unknown[d.connection] = d.unknown_subscriber == "create_unsubscribed"
+            for t in d.topics.values():
+                if t.publication_list is not None:
+                    lists[d.connection].setdefault(t.publication_list, []).append(t.topic)
+                    if d.existing_members == "adopt":
+                        adopt[d.connection].add(t.publication_list)
+        found: list[rel.ContainerDef] = []
+        known: dict[int, Containers] = {}
+        specs: dict[str, dict[str, StreamSpec]] = {}
+        feeds: list[Feed] = []
+        for name, topics in lists.items():
+            w = self.wiring[name]
+            known[w.id] = Containers(w.id, name, {c: tuple(dict.fromkeys(ts)) for c, ts in topics.items()},
+                                     frozenset(adopt[name]))
+            specs[name] = {}
+            for spec in w.connector.feeds(list(topics)):
+                if spec.kind == "history":
+                    continue
+                row = self.store.stream(w.id, spec.object, spec.kind, "", True)
+                feeds.append(Feed(w.id, w.connector, f"{name}.{spec.object}", spec, True, row.id))
+                if spec.kind == "status":
+                    specs[name][spec.container or ""] = spec
+            for container, spec in specs[name].items():
+                for topic_id in topics.get(container, [None] if container == "" else []):  # type: ignore[list-item]
+                    found.append(rel.ContainerDef(
+                        self.store.object(w.id, container, "container"), w.id, container, topic_id,
+                        unknown.get(name, False), w.connector.capabilities.keyed_by))
+        return tuple(found), known, specs, feeds
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
+
+
+def _ordered(needs: Mapping[str, Iterable[str]]) -> list[str]:
+    """Names so that each comes after those it needs; the checks have refused circles."""
+    done: list[str] = []
+    def visit(name: str) -> None:
+        if name not in done:
+            for other in needs[name]:
+                visit(other)
+            done.append(name)
+    for name in needs:
+        visit(name)
+    return done
+
+
+Describe = Callable[[str], Catalogue]

@@ -1,0 +1,137 @@
+"""One cycle: pull → identify → reconcile → evaluate → plan → guard → deliver. Read this first.
+
+``Cycle`` owns no connector and no clock of its own; ``syncd.app`` composes it. Every step works on tables and can be killed
+at any point: what it had committed stays true, and the next cycle goes on from there.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from state.queries import load
+from state.relations import Relations
+from state.store import Store
+from syncd import guard
+from syncd.decide import Decider
+from syncd.deliver import Delivered, Lane
+from syncd.guard import Limits, Plan
+from syncd.model import Micros
+from syncd.pull import Feed, Pulled, Puller
+
+
+@dataclass(slots=True)
+class Report:
+    """What a cycle did, as `once --json`, the log and the tests read it."""
+
+    run: int
+    pulled: Pulled
+    people: int = 0
+    plan: Plan | None = None
+    delivered: dict[str, Delivered] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    @property
+    def held(self) -> bool:
+        return self.plan is not None and self.plan.held > 0
+
+    @property
+    def left(self) -> int:
+        return sum(d.left for d in self.delivered.values())
+
+
+@dataclass(slots=True)
+class Cycle:
+    """The parts of a cycle. ``lanes`` by connection name."""
+
+    store: Store
+    rel: Relations
+    puller: Puller
+    decider: Decider
+    feeds: Sequence[Feed]
+    lanes: Mapping[str, Lane]
+    limits: Limits
+    clock: Callable[[], Micros]
+    max_consent_age: Micros
+    failpoint: Callable[[str], None] = lambda name: None
+
+    def run(self, trigger: str, *, full: bool = False, deliver: bool = True, approve: Callable[[Plan], bool] | None = None,
+            deadline: float | None = None) -> Report:
+        """One cycle. ``approve`` is asked about a plan that waits; ``deadline`` is in monotonic seconds."""
+        began = time.monotonic()
+        now = self.clock()
+        run = self._begin(trigger, now)
+        report = Report(run, self.puller.run(self.feeds, now, full=full))
+        self.failpoint("pulled")
+        self._work(report, run)
+        if approve is not None and report.plan is not None and report.plan.held and approve(report.plan):
+            report.plan = guard.current_plan(self.store, self.rel, self.clock())
+        if deliver:
+            # A resolved request can leave people to look at again; two more rounds reach a fixed point.
+            for _ in range(3):
+                report.delivered = self.deliver(deadline)
+                if not self._restless() or (deadline is not None and time.monotonic() > deadline):
+                    break
+                self._work(report, run)
+        report.seconds = time.monotonic() - began
+        self._end(report)
+        return report
+
+    def _work(self, report: Report, run: int) -> None:
+        """Identify to guard, for whoever is dirty; nobody is before every feed was read once."""
+        if not self.linked():
+            return
+        now = self.clock()
+        self.decider.people(now)
+        self.failpoint("identified")
+        report.people += self.decider.wishes(run, now)
+        self.failpoint("planned")
+        guard.step(self.store, self.rel, self.limits, now)
+        self.failpoint("guarded")
+        report.plan = guard.current_plan(self.store, self.rel, now)
+
+    def deliver(self, deadline: float | None) -> dict[str, Delivered]:
+        """Drain every lane, all at once."""
+        if not self.lanes:
+            return {}
+        with ThreadPoolExecutor(len(self.lanes), thread_name_prefix="lane") as pool:
+            futures = {name: pool.submit(lane.drain, deadline) for name, lane in self.lanes.items()}
+            return {name: future.result() for name, future in futures.items()}
+
+    # ------------------------------------------------------------------ what is known
+
+    def linked(self) -> bool:
+        """Every stream was read to its end at least once: a first plan from half a picture would be wrong."""
+        ids = {f.stream for f in self.feeds}
+        rows = self.store.rows("SELECT id FROM stream WHERE complete_at IS NOT NULL")
+        return ids <= {row[0] for row in rows}
+
+    def consent_is_fresh(self) -> bool:
+        """The send gate's second half: every consent-bearing feed was read to its end not longer ago than the policy's
+        ``max_consent_age``."""
+        oldest = self.clock() - self.max_consent_age
+        ids = {f.stream for f in self.feeds if f.consent}
+        fresh = {row[0] for row in self.store.rows(load("registry")["feeds"]) if (row[4] or 0) >= oldest}
+        return ids <= fresh
+
+    def _restless(self) -> bool:
+        return bool(self.store.rows("SELECT 1 FROM dirty LIMIT 1"))
+
+    def _begin(self, trigger: str, now: Micros) -> int:
+        return self.store.write(lambda conn: int(conn.execute(
+            "INSERT INTO run (trigger, started_at, mapping) VALUES (?, ?, ?) RETURNING id",
+            (trigger, now, self.rel.fingerprint)).fetchone()[0]))
+
+    def _end(self, report: Report) -> None:
+        counts: dict[str, Any] = {
+            "rows": report.pulled.rows, "entries": report.pulled.entries, "people": report.people,
+            "operations": {name: d.counts for name, d in report.delivered.items()}}
+        outcome = "partial" if report.pulled.failed else "held" if report.held else "left" if report.left else "ok"
+        self.store.write(lambda conn: conn.execute(
+            "UPDATE run SET ended_at = ?, outcome = ?, counts = ? WHERE id = ?",
+            (self.clock(), outcome, orjson.dumps(counts).decode(), report.run)).rowcount)

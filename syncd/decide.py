@@ -1,0 +1,86 @@
+"""Steps 2 to 5 on the people that changed: identify, reconcile, evaluate, plan. Chunk by chunk, each one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from state import identify, people, plan
+from state.queries import load
+from state.relations import Relations
+from state.store import Store
+from syncd.model import Micros
+from syncd.reconcile import Reconciler
+
+
+@dataclass(frozen=True, slots=True)
+class Decider:
+    """Everything the deciding steps need. ``objects``: record stream -> (connection, remote object)."""
+
+    store: Store
+    rel: Relations
+    reconciler: Reconciler
+    objects: Mapping[int, tuple[int, int]]
+    zones: frozenset[str] = frozenset()
+
+    def people(self, now: Micros) -> None:
+        """Identify: bind late statements to their records, then recompute the components that moved."""
+        self.store.write(self._bind)
+        while self.store.write(lambda conn: identify.step(conn, self.rel, now)):
+            pass
+
+    def _bind(self, conn: Any) -> None:
+        q = load("ledger")
+        if conn.execute(q["unbound"]).fetchone() is None:
+            return
+        found = [row[0] for row in conn.execute(q["bind_by_key"])]
+        for source in self.rel.sources:
+            found += [row[0] for row in conn.execute(q["bind"], {"stream": source.stream})]
+        conn.executemany(load("records")["dirty_person_of_record"], ((r,) for r in found))
+
+    def wishes(self, run: int, now: Micros) -> int:
+        """Attributes, decisions, keys and wishes of every dirty person. Returns how many people that were."""
+        bound = parameters(now, self.zones)
+        self.store.write(lambda conn: people.wake(conn, now))
+        total = self._chunks(run, bound)
+        if total and any(a.limit is not None for a in self.rel.audiences) \
+                and self.store.write(lambda conn: plan.rank(conn, self.rel, bound)):
+            total += self._chunks(run, bound)
+        return total
+
+    def _chunks(self, run: int, bound: Mapping[str, Any]) -> int:
+        total = 0
+        while count := self.store.write(lambda conn: self._chunk(conn, run, bound)):
+            total += count
+        return total
+
+    def _chunk(self, conn: Any, run: int, bound: Mapping[str, Any]) -> int:
+        count = people.take(conn, self.rel)
+        if count:
+            people.attributes(conn, self.rel, bound)
+            people.decide(conn, self.rel, self.reconciler.decided, self.reconciler.default)
+            people.due(conn, self.rel, bound)
+            people.assign_keys(conn, self.rel)
+            plan.forget_wishes(conn)
+            plan.containers(conn, self.rel, run)
+            plan.audiences(conn, self.rel, run, bound)
+            plan.flags(conn, self.rel, run, self.objects)
+            conn.execute(load("people")["done"])
+        return count
+
+
+def parameters(now: Micros, zones: frozenset[str]) -> dict[str, Any]:
+    """What time-dependent expressions are bound to: ``now`` in µs, ``today_<zone>`` as ISO dates."""
+    instant = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=now)
+    bound: dict[str, Any] = {"now": now}
+    for zone in zones:
+        bound[zone_parameter(zone)] = instant.astimezone(ZoneInfo(zone)).date().isoformat()
+    return bound
+
+
+def zone_parameter(zone: str) -> str:
+    """The parameter's name for a time zone."""
+    return "today_" + zone.lower().replace("/", "_").replace("-", "_")

@@ -1,0 +1,228 @@
+"""Step 7, deliver: one lane per destination takes sealed batches from the outbox to the connector and stores the answers.
+
+The intent is committed before the call, the result after it, and no transaction is open in between. What a lost reply left
+open is read back, never guessed. A slow destination only grows its own outbox.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from connectors.base import Connector
+from connectors.errors import ConnectorError, LostReply, RejectRecord, Throttled
+from state import outbox
+from state.outbox import Sealed
+from state.relations import Relations
+from state.store import Store
+from syncd.model import UNKNOWN, Batch, Field, Micros, Op, Outcome, StreamSpec, Value
+from syncd.normalise import decimal_text
+
+FIRST_ASK, LONGEST_ASK = 0.3, 60.0
+"""Seconds before an accepted request is asked after, and the longest pause between two questions."""
+
+
+@dataclass(slots=True)
+class Delivered:
+    """What a lane did: operations by outcome; ``error`` when it had to stop, ``left`` what is still waiting."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    error: ConnectorError | None = None
+    left: int = 0
+    grants_waited: bool = False
+
+
+@dataclass(slots=True)
+class Lane:
+    """One destination's worker. ``grants`` tells whether everything consent-bearing was read (see the send gate)."""
+
+    store: Store
+    rel: Relations
+    connection: int
+    connector: Connector
+    containers: Mapping[str, StreamSpec]
+    clock: Callable[[], Micros]
+    grants: Callable[[], bool]
+    stop: threading.Event = field(default_factory=threading.Event)
+    _pauses: dict[int, float] = field(default_factory=dict)
+    failpoint: Callable[[str], None] = lambda name: None
+
+    def drain(self, deadline: float | None) -> Delivered:
+        """Send until nothing is left to send or to settle, ``deadline`` (monotonic seconds) passes, or the vendor is down."""
+        report = Delivered()
+        failures = 0
+        while not self.stop.is_set():
+            try:
+                worked = self._resolve(report) or self._send(report)
+                failures = 0
+            except ConnectorError as error:
+                report.error = error
+                failures += 1
+                if failures > 3 or type(error).__name__ in ("Reauthenticate", "Misconfigured"):
+                    break
+                worked = False
+            else:
+                report.error = None
+            if worked:
+                continue
+            queued, flying = self._depth()
+            if not flying and not self._waiting_soon(deadline):
+                break
+            if deadline is not None and time.monotonic() >= deadline:
+                break
+            self.stop.wait(0.1 if not failures else min(5.0, 0.2 * 2 ** failures))
+        queued, flying = self._depth()
+        report.left = queued + flying
+        report.grants_waited = bool(queued) and not self.grants()
+        return report
+
+    def _depth(self) -> tuple[int, int]:
+        with self.store.reading() as conn:
+            return outbox.queued(conn, self.connection)
+
+    def _waiting_soon(self, deadline: float | None) -> bool:
+        """Whether a queued operation becomes due before the deadline."""
+        rows = self.store.rows("SELECT min(not_before) FROM operation WHERE connection = ? AND state = 2"
+                               " AND not_before IS NOT NULL", (self.connection,))
+        if rows[0][0] is None:
+            return False
+        wait = (rows[0][0] - self.clock()) / 1e6
+        return deadline is None or time.monotonic() + wait < deadline
+
+    # ------------------------------------------------------------------ sending
+
+    def _send(self, report: Delivered) -> bool:
+        limits = dict(self.connector.capabilities.batch)
+        grants = self.grants()
+        sealed = self.store.write(lambda conn: outbox.seal(
+            conn, self.rel, self.connection, limits, grants=grants, now=self.clock()), urgent=True)
+        if sealed is None:
+            return False
+        self.failpoint("sealed")
+        outcomes = self._apply(sealed)
+        self.failpoint("sent")
+        self._record(sealed, outcomes, report, ask_after=FIRST_ASK)
+        self.failpoint("recorded")
+        return True
+
+    def _apply(self, sealed: Sealed) -> Sequence[Outcome]:
+        batch = self._wire(sealed)
+        try:
+            return self.connector.apply(batch)
+        except LostReply:
+            return [UNKNOWN] * len(batch.ops)
+        except RejectRecord as error:
+            if len(batch.ops) == 1:
+                return [Outcome("rejected", error.code or str(error))]
+            return [Outcome("retry", error.code, retry_after=0.0, max_batch=max(1, len(batch.ops) // 2))] * len(batch.ops)
+        except ConnectorError as error:
+            wait = error.retry_after if isinstance(error, Throttled) else None
+            self._record(sealed, [Outcome("retry", error.code, retry_after=wait or 1.0)] * len(batch.ops), Delivered())
+            raise
+
+    def _wire(self, sealed: Sealed) -> Batch:
+        """The batch as the connector's contract wants it: decimals as text."""
+        audience = next((a for a in self.rel.audiences if a.connection == self.connection
+                         and sealed.batch.kind == "upsert" and self._object(a.object) == sealed.batch.object), None)
+        if audience is None:
+            return sealed.batch
+        scaled = [i for i, (_, _, kind) in enumerate(audience.fields) if kind in ("decimal", "money")]
+        if not scaled:
+            return sealed.batch
+        ops = []
+        for op in sealed.batch.ops:
+            values: list[Value] = list(op.values)
+            for i in scaled:
+                values[i] = decimal_text(values[i])  # type: ignore[arg-type]
+            ops.append(Op(op.id, op.key, op.email, tuple(values)))
+        return Batch(sealed.batch.kind, sealed.batch.object, sealed.batch.columns, ops)
+
+    def _object(self, object_: int) -> str:
+        return str(self.store.rows("SELECT name FROM object WHERE id = ?", (object_,))[0][0])
+
+    def _record(self, sealed: Sealed, outcomes: Sequence[Outcome], report: Delivered, ask_after: float = 1.0) -> None:
+        for outcome in outcomes:
+            report.counts[outcome.state] = report.counts.get(outcome.state, 0) + 1
+        self.store.write(lambda conn: outbox.record(
+            conn, self.rel, sealed, outcomes, now=self.clock(), backoff=2.0, ask_after=ask_after), urgent=True)
+
+    # ------------------------------------------------------------------ resolving
+
+    def _resolve(self, report: Delivered) -> bool:
+        """Ask after requests that are due, read back what is unknown. True when something was resolved."""
+        with self.store.reading() as conn:
+            found = outbox.open_batches(conn, self.connection)
+        worked = False
+        for batch, state, ask_at in found:
+            if ask_at is not None and ask_at > self.clock():
+                continue
+            with self.store.reading() as conn:
+                sealed = outbox.load_batch(conn, batch)
+            if sealed is None:
+                self.store.write(lambda conn, b=batch: conn.execute(  # type: ignore[misc]
+                    "UPDATE batch SET state = 'closed' WHERE id = ?", (b,)).rowcount)
+                continue
+            outcomes = self._settle(sealed) if state == "accepted" else self._read_back(sealed)
+            if outcomes is None:
+                pause = self._pauses[batch] = min(LONGEST_ASK, self._pauses.get(batch, FIRST_ASK) * 1.7)
+                ask = self.clock() + int(pause * 1e6)
+                self.store.write(lambda conn, b=batch, a=ask: outbox.settle_later(conn, b, a))  # type: ignore[misc]
+                continue
+            self.failpoint("settled")
+            self._pauses.pop(batch, None)
+            self._record(sealed, outcomes, report)
+            worked = True
+        return worked
+
+    def _settle(self, sealed: Sealed) -> Sequence[Outcome] | None:
+        assert sealed.request_id is not None
+        outcomes = self.connector.settle(sealed.request_id, self._wire(sealed))
+        if outcomes is not None and any(o.state == "unknown" for o in outcomes):
+            return self._read_back(sealed)
+        return outcomes
+
+    def _read_back(self, sealed: Sealed) -> Sequence[Outcome]:
+        """Compare what the remote holds with what was sent; what is not there is sent again."""
+        batch = self._wire(sealed)
+        spec = self._spec(batch)
+        page = self.connector.fetch(spec, [op.key for op in batch.ops])
+        columns = spec.columns
+        key = columns.index("key") if "key" in columns else columns.index("id")
+        truth: dict[str, dict[str, Any]] = {str(r[key]): dict(zip(columns, r, strict=True)) for r in page.rows}
+        again = Outcome("retry", "read_back", retry_after=0.0)
+        return [Outcome("done") if _holds(batch, op, truth.get(op.key)) else again for op in batch.ops]
+
+    def _spec(self, batch: Batch) -> StreamSpec:
+        if batch.kind == "status":
+            return self.containers[batch.object]
+        if batch.kind == "update":
+            types = {f.name: f.type for fields in self.rel.streams.values() for f in fields}
+            return StreamSpec(batch.object, "record", tuple(Field(c, types.get(c, "text")) for c in batch.columns))
+        return StreamSpec(batch.object, "row", tuple(Field(c) for c in batch.columns))
+
+
+def _holds(batch: Batch, op: Op, row: Mapping[str, Any] | None) -> bool:
+    """Whether the remote row shows the operation's effect."""
+    if batch.kind == "remove":
+        return row is None
+    if row is None:
+        return False
+    if batch.kind == "status":
+        return bool(row["status"] == op.values[0])
+    wanted = dict(zip(batch.columns, op.values, strict=True))
+    return all(_same(row.get(name), value) for name, value in wanted.items())
+
+
+def _same(there: Any, sent: Any) -> bool:
+    """Vendors answer with their own spelling of numbers, booleans and emptiness."""
+    if there in (None, "") or sent in (None, ""):
+        return there in (None, "") and sent in (None, "")
+    if str(there).lower() in ("true", "false"):
+        there = int(str(there).lower() == "true")
+    try:
+        return str(there) == str(sent) or float(there) == float(sent)
+    except (TypeError, ValueError):
+        return False

@@ -1,0 +1,233 @@
+"""Step 6, guard: let planned operations go, or hold a class of them until somebody approves it by name.
+
+Opt-outs are never held, except by a connection's first plan. The limits are per remote object; a configuration can only
+name other numbers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import orjson
+
+from state.plan import GRANT, HARMLESS
+from state.queries import load
+from state.relations import Relations, quote
+from state.store import Store
+from syncd.model import Micros
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Shares are fractions of an object's size. The meaning of each is in docs/operating.md."""
+
+    removals_share: float = 0.02
+    removals_count: int = 20
+    removals_most: int = 500
+    creations_share: float = 0.20
+    creations_count: int = 20
+    blanking_share: float = 0.05
+    blanking_count: int = 20
+    churn: Mapping[int, float] = field(default_factory=dict)
+    """object -> expected_churn of its segment."""
+
+
+class Hold(NamedTuple):
+    """An open hold: ``operations`` wait for it."""
+
+    id: int
+    connection: str
+    object: str | None
+    cls: str
+    reason: str
+    opened_at: Micros
+    operations: int
+
+
+class Count(NamedTuple):
+    """How many operations of one sort are pending. ``state`` is "held" or "queued", ``sort`` a word for people."""
+
+    connection: str
+    object: str
+    kind: str
+    sort: str
+    state: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The exact operations that wait: its id is a hash of them, so equal plans have equal ids."""
+
+    id: str
+    counts: tuple[Count, ...]
+    holds: tuple[Hold, ...]
+
+    @property
+    def empty(self) -> bool:
+        return not self.counts
+
+    @property
+    def removals(self) -> int:
+        return sum(c.count for c in self.counts if c.sort == "remove")
+
+    @property
+    def reopenings(self) -> int:
+        return sum(c.count for c in self.counts if c.sort == "reopen")
+
+    @property
+    def held(self) -> int:
+        return sum(c.count for c in self.counts if c.state == "held")
+
+
+def step(store: Store, rel: Relations, limits: Limits, now: Micros) -> None:
+    """Hold what the limits say, release the rest to the lanes."""
+    def job(conn: Any) -> None:
+        q = load("guard")
+        approved = {row[0]: bool(row[2]) for row in conn.execute(q["approved"])}
+        for connection, known in approved.items():
+            if not known and conn.execute("SELECT 1 FROM operation WHERE state = 0 AND connection = ? LIMIT 1",
+                                          (connection,)).fetchone():
+                _hold(conn, connection, None, "first_plan", "the first plan of this connection needs approval", now,
+                      "hold_connection")
+        mapping = conn.execute("SELECT value FROM meta WHERE name = 'approved_mapping'").fetchone()
+        if mapping is not None and mapping[0] != rel.fingerprint:
+            for connection in approved:
+                if conn.execute("SELECT 1 FROM operation WHERE state = 0 AND class > 0 AND connection = ? LIMIT 1",
+                                (connection,)).fetchone():
+                    _hold(conn, connection, None, "mapping", "the mapping changed since the last approved plan", now,
+                          "hold_open")
+        _limits(conn, rel, limits, now)
+        conn.execute(q["release"])
+        conn.execute(q["empty_holds"], (now,))
+    store.write(job)
+
+
+def _limits(conn: Any, rel: Relations, limits: Limits, now: Micros) -> None:
+    q = load("guard")
+    tables = {a.object: a for a in rel.audiences}
+    sums: dict[tuple[int, int, str], int] = {}
+    for connection, obj, _, _, kind, cls, fresh, count, unproved in conn.execute(q["planned"]).fetchall():
+        if kind == "remove" and cls == HARMLESS:
+            sort = "removals"
+        elif kind == "upsert":
+            sort = "creations" if fresh else "updates"
+        elif cls == GRANT and unproved:
+            _hold(conn, connection, obj, "reopening", f"{unproved} reopenings without evidence", now, "hold_reopenings")
+            continue
+        else:
+            continue
+        sums[connection, obj, sort] = sums.get((connection, obj, sort), 0) + count
+    for (connection, obj, sort), count in sums.items():
+        audience = tables.get(obj)
+        if audience is None:
+            continue
+        size = conn.execute(f"SELECT count(*) FROM {audience.table}").fetchone()[0]
+        churn = max(limits.removals_share, limits.churn.get(obj, 0.0))
+        if sort == "removals" and (count > limits.removals_count and count > size * churn
+                                   or (count > limits.removals_most and obj not in limits.churn)):
+            _hold(conn, connection, obj, "removals", f"{count} of {size} rows would be removed", now, "hold_removals")
+        elif sort == "creations" and size and count > max(limits.creations_count, size * limits.creations_share):
+            _hold(conn, connection, obj, "creations", f"{count} rows would be added to {size}", now, "hold_creations")
+        elif sort == "updates":
+            for index, name in enumerate(audience.columns):
+                blank = conn.execute(
+                    f"SELECT count(*) FROM operation WHERE object = ? AND state < 2 AND kind = 'upsert'"
+                    f" AND before->>{index} IS NOT NULL AND payload->>{index} IS NULL", (obj,)).fetchone()[0]
+                if blank > limits.blanking_count and blank > size * limits.blanking_share:
+                    _hold(conn, connection, obj, "blanking", f"{quote(name)} would become empty for {blank} of {size}",
+                          now, "hold_updates")
+
+
+def _hold(conn: Any, connection: int, obj: int | None, cls: str, reason: str, now: Micros, how: str) -> None:
+    q = load("guard")
+    given = {"connection": connection, "object": obj, "class": cls, "reason": reason, "now": now}
+    found = conn.execute(q["find_hold"], given).fetchone() if obj is None else None
+    hold = (found or conn.execute(q["open_hold"], given).fetchone())[0]
+    conn.execute(q[how], {"hold": hold, "connection": connection, "object": obj})
+
+
+def current_plan(store: Store, rel: Relations, now: Micros) -> Plan:
+    """The plan as it stands: everything held or queued. Saved, so that it can be approved by its id."""
+    def job(conn: Any) -> Plan:
+        q = load("guard")
+        digest = hashlib.blake2b(rel.fingerprint.encode(), digest_size=6)
+        for row in conn.execute(q["pending"]):
+            digest.update(orjson.dumps(row))
+        counts = tuple(Count(c, o, kind, _sort(kind, cls, bool(fresh)), "held" if state == 1 else "queued", n)
+                       for c, o, kind, cls, fresh, state, n in conn.execute(q["pending_counts"]))
+        plan = Plan(digest.hexdigest(), counts, tuple(Hold(*row) for row in conn.execute(q["open_holds"])))
+        head = conn.execute("SELECT coalesce(max(position), 0) FROM ledger").fetchone()[0]
+        conn.execute(q["save_plan"], (plan.id, now, rel.fingerprint, head, orjson.dumps([tuple(c) for c in counts]).decode()))
+        return plan
+    return store.write(job)
+
+
+def _sort(kind: str, cls: int, fresh: bool) -> str:
+    if kind == "remove":
+        return "suppress" if cls == 0 else "remove"
+    if kind == "upsert":
+        return "add" if fresh else "change"
+    return {0: "suppress", 1: "reopen"}.get(cls, "change")
+
+
+class Stale(Exception):
+    """The plan no longer describes what would happen; ``current`` does."""
+
+    def __init__(self, current: Plan) -> None:
+        super().__init__(f"the plan has changed since; look at it again and approve {current.id}")
+        self.current = current
+
+
+def approve_plan(store: Store, rel: Relations, plan_id: str, by: str, now: Micros) -> None:
+    """Approve a plan by its id: everything it covers is queued, its connections and mapping count as approved.
+
+    Suppressions added since and operations dropped since are no deviation.
+
+    :raises KeyError: unknown plan
+    :raises Stale: what waits now includes something the plan did not show
+    """
+    current = current_plan(store, rel, now)
+
+    def job(conn: Any) -> bool:
+        q = load("guard")
+        row = conn.execute(q["plan"], (plan_id,)).fetchone()
+        if row is None:
+            raise KeyError(plan_id)
+        if current.id != plan_id and (row[2] != rel.fingerprint or conn.execute(q["newer"], (row[4],)).fetchone()[0]):
+            return False
+        for hold in current.holds:
+            if hold.cls not in ("empty_source", "vanished"):
+                conn.execute(q["approve_hold"], (hold.id,))
+                conn.execute(q["close_hold"], {"hold": hold.id, "now": now, "verdict": "approved"})
+        conn.execute(q["approve_connections"], (now,))
+        conn.execute(q["approve_plan"], (now, by, plan_id))
+        conn.execute("INSERT OR REPLACE INTO meta VALUES ('approved_mapping', ?)", (rel.fingerprint,))
+        return True
+    if not store.write(job):
+        raise Stale(current)
+
+
+def decide_hold(store: Store, hold_id: int, verdict: str, now: Micros) -> int:
+    """Approve or reject one open hold; returns how many operations that frees or drops.
+
+    :raises KeyError: no such open hold
+    """
+    def job(conn: Any) -> int:
+        q = load("guard")
+        row = conn.execute("SELECT connection, class FROM hold WHERE id = ? AND closed_at IS NULL",
+                           (hold_id,)).fetchone()
+        if row is None:
+            raise KeyError(hold_id)
+        if verdict == "approved":
+            count = conn.execute(q["approve_hold"], (hold_id,)).rowcount
+            if row[1] == "first_plan":
+                conn.execute("UPDATE connection SET approved_at = ? WHERE id = ?", (now, row[0]))
+        else:
+            count = conn.execute(q["reject_hold"], (now, hold_id)).rowcount
+        conn.execute(q["close_hold"], {"hold": hold_id, "now": now, "verdict": verdict})
+        return int(count)
+    return store.write(job)

@@ -1,0 +1,116 @@
+"""Values as the state wants them: addresses in one spelling, decimals as whole ten-thousandths, text without controls.
+
+Versioned, because identity and consent hang on it: a change of the rules is a migration, not an edit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+
+from syncd.model import Field, Value
+
+VERSION = 1
+SCALE = 10_000
+"""Decimals and money are integers of this many parts."""
+
+_PLAIN = re.compile(r"[a-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[a-z0-9!#$%&'*+/=?^_`{|}~-]+)*@(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)+[a-z]{2,}")
+_DECIMAL = re.compile(r"(-?)(\d+)(?:\.(\d+))?")
+MAX_TEXT = 4000
+"""Characters of a text value that are kept; more is cut, because no ESP takes it."""
+
+
+def email(text: str | None) -> str | None:
+    """The normalised address, or None where the text is no address.
+
+    Trimmed, NFC, case-folded on both sides (no provider in use tells cases apart), the domain in its ASCII form. A
+    plus-tag is part of the address.
+    """
+    if not text:
+        return None
+    lowered = text.strip().lower()
+    if _PLAIN.fullmatch(lowered) and len(lowered) <= 254:
+        return lowered
+    return _careful(text)
+
+
+@lru_cache(maxsize=4096)
+def _careful(text: str) -> str | None:
+    from email_validator import EmailNotValidError, validate_email
+
+    candidate = unicodedata.normalize("NFC", text.strip()).strip("<>").casefold()
+    try:
+        checked = validate_email(candidate, check_deliverability=False, allow_quoted_local=True, test_environment=True)
+    except EmailNotValidError:
+        return None
+    return f"{checked.local_part.casefold()}@{checked.ascii_domain.lower()}"
+
+
+def hasher(key: bytes) -> Callable[[str], bytes]:
+    """The keyed hash of a normalised address (16 bytes)."""
+    blake2b = hashlib.blake2b
+
+    def hashed(address: str) -> bytes:
+        return blake2b(address.encode(), digest_size=16, key=key[:64]).digest()
+    return hashed
+
+
+def decimal(text: Value) -> int | None:
+    """Plain decimal text as whole ten-thousandths, rounded half away from zero.
+
+    :raises ValueError: for anything that is not a decimal number
+    """
+    if text is None:
+        return None
+    if isinstance(text, int):
+        return text * SCALE
+    match = _DECIMAL.fullmatch(text)
+    if match is None:
+        raise ValueError("not a decimal number")
+    sign, whole, fraction = match.groups()
+    digits = (fraction or "").ljust(5, "0")
+    value = int(whole) * SCALE + int(digits[:4]) + (digits[4] >= "5")
+    return -value if sign else value
+
+
+def decimal_text(value: int | None) -> str | None:
+    """Ten-thousandths back to plain decimal text: two places at least, no needless zeros beyond."""
+    if value is None:
+        return None
+    sign, value = ("-", -value) if value < 0 else ("", value)
+    whole, parts = divmod(value, SCALE)
+    digits = f"{parts:04d}".rstrip("0").ljust(2, "0")
+    return f"{sign}{whole}.{digits}"
+
+
+def text(value: Value) -> Value:
+    """Text without control characters and at most MAX_TEXT long; printable text comes back untouched."""
+    if isinstance(value, str):
+        if not value.isprintable():
+            value = "".join(c if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cs") else "" for c in value)
+            value = value.strip() or None
+        if value is not None and len(value) > MAX_TEXT:
+            return value[:MAX_TEXT]
+    return value
+
+
+def name_hash(parts: Sequence[Value]) -> int | None:
+    """A number that differs when the names differ; folded, so that case and accents' encoding do not matter."""
+    folded = " ".join(unicodedata.normalize("NFKC", str(p)).casefold().strip() for p in parts if p)
+    if not folded:
+        return None
+    return int.from_bytes(hashlib.blake2b(folded.encode(), digest_size=7).digest(), "big")
+
+
+def converters(fields: Sequence[Field]) -> list[tuple[int, Callable[[Value], Value]]]:
+    """(position, function) for the fields of a row that need one."""
+    found: list[tuple[int, Callable[[Value], Value]]] = []
+    for index, field in enumerate(fields):
+        if field.type == "decimal":
+            found.append((index, decimal))
+        elif field.type == "text":
+            found.append((index, text))
+    return found

@@ -1,0 +1,278 @@
+"""Step 1, pull: read every stream, and store each page with its checkpoint, dirty marks and statements at once.
+
+Streams are read at the same time; the next page is on its way while the last is being stored. A stream that fails keeps its
+checkpoint and is named in the report; the others go on.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from connectors.base import Connector
+from connectors.errors import ConnectorError
+from state import records, statuses
+from state.queries import load
+from state.relations import Relations
+from state.store import Store, StreamRow
+from syncd import normalise
+from syncd.model import Field, Micros, Page, StreamSpec, Value
+from syncd.statements import Containers, Requests, from_events, from_flags, from_statuses
+
+T = TypeVar("T")
+
+ROWS_PER_COMMIT = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """One stream to read. ``email``/``names`` are positions of the address and name fields among ``spec.fields``."""
+
+    connection: int
+    connector: Connector
+    name: str
+    spec: StreamSpec
+    consent: bool
+    stream: int
+    email: int | None = None
+    names: tuple[int, ...] = ()
+    sweeps: bool = False
+
+
+@dataclass(slots=True)
+class Pulled:
+    """What a pull found, per stream name: rows, changed rows, entries; and the streams that failed with their code."""
+
+    rows: dict[str, int] = field(default_factory=dict)
+    changed: dict[str, int] = field(default_factory=dict)
+    entries: int = 0
+    failed: dict[str, ConnectorError] = field(default_factory=dict)
+    emptied: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """Streams whose complete listing lacked too much: (missing, known); their records are kept until approved."""
+    requests: Requests = field(default_factory=Requests)
+    unresolved: int = 0
+
+
+@dataclass(slots=True)
+class Puller:
+    """Everything a pull needs."""
+
+    store: Store
+    rel: Relations
+    hashed: Callable[[str], bytes]
+    containers: Mapping[int, Containers]
+    sends: Mapping[str, tuple[str, ...]]
+    full_every: Micros
+    empty_share: float = 0.5
+    accept_empty: frozenset[str] = frozenset()
+
+    def run(self, feeds: Sequence[Feed], now: Micros, *, full: bool = False) -> Pulled:
+        """Read all feeds once. Never raises for a connector's error."""
+        pulled = Pulled()
+        if not feeds:
+            return pulled
+        with ThreadPoolExecutor(len(feeds), thread_name_prefix="pull") as pool:
+            for feed, future in [(f, pool.submit(self._feed, f, now, full, pulled)) for f in feeds]:
+                try:
+                    future.result()
+                except ConnectorError as error:
+                    pulled.failed[feed.name] = error
+                    self.store.write(lambda c, f=feed, e=error: c.execute(  # type: ignore[misc]
+                        load("registry")["failed"], (e.code or type(e).__name__, f.stream)).rowcount)
+        return pulled
+
+    def _feed(self, feed: Feed, now: Micros, full: bool, pulled: Pulled) -> None:
+        row = self._row(feed)
+        due = full or row.full_at is None or now - row.full_at >= self.full_every
+        if feed.spec.kind == "status" and due:
+            self._read(feed, row, None, self._sweep(feed), now, pulled)
+        else:
+            self._read(feed, row, row.cursor, row.sweep, now, pulled)
+        if feed.spec.kind == "record" and feed.sweeps and due:
+            self._find_deleted(feed, now, pulled, first=row.full_at is None)
+
+    def _row(self, feed: Feed) -> StreamRow:
+        fields = ",".join(f"{f.name}:{f.type}" for f in feed.spec.fields)
+        return self.store.stream(feed.connection, feed.spec.object, feed.spec.kind, fields, feed.consent)
+
+    def _sweep(self, feed: Feed) -> int:
+        return self.store.write(
+            lambda c: int(c.execute(load("registry")["begin_sweep"], (feed.stream,)).fetchone()[0]))
+
+    # ------------------------------------------------------------------ pages
+
+    def _read(self, feed: Feed, row: StreamRow, cursor: str | None, sweep: int, now: Micros, pulled: Pulled) -> None:
+        read, changed, complete = 0, 0, False
+        for page in ahead(feed.connector.changes(feed.spec, cursor)):
+            for rows, last in _slices(page.rows):
+                moved = self._store(feed, row, rows, page, sweep, now, last, pulled)
+                changed += moved
+            read += len(page.rows)
+            complete = complete or (page.last and page.complete)
+        if feed.spec.kind == "status" and complete and cursor is None:
+            self._vanish(feed, sweep, now)
+        pulled.rows[feed.name] = read
+        pulled.changed[feed.name] = changed
+
+    def _store(self, feed: Feed, row: StreamRow, rows: Sequence[tuple[Value, ...]], page: Page, sweep: int,
+               now: Micros, last: bool, pulled: Pulled) -> int:
+        cursor = page.cursor if last else None
+        complete = page.last and last
+        if feed.spec.kind == "record":
+            prepared = self._records(feed, rows)
+            done = self.store.write(lambda conn: records.store(
+                conn, self.rel, feed.stream, prepared, cursor=cursor, sweep=sweep, now=now,
+                speak=lambda source, changed: from_flags(
+                    source, changed, connection=feed.connection, since=row.complete_at, now=now,
+                    head=_head(conn), requests=pulled.requests),
+                book=self.store.book, complete=complete))
+            pulled.entries += done.entries
+            return done.fresh + done.changed
+        known = self.containers[feed.connection]
+        if feed.spec.kind == "status":
+            stated = self._statuses(rows)
+            moved, entries = self.store.write(lambda conn: statuses.store(
+                conn, feed.connection, feed.stream, stated, cursor=cursor, sweep=sweep, now=now, complete=complete,
+                book=self.store.book, speak=lambda changes: from_statuses(
+                    known, changes, since=row.complete_at, now=now, head=_head(conn))))
+        else:
+            happened = self._events(rows)
+
+            def speak(found: Sequence[statuses.Event]) -> Any:
+                said, wide = from_events(known, found, sends=self.sends, now=now)
+                pulled.unresolved += wide
+                return said
+            moved, entries = self.store.write(lambda conn: statuses.store_events(
+                conn, feed.connection, feed.stream, happened, cursor=cursor, now=now, complete=complete,
+                book=self.store.book, speak=speak))
+        pulled.entries += entries
+        return moved
+
+    # ------------------------------------------------------------------ rows
+
+    def _records(self, feed: Feed, rows: Sequence[tuple[Value, ...]]) -> list[records.Prepared]:
+        convert = normalise.converters(feed.spec.fields)
+        hashed, address, names = self.hashed, feed.email, feed.names
+        email, name_hash = normalise.email, normalise.name_hash
+        out = []
+        for rid, modified, deleted, merged, *values in rows:
+            for index, function in convert:
+                value = values[index]
+                if value is not None:
+                    values[index] = function(value)
+            norm = email(values[address]) if address is not None else None  # type: ignore[arg-type]
+            out.append((rid, modified, deleted or 0, merged, norm, hashed(norm) if norm else None,
+                        name_hash([values[i] for i in names]) if names else None, *values))
+        return out
+
+    def _statuses(self, rows: Sequence[tuple[Value, ...]]) -> list[tuple[Any, ...]]:
+        out = []
+        for container, key, email, status, at, origin, evidence in rows:
+            norm = normalise.email(str(email)) if email else None
+            name = key if key is not None else norm
+            if name is not None:
+                out.append((container or "", name, norm, self.hashed(norm) if norm else None, status, at, origin,
+                            evidence))
+        return out
+
+    def _events(self, rows: Sequence[tuple[Value, ...]]) -> list[tuple[Any, ...]]:
+        out = []
+        for event, kind, container, send, key, email, at, evidence in rows:
+            norm = normalise.email(str(email)) if email else None
+            out.append((event, kind, container, send, key, norm, self.hashed(norm) if norm else None, at, evidence))
+        return out
+
+    # ------------------------------------------------------------------ what is no longer there
+
+    def _vanish(self, feed: Feed, sweep: int, now: Micros) -> None:
+        container = feed.spec.container or ""
+
+        def job(conn: Any) -> None:
+            statuses.vanish(conn, feed.connection, container, sweep)
+            conn.execute(load("registry")["end_sweep"], (now, now, feed.stream))
+        self.store.write(job)
+
+    def _find_deleted(self, feed: Feed, now: Micros, pulled: Pulled, *, first: bool) -> None:
+        """A numbered listing of all ids; what a complete one lacks is deleted, unless so much is missing that the
+        listing itself is in doubt."""
+        sweep, complete = self._sweep(feed), False
+        spec = StreamSpec(feed.spec.object, "record", ids_only=True)
+        for page in ahead(feed.connector.changes(spec, None)):
+            for rows, _ in _slices(page.rows):
+                ids = [str(r[0]) for r in rows]
+                self.store.write(lambda conn, ids=ids: records.seen_ids(  # type: ignore[misc]
+                    conn, feed.stream, ids, sweep))
+            complete = complete or (page.last and page.complete)
+        if not complete:
+            return
+        missing, known = self.store.write(lambda conn: records.unseen(conn, feed.stream, sweep))
+        if missing > 20 and missing > known * self.empty_share and feed.name not in self.accept_empty:
+            pulled.emptied[feed.name] = (missing, known)
+            return
+
+        def job(conn: Any) -> None:
+            records.bury(conn, feed.stream, sweep)
+            conn.execute(load("registry")["end_sweep"], (now, now, feed.stream))
+        self.store.write(job)
+
+
+def _head(conn: Any) -> int:
+    row = conn.execute(load("ledger")["head"]).fetchone()
+    return int(row[0]) if row else 0
+
+
+def _slices(rows: Sequence[T]) -> Iterator[tuple[Sequence[T], bool]]:
+    """Parts of a page that one transaction takes, each with whether it is the last."""
+    if len(rows) <= ROWS_PER_COMMIT:
+        yield rows, True
+        return
+    for start in range(0, len(rows), ROWS_PER_COMMIT):
+        yield rows[start:start + ROWS_PER_COMMIT], start + ROWS_PER_COMMIT >= len(rows)
+
+
+def ahead(pages: Iterator[T]) -> Iterator[T]:
+    """The same items, the next one being fetched while the caller works on the last."""
+    items: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(maxsize=1)
+    stop = threading.Event()
+
+    def put(item: T | None, error: BaseException | None) -> bool:
+        while not stop.is_set():
+            try:
+                items.put((item, error), timeout=0.1)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def work() -> None:
+        try:
+            for page in pages:
+                if not put(page, None):
+                    return
+        except BaseException as error:  # raised again on the caller's side
+            put(None, error)
+        else:
+            put(None, None)
+
+    thread = threading.Thread(target=work, name="read-ahead", daemon=True)
+    thread.start()
+    try:
+        while True:
+            item, error = items.get()
+            if error is not None:
+                raise error
+            if item is None:
+                return
+            yield item
+    finally:
+        stop.set()
+        thread.join()
+
+
+def fields_of(types: Mapping[str, str], names: Sequence[str]) -> tuple[Field, ...]:
+    """Fields with the types the vendor describes; unknown ones are text."""
+    return tuple(Field(n, types.get(n, "text")) for n in names)  # type: ignore[arg-type]

@@ -1,0 +1,166 @@
+"""What the sides say, as ledger entries: changed CRM flags, changed statuses, events. Pure; no clock, no I/O.
+
+The words: a *baseline* is what was found when a connection was first linked; an *echo* is our own write seen again, and
+says nothing; a *request* is a flag turned towards mail without evidence, which never counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from state.ledger import NewEntry
+from state.relations import FlagDef, SourceDef
+from state.statuses import Event, StatusChange
+from syncd.model import Micros
+
+FLAG_COLUMNS = 5
+"""Columns per flag in ``relations.flag_changes``: old, new, said_at, method, person_made."""
+
+
+def said(level: str, topic: str | None, state: str, all_except: Sequence[str] = ()) -> list[Any]:
+    """One statement of an entry, as the ledger holds it."""
+    return [level, topic, state, list(all_except)] if all_except else [level, topic, state]
+
+
+@dataclass(slots=True)
+class Requests:
+    """Flags turned towards mail without evidence, found while reading: (record, field)."""
+
+    found: list[tuple[int, str]] = field(default_factory=list)
+
+
+def from_flags(source: SourceDef, rows: Iterable[Sequence[Any]], *, connection: int, since: Micros | None, now: Micros,
+               head: int, requests: Requests) -> list[NewEntry]:
+    """Entries for new or changed consent fields.
+
+    :param since: when the stream was last read to its end; None = first link, so what is found is a baseline
+    :param head: ledger position a person-made statement of now may know (see knowledge in docs/consent.md)
+    """
+    cache: dict[tuple[Any, ...], tuple[tuple[str, str, int, Micros | None, Micros | None], ...]] = {}
+    entries: list[NewEntry] = []
+    for row in rows:
+        record, fresh, address, modified, *cells = row
+        shape = (fresh, *cells)
+        groups = cache.get(shape)
+        if groups is None:
+            groups = cache[shape] = tuple(_groups(source, fresh, cells, record, requests))
+        elif not fresh:
+            for _ in _groups(source, fresh, cells, record, requests):
+                pass
+        for method, content, made, at, known in groups:
+            baseline = since is None
+            lo, hi = (at, at) if at is not None else (since if not baseline else None, now)
+            if at is None and not baseline and modified is not None and lo is not None and lo < modified <= now:
+                hi = max(modified, lo)
+            entries.append(NewEntry(connection, source.name, record, address, None, method, made, lo, hi,
+                                    int(baseline), content, knowledge=head if known and not baseline else None))
+    return entries
+
+
+def _groups(source: SourceDef, fresh: int, cells: Sequence[Any], record: int,
+            requests: Requests) -> Iterable[tuple[str, str, int, Micros | None, Micros | None]]:
+    """(method, said JSON, person_made, said_at, knows) per entry: flags of one instant and author belong together."""
+    together: dict[tuple[str, int, Micros | None], list[list[Any]]] = {}
+    for index, flag in enumerate(source.flags):
+        old, new, said_at, method, made = cells[index * FLAG_COLUMNS:(index + 1) * FLAG_COLUMNS]
+        meaning = flag.meanings.get(new, "unknown")
+        before = None if fresh else flag.meanings.get(old, "unknown")
+        topic, level = flag.topic, "master" if flag.topic is None else "topic"
+        evidence = bool(made) and said_at is not None
+        if meaning == "opt_out" or (meaning == "unknown" and before == "opt_in"):
+            # Towards no mail: at once, whoever did it. A box unticked says no even where it cannot say "never asked".
+            if before != "opt_out":
+                together.setdefault(("flag", 0, None), []).append(said(level, topic, "opt_out"))
+        elif meaning == "opt_in" and (before != "opt_in" or evidence):
+            if evidence or (fresh and level == "topic"):
+                key = (str(method or "flag"), int(evidence), said_at if evidence else None)
+                together.setdefault(key, []).append(said(level, topic, "opt_in"))
+            elif not fresh:
+                requests.found.append((record, flag.field))
+        if level == "master" and before == "opt_out" and meaning != "opt_out" and not fresh:
+            requests.found.append((record, flag.field))
+    for (method, made, at), statements in together.items():
+        yield method, orjson.dumps(statements).decode(), made, at, made or None
+
+
+@dataclass(frozen=True, slots=True)
+class Containers:
+    """Which topic a container of a connection stands for; ``adopt`` = its existing members count as opted in."""
+
+    connection: int
+    name: str
+    topics: Mapping[str, tuple[str, ...]]
+    adopt: frozenset[str] = frozenset()
+
+    def scope(self, container: str | None) -> list[tuple[str, str | None]] | None:
+        """(level, topic) of each thing a container means; None where the mapping does not know it."""
+        if not container:
+            return [("master", None)]
+        topics = self.topics.get(container)
+        return [("topic", t) for t in topics] if topics else None
+
+
+def from_statuses(known: Containers, changes: Iterable[StatusChange], *, since: Micros | None,
+                  now: Micros, head: int) -> list[NewEntry]:
+    """Entries for statuses that are new or changed. Statuses about the address (held, bounced) say nothing of the wish."""
+    entries = []
+    for c in changes:
+        scope = known.scope(c.container)
+        if scope is None or c.origin == "self":
+            continue
+        baseline = since is None
+        lo, hi = (c.at, c.at) if c.at is not None else (since, now)
+        if baseline:
+            lo = None
+        method, made = c.origin, int(c.origin in ("person", "complaint"))
+        if c.new == "unsubscribed":
+            if c.origin == "complaint":
+                scope = [("master", None)]
+            state = "opt_out"
+        elif c.new == "pending":
+            state = "pending"
+        elif c.new == "subscribed" and c.old in ("unsubscribed", "pending") and c.origin == "person" and c.at is not None:
+            state = "opt_in"
+        elif c.new == "subscribed" and baseline and c.container in known.adopt:
+            state, method = "opt_in", "adopted"
+        else:
+            continue
+        content = orjson.dumps([said(level, topic, state) for level, topic in scope]).decode()
+        entries.append(NewEntry(known.connection, known.name, c.record, c.address, c.key, method, made, lo, hi,
+                                int(baseline), content, c.evidence,
+                                knowledge=head if state == "opt_in" and not baseline else None))
+    return entries
+
+
+def from_events(known: Containers, events: Iterable[Event], *, sends: Mapping[str, tuple[str, ...]],
+                now: Micros) -> tuple[list[NewEntry], int]:
+    """Entries for events, and how many could not be resolved to a topic (they are taken at their widest meaning).
+
+    :param sends: send id -> topics, as far as the mapping's campaigns tell
+    """
+    entries, wide = [], 0
+    for e in events:
+        if e.kind not in ("unsubscribe", "master_unsubscribe", "complaint"):
+            continue
+        scope = [("master", None)] if e.kind != "unsubscribe" else known.scope(e.container)
+        if e.kind == "unsubscribe" and not e.container and e.send in sends:
+            scope = [("topic", t) for t in sends[e.send]]
+        if scope is None:
+            # A list outside the mapping: nothing we write depends on it, so it is recorded nowhere wider than it is.
+            wide += 1
+            continue
+        at = e.at if e.at is not None else now
+        content = orjson.dumps([said(level, topic, "opt_out") for level, topic in scope]).decode()
+        method = "complaint" if e.kind == "complaint" else "unsubscribe"
+        entries.append(NewEntry(known.connection, known.name, e.record, e.address, e.key, method, 1,
+                                min(at, now), min(at, now), 0, content, e.evidence))
+    return entries, wide
+
+
+def flag_column(flag: FlagDef) -> str:
+    """The vendor field a flag lives in, for messages."""
+    return flag.field
