@@ -18,7 +18,7 @@ from connectors.memory.line import Line
 from connectors.memory.table import BadCall
 from syncd.model import FieldInfo, Micros, Value
 
-_ROOT = Path(__file__).resolve().parents[2]
+_ROOT = str(Path(__file__).resolve().parents[2])
 
 
 class World:
@@ -51,7 +51,7 @@ class World:
                    "--until-eof", *(["--start", str(start)] if start is not None else [])]
         world._directory = directory
         world._process = subprocess.Popen(  # noqa: S603 - our own module
-            command, cwd=_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            command, env={**os.environ, "PYTHONPATH": _ROOT}, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert world._process.stdout is not None
         if world._process.stdout.readline() != b"ready\n":
             world.close()

@@ -5,13 +5,14 @@ The acts of recipients and of the ESP's users, and the sends, are in ``connector
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import orjson
 
-from connectors.memory.table import BadCall, Refused, Table, Time, checked, only_keys
+from connectors.memory.table import BadCall, Delay, Refused, Table, Time, When, checked, only_keys
 from syncd.model import EventKind, FieldInfo, Micros, Origin, Status, Value
 
 KeyedBy = Literal["key", "address"]
@@ -52,12 +53,15 @@ class Esp:
     :param keyed_by: "address": the subscriber key is the case-folded address
     :param unknown: what a status write for an unknown subscriber does: "reject", or "create" one with that status
     :param knows_self: our own writes come back with origin "self", else "api"
+    :param visibility: how much later statuses and events can be read
     """
 
     def __init__(self, time: Time, *, lists: Mapping[str, str], audiences: Mapping[str, Mapping[str, Any]],
                  keyed_by: KeyedBy = "key", unknown: Literal["reject", "create"] = "reject",
-                 knows_self: bool = True) -> None:
+                 knows_self: bool = True, visibility: Delay = Delay()) -> None:  # noqa: B008 - immutable
         self.time = time
+        self._visibility = visibility
+        self._late: deque[tuple[int, When]] = deque()
         self.keyed_by = keyed_by
         self.unknown = unknown
         self.own: Origin = "self" if knows_self else "api"
@@ -99,6 +103,18 @@ class Esp:
         block = self.containers[""].rows.get(block_key(email))
         return block is not None and block.status != "subscribed"
 
+    def stable(self) -> int:
+        """Changes of statuses and events up to this number can be read, later ones not yet."""
+        while self._late and self.time.passed(self._late[0][1]):
+            self._late.popleft()
+        return self._late[0][0] - 1 if self._late else self.time.seq
+
+    def _number(self) -> int:
+        number = self.time.next()
+        if self._visibility:
+            self._late.append((number, self.time.after(self._visibility)))
+        return number
+
     # ------------------------------------------------------------------ statuses
 
     def set(self, container: str, state: State) -> None:
@@ -113,7 +129,7 @@ class Esp:
             if old is not None:
                 self._keys.get(address(old.email), set()).discard(key)
             self._keys.setdefault(address(state.email), set()).add(key)
-        table.put(key, state, self.time.next())
+        table.put(key, state, self._number())
 
     def change(self, container: str, key: str, status: Status, origin: Origin, evidence: str | None = None) -> bool:
         """Give a known subscriber another status in a container; False when nothing changes."""
@@ -147,7 +163,7 @@ class Esp:
     def event(self, kind: EventKind, state: State, *, container: str | None = None, send: str | None = None,
               keyed: bool = True, evidence: str | None = None) -> None:
         """Log an event; ``keyed`` False leaves only the address on it."""
-        seq = self.time.next()
+        seq = self._number()
         name = f"ev-{seq}"
         self.events.put(name, (name, kind, container, send, state.key if keyed else None, state.email,
                                self.time.now(), evidence), seq)

@@ -29,21 +29,26 @@ def read(account: Account, seq: int, args: Mapping[str, Any], hidden: Hidden, cu
         ``total``: rows there are now; ``rights``: changes when other records become visible
     """
     spec, seen = args["spec"], args.get("seen")
+    consent = spec["kind"] in ("status", "event")
+    if consent:
+        seq = _esp(account).stable()
+    elif spec["kind"] in ("record", "history"):
+        seq = _crm(account).stable()
     if spec["ids_only"]:
         ids = _ids(account, spec, args["after"])
         page: list[Numbered] = [(0, key, (key,)) for key in ids[:args["limit"]]]
         last = len(ids) <= args["limit"]
     else:
-        page = list(islice(_rows(account, spec, args["after"] or 0, hidden), args["limit"] + 1))
+        rows = _rows(account, spec, args["after"] or 0, hidden)
+        page = list(islice((row for row in rows if not consent or row[0] <= seq), args["limit"] + 1))
         last = len(page) <= args["limit"]
         page = page[:args["limit"]]
     total = len(_ids(account, spec, None)) if last and seen is not None else None
     if cut is not None and seen is not None and seen + len(page) >= cut.rows:
         page, last = page[:max(0, cut.rows - seen)], True
         total = seen + len(page) if cut.silent else len(_ids(account, spec, None))
-    stable = account.crm.stable() if account.crm and spec["kind"] in ("record", "history") else seq
     after = args["after"] if not page else page[-1][1] if spec["ids_only"] else page[-1][0]
-    return {"rows": [row for _, _, row in page], "after": after, "stable": stable, "last": last, "total": total,
+    return {"rows": [row for _, _, row in page], "after": after, "stable": seq, "last": last, "total": total,
             "rights": account.rights}
 
 

@@ -23,6 +23,7 @@ from connectors.memory.mailing import Mailing
 from connectors.memory.people import invent
 from connectors.memory.reading import Hidden, read, read_keys
 from connectors.memory.table import BadCall, Delay, Refused, Time, When
+from connectors.memory.writing import validate, write
 from syncd.model import Micros
 
 BATCH = {"upsert": 500, "remove": 500, "status": 200, "update": 200, "create_object": 1}
@@ -63,7 +64,8 @@ class Options:
     asynchronous         operation kinds that are accepted and carried out later
     late_*               how much later: after ticks, seconds and polls of ``settle``
     reorder              requests that come due together are carried out in seeded random order
-    visible_after_*      a change becomes readable this much later, under its own older number
+    visible_after_*      a change (of records, statuses, events) becomes readable this much later, under its own older
+                         number; ``fetch`` sees the truth at once
     """
 
     page_size: int = 500
@@ -115,12 +117,14 @@ class World:
         visible = Delay(account.options.visible_after_ticks, account.options.visible_after_seconds)
         account.crm = Crm(self.time, objects, visibility=visible)
         if blacklist:
-            self._esp(account, {"keyed_by": "address", "unknown": "create"})
+            self._esp(account, {"keyed_by": "address", "unknown": "create"}, visible)
 
     def create_esp(self, name: str, lists: Mapping[str, str], audiences: Mapping[str, Any], **options: Any) -> None:
         """Add an ESP with ``lists`` (id → label) and ``audiences`` (name → fields, list)."""
         vendor: dict[str, Any] = {k: options.pop(k) for k in _VENDOR if k in options}
-        self._esp(self._create(name, options), {"lists": lists, "audiences": audiences, **vendor})
+        account = self._create(name, options)
+        visible = Delay(account.options.visible_after_ticks, account.options.visible_after_seconds)
+        self._esp(account, {"lists": lists, "audiences": audiences, **vendor}, visible)
 
     def _create(self, name: str, options: dict[str, Any]) -> Account:
         if name in self.accounts:
@@ -132,9 +136,9 @@ class World:
             raise BadCall(f"Connection {name}: {error}") from None
         return account
 
-    def _esp(self, account: Account, about: dict[str, Any]) -> None:
+    def _esp(self, account: Account, about: dict[str, Any], visible: Delay) -> None:
         mailing = {k: about.pop(k) for k in ("hold_after", "widen", "dedupe") if k in about}
-        account.esp = Esp(self.time, **{"lists": {}, "audiences": {}, **about})
+        account.esp = Esp(self.time, **{"lists": {}, "audiences": {}, **about}, visibility=visible)
         account.mailing = Mailing(account.esp, **mailing)
 
     def account(self, name: str) -> Account:
@@ -285,7 +289,7 @@ class World:
                     refused[at] = (["rejected", fault.reason, None, None, None] if fault.name == "reject"
                                    else ["retry", "busy", None, fault.seconds, fault.max_batch])
         batch = {**batch, "refused": refused}
-        _validate(account, batch)
+        validate(account, batch)
         if batch["kind"] not in account.options.asynchronous:
             return self._carry_out(account, batch)
         account.requests += 1
@@ -301,7 +305,7 @@ class World:
                 results.append(batch["refused"][at])
                 continue
             try:
-                changed = _write(account, batch["kind"], batch["object"], key, email,
+                changed = write(account, batch["kind"], batch["object"], key, email,
                                  dict(zip(columns, values, strict=True)))
             except Refused as error:
                 results.append(["rejected", str(error), None, None, None])
@@ -350,41 +354,6 @@ def _target(args: Mapping[str, Any]) -> str | None:
     """The object a call is about, if it is about one."""
     about = args.get("spec") or args.get("batch") or {}
     return about.get("object")
-
-
-def _validate(account: Account, batch: Mapping[str, Any]) -> None:
-    """Refuse a batch that makes no sense before any of it is carried out.
-
-    :raises BadCall: no such object, list or CRM field, or a kind this connection does not have
-    """
-    kind, name = batch["kind"], batch["object"]
-    if kind == "update" and account.crm is not None:
-        known = account.crm.object(name).fields
-        for column in batch["columns"]:
-            if column not in known:
-                raise BadCall(f"Object {name} has no field {column}.")
-    elif kind in ("upsert", "remove") and account.esp is not None:
-        account.esp.audience(name)
-    elif kind == "status" and account.esp is not None:
-        account.esp.container(name)
-    elif kind != "create_object" or account.esp is None:
-        raise BadCall(f"This connection has no {kind}.")
-
-
-def _write(account: Account, kind: str, object: str, key: str, email: str | None, values: dict[str, Any]) -> bool:
-    """Carry out one operation; True when it changed something."""
-    if kind == "update" and account.crm is not None:
-        before = account.crm.find(object, key).values
-        account.crm.update(object, key, values)
-        return any(before.get(name) != (value if value != "" else None) for name, value in values.items())
-    assert account.esp is not None, "_validate checked it"
-    if kind == "upsert":
-        return account.esp.upsert(object, key, email, values)
-    if kind == "remove":
-        return account.esp.remove(object, key)
-    if kind == "status":
-        return account.esp.write_status(object, key, email, values)
-    return account.esp.create_object(object, values["definition"])
 
 
 def _forget(account: Account) -> int:

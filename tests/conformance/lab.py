@@ -56,6 +56,10 @@ class Lab(ABC):
         """Let the vendor refuse the next call and ask for a pause of so many seconds."""
         absent("this lab cannot make its vendor throttle")
 
+    def break_read(self) -> None:
+        """Let the next call that reads a page fail."""
+        absent("this lab cannot break a read")
+
     def revoke(self) -> None:
         """Take the connector's credentials away for good."""
         absent("this lab cannot revoke its credentials")
@@ -91,6 +95,10 @@ class RecordLab(Lab):
     @abstractmethod
     def delete(self, id: str) -> None:
         """A user deletes the record."""
+
+    def merge(self, loser: str, winner: str) -> None:
+        """A user merges two records."""
+        absent("this lab cannot merge records")
 
     def opt_out(self, id: str) -> None:
         """A user ticks the master flag."""
@@ -149,13 +157,20 @@ def rows_of(pages: Iterable[Page]) -> list[tuple[Value, ...]]:
     return [row for page in pages for row in page.rows]
 
 
-def current(pages: Iterable[Page], spec: StreamSpec, key: str = "id") -> dict[Value, dict[str, Value]]:
+class Rows(dict[Value, dict[str, Value]]):
+    """Rows by key; to look for one that is not there fails the test."""
+
+    def __missing__(self, key: Value) -> NoReturn:
+        raise AssertionError(f"no row of {key}")
+
+
+def current(pages: Iterable[Page], spec: StreamSpec, key: str = "id") -> Rows:
     """The last row of each key, as a dictionary by column."""
     rows = [dict(zip(spec.columns, row, strict=True)) for row in rows_of(pages)]
-    return {row[key]: row for row in rows}
+    return Rows((row[key], row) for row in rows)
 
 
-def fetched(connector: Connector, spec: StreamSpec, keys: Sequence[str], key: str) -> dict[Value, dict[str, Value]]:
+def fetched(connector: Connector, spec: StreamSpec, keys: Sequence[str], key: str) -> Rows:
     return current([connector.fetch(spec, keys)], spec, key)
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
-from connectors.errors import CursorLost, Reauthenticate, Throttled
-from syncd.model import Batch, Op, StreamSpec, Value
+from connectors.errors import CursorLost, Outage, Reauthenticate, Retry, Throttled
+from syncd.model import Batch, Op, Page, StreamSpec, Value
 from tests.conformance.lab import (
     ODD_ADDRESSES,
     ODD_TEXTS,
@@ -55,6 +56,14 @@ class Common:
             assert feed.kind in ("status", "event", "history")
             pages = read(lab.connector, feed)
             read(lab.connector, feed, pages[-1].cursor)
+
+    def test_calls_are_counted_and_clocks_compared(self, lab: Lab) -> None:
+        before = lab.connector.counter.calls
+        lab.connector.check()
+        assert lab.connector.counter.calls > before
+        assert lab.connector.counter.bytes_in > 0
+        assert abs(lab.connector.server_skew) < 5
+        assert all("@" not in route and "?" not in route for route in lab.connector.counter.by_route)
 
     def test_throttling_is_reported_with_its_time(self, lab: Lab) -> None:
         lab.connector.check()
@@ -124,6 +133,41 @@ class Records:
         rows = current([*begun, *rest], lab.spec)
         assert {rows[id][lab.text] for id in ids} == {"Edited"}
         assert rows[new][lab.text] == "Late"
+
+    def test_a_read_that_breaks_can_be_gone_on_with(self, lab: RecordLab) -> None:
+        ids = self.make(lab)
+        pages: list[Page] = []
+
+        def go_on() -> None:
+            pages.extend(lab.connector.changes(lab.spec, pages[-1].cursor if pages else None))
+
+        for stop in (0, 1):
+            pages = list(itertools.islice(lab.connector.changes(lab.spec, None), stop))
+            lab.break_read()
+            error = failing(go_on)
+            if error is None:  # the connector went on by itself
+                assert pages[-1].last
+            else:
+                assert isinstance(error, (Retry, Outage)), "a broken read passes"
+                assert not any(page.complete for page in pages)
+                go_on()
+            assert set(current(pages, lab.spec)) == set(ids)
+
+    def test_two_may_read_at_once(self, lab: RecordLab) -> None:
+        ids = self.make(lab)
+        with ThreadPoolExecutor(2) as pool:
+            for pages in pool.map(lambda _: read(lab.connector, lab.spec), range(2)):
+                assert set(current(pages, lab.spec)) == set(ids)
+
+    def test_merged_records_are_seen_as_declared(self, lab: RecordLab) -> None:
+        loser, winner = self.make(lab, 2)
+        cursor = read(lab.connector, lab.spec)[-1].cursor
+        lab.merge(loser, winner)
+        lab.settle()
+        rows = current(read(lab.connector, lab.spec, cursor), lab.spec)
+        if lab.connector.capabilities.merges_visible:
+            assert (rows[loser]["deleted"], rows[loser]["merged_into"]) == (1, winner)
+        assert rows_of(read(lab.connector, StreamSpec(lab.spec.object, ids_only=True))) == [(winner,)]
 
     def test_an_increment_holds_what_changed_and_then_ends(self, lab: RecordLab) -> None:
         ids = self.make(lab)

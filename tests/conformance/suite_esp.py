@@ -126,6 +126,11 @@ class Statuses:
             assert outcomes[1].state in ("done", "rejected")
             assert "nobody@" not in (outcomes[1].reason or "")
 
+    def test_the_largest_declared_status_write_is_true(self, lab: StatusLab) -> None:
+        size = lab.connector.capabilities.batch["status"]
+        batch = self.write(lab, lab.containers[-1], "unsubscribed", self.people(lab, size))
+        assert {o.state for o in end(lab, batch, lab.connector.apply(batch))} == {"done"}
+
     def test_a_lost_reply_of_an_opt_out_is_unknown_and_fetch_tells(self, lab: StatusLab) -> None:
         people = self.people(lab, 2)
         container = lab.containers[-1]
@@ -195,6 +200,14 @@ class Audiences:
                                                  Op(10, "row-77", "row77@mail.example", ())])
         assert [o.state for o in drive(lab, gone)] == ["done"] * 2, "what is not there is removed already"
         assert set(self.held(lab)) == {"row-0", "row-2"}
+
+    def test_the_largest_declared_removal_is_true(self, lab: AudienceLab) -> None:
+        size = lab.connector.capabilities.batch["remove"]
+        upsert = self.upsert(lab, ["x"] * size)
+        drive(lab, upsert)
+        batch = Batch("remove", lab.audience, (), [op._replace(values=()) for op in upsert.ops])
+        assert {o.state for o in end(lab, batch, lab.connector.apply(batch))} == {"done"}
+        assert self.held(lab) == {}
 
     def test_upserting_twice_equals_once(self, lab: AudienceLab) -> None:
         for _ in range(2):

@@ -35,6 +35,9 @@ class MemoryLab(Lab):
     def revoke(self) -> None:
         self.world.fault("unauthorised", connection=self.name, count=None)
 
+    def break_read(self) -> None:
+        self.world.fault("outage", connection=self.name, verb="changes")
+
     def lose_reply(self, kind: str) -> None:
         self.world.fault("lose_reply", connection=self.name, verb="apply")
 
@@ -61,6 +64,9 @@ class CrmLab(MemoryLab, RecordLab):
 
     def delete(self, id: str) -> None:
         self.world.act(self.name, "delete", object="Contact", id=id)
+
+    def merge(self, loser: str, winner: str) -> None:
+        self.world.act(self.name, "merge", object="Contact", id=loser, into=winner)
 
     def opt_out(self, id: str) -> None:
         self.world.act(self.name, "edit", object="Contact", id=id, set={"opted_out": 1})
@@ -104,8 +110,9 @@ class TestCrm(Common, Records):
 
 class TestEsp(Common, Statuses, Audiences):
     @pytest.fixture(params=[
-        {}, {"asynchronous": ["upsert", "remove", "status"], "late_ticks": 2, "reorder": True}, {"keyed_by": "address"},
-    ], ids=["plain", "late", "by address"])
+        {}, {"asynchronous": ["upsert", "remove", "status"], "late_ticks": 2, "reorder": True},
+        {"keyed_by": "address"}, {"visible_after_ticks": 1, "overlap": 5},
+    ], ids=["plain", "late writes", "by address", "late reads"])
     def lab(self, world: World, request: pytest.FixtureRequest) -> Iterator[EspLab]:
         lab = EspLab(world, **request.param)
         yield lab

@@ -42,6 +42,9 @@ class SalesforceLab(RecordLab):
         self.sim.options.client_secret = "another"
         self.sim.tokens.revoke()
 
+    def break_read(self) -> None:
+        self.kernel.faults.add(Fault(SIDE, "http_500", route="/query", count=1))
+
     def lose_reply(self, kind: str) -> None:
         self.kernel.faults.add(Fault(SIDE, "reset_after", route="PATCH", count=1))
 
@@ -56,6 +59,9 @@ class SalesforceLab(RecordLab):
 
     def delete(self, id: str) -> None:
         self._do("delete", id=id)
+
+    def merge(self, loser: str, winner: str) -> None:
+        self._do("merge", id=loser, into=winner)
 
     def opt_out(self, id: str) -> None:
         self._do("edit", id=id, set={"opted_out": True})
