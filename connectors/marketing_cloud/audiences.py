@@ -1,8 +1,8 @@
 """Rows of data extensions written: upserts through the asynchronous queue, deletes and creations through SOAP.
 
-An accepted request says nothing about its rows. When it ends with errors, these name no row: a row is refused when its
-key stands in the message, or when it is not there as sent; where that does not add up the batch is halved until the
-bad row is alone. An upsert may be repeated, so halving is safe.
+An accepted request says nothing about its rows. When it ends with errors, these name no row, and a key that stands in
+a message may be another row's value. So a row is done only if it is there as sent; for those that are not, the messages
+tell why, and where that does not add up the batch is halved until the bad row is alone. An upsert may be repeated.
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ SYNC_ROWS = 50
 
 READ_BACK = 500
 """At most this many rows are read back to find the refused ones; above it the batch is cut first."""
+
+PAUSE = 300.0
+"""Seconds until rows are sent again whose request failed without a word about any of them."""
 
 RESULTS = 1_000
 """Results of one page."""
@@ -175,7 +178,7 @@ class AudienceWriter:
         stage = status.get("requestStatus")
         if stage not in ("Complete", "Error"):
             return None
-        if stage == "Complete" and status.get("hasErrors") is False:
+        if stage == "Complete" and status.get("hasErrors") is False and status.get("resultStatus") in (None, "OK"):
             return [DONE] * len(batch.ops)
         return self._attribute(batch, self._messages(path))
 
@@ -196,41 +199,34 @@ class AudienceWriter:
 
     def _attribute(self, batch: Batch, messages: Sequence[tuple[str, str]]) -> list[Outcome]:
         """Which rows the ``messages`` are about."""
-        outcomes: dict[int, Outcome] = {}
-        nameless: list[tuple[str, str]] = []
-        places = {op.key.lower(): index for index, op in enumerate(batch.ops)}
+        if len(batch.ops) == 1 and messages:
+            return [_outcome(*messages[0])]
+        if len(batch.ops) > READ_BACK:
+            return [Outcome("retry", retry_after=0.0, max_batch=READ_BACK)] * len(batch.ops)
+        missing = {op.key.lower(): op.id for op in self._missing(batch)}
+        found: dict[int, Outcome] = {}
+        nameless: list[Outcome] = []
         for code, text in messages:
-            hits = {places[word] for word in _words(text) if word in places}
+            hits = _words(text) & missing.keys()
             if len(hits) == 1:
-                outcomes.setdefault(hits.pop(), _outcome(code, text))
+                found[missing.pop(hits.pop())] = _outcome(code, text)
             else:
-                nameless.append((code, text))
-        left = [index for index in range(len(batch.ops)) if index not in outcomes]
-        if messages and not nameless:
-            return [outcomes.get(index, DONE) for index in range(len(batch.ops))]
-        if len(left) == 1 and nameless:
-            found: dict[int, Outcome] = {left[0]: _outcome(*nameless[0])}
-        elif len(left) > READ_BACK:
-            found = dict.fromkeys(left, Outcome("retry", retry_after=0.0, max_batch=READ_BACK))
-        else:
-            found = self._read_back(batch, left, nameless)
-        return [outcomes.get(index) or found[index] for index in range(len(batch.ops))]
+                nameless.append(_outcome(code, text))
+        if len(missing) == len(nameless) and len(set(nameless)) == 1:
+            rest = nameless[0]
+        else:  # without any message the request failed as a whole: give the vendor time
+            rest = Outcome("retry", retry_after=0.0 if messages else PAUSE, max_batch=max(1, len(missing) // 2))
+        found |= dict.fromkeys(missing.values(), rest)
+        return [found.get(op.id, DONE) for op in batch.ops]
 
-    def _read_back(self, batch: Batch, left: Sequence[int], nameless: Sequence[tuple[str, str]]) -> dict[int, Outcome]:
-        """``done`` for the rows that are there as sent; the others are the refused ones if the numbers agree."""
+    def _missing(self, batch: Batch) -> list[Op]:
+        """The operations whose rows are not there as sent."""
         key = extension_of(batch.object)
         schema = self._describer.schema(key, batch.columns)
         columns = [schema.column(name) for name in batch.columns]
-        stored = {(row.get(schema.primary) or "").lower(): row for row in self._reader.raw(
-            key, schema, [c.name for c in columns], [batch.ops[index].key for index in left])}
-        missing = [i for i in left if not self._is_stored(stored.get(batch.ops[i].key.lower()), columns, batch.ops[i])]
-        found = dict.fromkeys(left, DONE)
-        if missing and len(missing) == len(nameless) and len({_outcome(*each) for each in nameless}) == 1:
-            found.update(dict.fromkeys(missing, _outcome(*nameless[0])))
-        else:
-            smaller = max(1, len(missing) // 2)
-            found.update(dict.fromkeys(missing, Outcome("retry", retry_after=0.0, max_batch=smaller)))
-        return found
+        rows = self._reader.raw(key, schema, batch.columns, [op.key for op in batch.ops])
+        stored = {(row.get(schema.primary) or "").lower(): row for row in rows}
+        return [op for op in batch.ops if not self._is_stored(stored.get(op.key.lower()), columns, op)]
 
     def _is_stored(self, row: soap.Row | None, columns: Sequence[FieldInfo], op: Op) -> bool:
         """True when ``row`` holds what ``op`` wrote. Dates come back to the second."""

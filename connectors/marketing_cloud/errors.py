@@ -115,15 +115,13 @@ def token_error(reply: Reply) -> ConnectorError:
     return kind(sentence, remedy=remedy, code=name if name in TOKEN else str(reply.status))
 
 
-def soap_error(fault: Fault | None, status: int, write: bool) -> ConnectorError:
-    """The error of a SOAP fault, or of an answer without one and a status that is not 200.
+def soap_error(fault: Fault | None, reply: Reply, write: bool) -> ConnectorError:
+    """The error of a SOAP fault, or of an answer that is not SOAP.
 
     Throttling is an HTTP 500 here; nothing was applied then, nor when the sender is at fault.
     """
     if fault is None:
-        if status == 429:
-            return Throttled("Marketing Cloud asks for a pause.", code="429")
-        return _broken(write, str(status))
+        return rest_error(reply, write)
     if fault.code == "Security":
         return Reauthenticate("Marketing Cloud's SOAP service does not accept the token.", code="Security",
                               remedy="Check the installed package and its business units.")
@@ -132,7 +130,7 @@ def soap_error(fault: Fault | None, status: int, write: bool) -> ConnectorError:
     if fault.code == "Client":
         return Misconfigured("Marketing Cloud refused a SOAP request as malformed.", code="Client",
                              remedy="Please report this as a bug.")
-    return _broken(write, f"{status}/{fault.code}")
+    return _broken(write, f"{reply.status}/{fault.code}")
 
 
 def retrieve_error(text: str, kind: str, continued: bool) -> ConnectorError:

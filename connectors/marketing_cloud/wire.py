@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from connectors.base import CallCounter
-from connectors.errors import CursorLost, Misconfigured, Outage, Retry
+from connectors.errors import CursorLost, LostReply, Misconfigured, Outage, Retry
 from connectors.http import Http, Reply
 from connectors.marketing_cloud import errors, soap
 from connectors.marketing_cloud.settings import HOSTS, MarketingCloudSettings
@@ -140,7 +140,7 @@ class Wire:
             if fault is None or fault.code != "Security" or attempt == 2:
                 break
             token = self.token(refused=token)
-        raise errors.soap_error(fault, reply.status, write)
+        raise errors.soap_error(fault, reply, write)
 
     @staticmethod
     def _content(reply: Reply, write: bool) -> Any:
@@ -150,9 +150,8 @@ class Wire:
         except Outage as garbage:
             if not write:
                 raise
-            lost = errors.soap_error(None, reply.status, write)
-            lost.detail = garbage.detail
-        raise lost
+            detail = garbage.detail
+        raise LostReply("Marketing Cloud's answer to a write makes no sense.", detail=detail)
 
     def retrieve(self, kind: str, properties: Sequence[str], where: soap.Filter | None = None,
                  more: str | None = None) -> soap.Retrieved:

@@ -1,0 +1,438 @@
+"""What the Marketing Cloud connector writes: rows and their late ends, statuses, data extensions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import orjson
+import pytest
+
+from connectors.errors import Misconfigured, Throttled
+from connectors.sim.kernel import Fault, Request, Response
+from connectors.sim.marketing_cloud import people
+from syncd.model import AudienceDefinition, Batch, FieldInfo, Op, Outcome, Value
+from tests.unit.marketing_cloud_lab import API, LIST, MID, Script, World, fault, retrieved, scripted, simulated, xml
+
+COLUMNS = ("FirstName", "spent", "Born", "Vip", "Visits")
+GOOD: tuple[Value, ...] = ("Ada", "12.50", "1970-01-31", 1, 3)
+OBJECT = "de:OFFERS"
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    with simulated() as made:
+        yield made
+
+
+def batch_of(*values: tuple[Value, ...], columns: tuple[str, ...] = COLUMNS) -> Batch:
+    ops = [Op(n, f"row-{n}", f"row{n}@mail.example", v) for n, v in enumerate(values)]
+    return Batch("upsert", OBJECT, columns, ops)
+
+
+def end(world: World, batch: Batch, outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """The outcomes once the queue has run; the accepted ones must share one request."""
+    accepted = [op for op, o in zip(batch.ops, outcomes, strict=True) if o.state == "accepted"]
+    if not accepted:
+        return list(outcomes)
+    [request] = {o.request_id for o in outcomes if o.state == "accepted"}
+    assert request is not None
+    world.kernel.clock.advance(60)
+    settled = world.connector.settle(request, replace(batch, ops=accepted))
+    assert settled is not None
+    ends = iter(settled)
+    return [next(ends) if o.state == "accepted" else o for o in outcomes]
+
+
+def drive(world: World, batch: Batch) -> list[Outcome]:
+    """Final outcomes, cutting batches as the connector asks."""
+    finals: dict[int, Outcome] = {}
+    waiting = [list(batch.ops)]
+    for _ in range(60):
+        if not waiting:
+            break
+        part = replace(batch, ops=waiting.pop(0))
+        outcomes = end(world, part, world.connector.apply(part))
+        again = [op for op, o in zip(part.ops, outcomes, strict=True) if o.state == "retry"]
+        finals.update((op.id, o) for op, o in zip(part.ops, outcomes, strict=True) if o.state != "retry")
+        size = min((o.max_batch or len(part.ops) for o in outcomes if o.state == "retry"), default=1)
+        waiting += [again[at:at + size] for at in range(0, len(again), size)]
+    assert not waiting, "the same rows again and again"
+    return [finals[op.id] for op in batch.ops]
+
+
+def states(outcomes: Sequence[Outcome]) -> list[str]:
+    return [o.state for o in outcomes]
+
+
+# --------------------------------------------------------------------------- upsert
+
+def test_accepted_is_not_done_and_the_values_arrive(world: World) -> None:
+    batch = batch_of(GOOD, ("A\x00\ud800 🦊 <&>", None, 1_795_000_000_000_000, 0, None))
+    outcomes = world.connector.apply(batch)
+    assert states(outcomes) == ["accepted"] * 2
+    request = outcomes[0].request_id
+    assert request is not None
+    assert world.connector.settle(request, batch) is None
+    assert world.rows() == {}
+    assert states(end(world, batch, outcomes)) == ["done"] * 2
+    assert world.rows() == {
+        "row-0": ("row-0", "row0@mail.example", "Ada", "12.50", "1/31/1970 12:00:00 AM", "True", "3"),
+        "row-1": ("row-1", "row1@mail.example", "A 🦊 <&>", None, "11/18/2026 5:06:40 AM", "False", None)}
+
+
+def test_a_request_a_restart_forgot_is_unknown(world: World) -> None:
+    batch = batch_of(GOOD)
+    [outcome] = world.connector.apply(batch)
+    world.sim.queue.restart()
+    assert states(world.connector.settle(outcome.request_id or "", batch) or []) == ["unknown"]
+
+
+def test_a_lost_reply_is_unknown_and_a_row_that_does_not_fit_never_leaves(world: World) -> None:
+    world.kernel.faults.add(Fault("marketing_cloud", "reset_after", "PUT /data/v1/async", count=1))
+    assert states(world.connector.apply(batch_of(GOOD, ("Ada", "twelve", None, None, None)))) == ["unknown", "rejected"]
+    world.kernel.clock.advance(60)
+    world.connector.check()
+    assert set(world.rows()) == {"row-0"}
+
+
+@pytest.mark.parametrize(("bad", "reason"), [
+    (("x" * 51, None, None, None, None), "InvalidLength"), (("x", "1.234", None, None, None), "InvalidDecimalScale"),
+    (("x", None, None, None, 2**40), "InvalidNumber")])
+def test_one_refused_row_is_found_though_the_error_names_none(
+        world: World, bad: tuple[Value, ...], reason: str) -> None:
+    batch = batch_of(GOOD, GOOD, bad, GOOD)
+    outcomes = drive(world, batch)
+    assert states(outcomes) == ["done", "done", "rejected", "done"]
+    assert (outcomes[2].reason or "").partition(":")[0] == reason
+    assert set(world.rows()) == {"row-0", "row-1", "row-3"}
+
+
+def test_a_refused_row_that_existed_is_found_by_its_values(world: World) -> None:
+    drive(world, batch_of(GOOD, GOOD))
+    outcomes = drive(world, batch_of(("New", *GOOD[1:]), ("x" * 51, *GOOD[1:])))
+    assert states(outcomes) == ["done", "rejected"]
+    assert [row[2] for row in world.rows().values()] == ["New", "Ada"]
+
+
+def test_refused_rows_of_different_kinds_are_halved_until_each_is_alone(world: World) -> None:
+    long, wide = ("x" * 51, None, None, None, None), ("x", None, None, None, 2**40)
+    outcomes = drive(world, batch_of(GOOD, long, GOOD, wide, GOOD, long))
+    assert states(outcomes) == ["done", "rejected", "done", "rejected", "done", "rejected"]
+    reasons = [(o.reason or "").partition(":")[0] for o in outcomes if o.reason]
+    assert reasons == ["InvalidLength", "InvalidNumber", "InvalidLength"]
+
+
+def test_a_deadlock_is_tried_again(world: World) -> None:
+    world.kernel.faults.add(Fault("marketing_cloud", "partial", "async", count=1))
+    assert states(drive(world, batch_of(*[GOOD] * 6))) == ["done"] * 6
+    assert len(world.rows()) == 6
+
+
+def test_a_batch_too_large_to_read_back_is_cut(world: World) -> None:
+    batch = batch_of(*[("A",)] * 600, ("x" * 51,), columns=("FirstName",))
+    first = end(world, batch, world.connector.apply(batch))
+    assert set(first) == {Outcome("retry", retry_after=0.0, max_batch=500)}
+    assert states(drive(world, batch)) == ["done"] * 600 + ["rejected"]
+
+
+def test_a_request_stays_below_its_size() -> None:
+    with simulated(max_async_bytes=400, max_async_rows=3) as world:
+        outcomes = world.connector.apply(batch_of(*[GOOD] * 4))
+        taken = states(outcomes).count("accepted")
+        assert 1 <= taken <= 3
+        assert outcomes[-1] == Outcome("retry", retry_after=0.0, max_batch=taken)
+        assert states(drive(world, batch_of(*[GOOD] * 4))) == ["done"] * 4
+        outcomes = drive(world, batch_of(("x" * 500, *GOOD[1:]), GOOD))
+        assert states(outcomes) == ["rejected", "done"]
+        assert (outcomes[0].reason or "").startswith("row_too_large")
+
+
+def test_the_synchronous_route_halves_what_it_refuses() -> None:
+    with simulated(sync_rows=10) as world:
+        assert states(world.connector.apply(batch_of(GOOD, GOOD))) == ["done"] * 2
+        outcomes = drive(world, batch_of(GOOD, GOOD, ("x" * 51, *GOOD[1:]), GOOD))
+        assert states(outcomes) == ["done", "done", "rejected", "done"]
+        assert (outcomes[2].reason or "").startswith("InvalidLength")
+
+
+def test_a_data_extension_that_is_gone_is_misconfigured(world: World) -> None:
+    drive(world, batch_of(GOOD))
+    del world.tenant.extensions[MID, "offers"]
+    with pytest.raises(Misconfigured, match="no data extension"):
+        world.connector.apply(batch_of(GOOD, GOOD))
+
+
+def test_without_one_primary_key_nothing_is_written(world: World) -> None:
+    world.sim.load({"DataExtension": [{"CustomerKey": "HEAP", "Fields": [{"Name": "FirstName"}]}]})
+    with pytest.raises(Misconfigured, match="primary key"):
+        world.connector.apply(Batch("upsert", "de:HEAP", ("FirstName",), [Op(1, "k", None, ("x",))]))
+
+
+def test_a_throttled_write_raises_and_writes_nothing(world: World) -> None:
+    world.connector.describe([OBJECT])
+    world.kernel.faults.add(Fault("marketing_cloud", "http_429", "PUT", count=1, seconds=7))
+    with pytest.raises(Throttled) as caught:
+        world.connector.apply(batch_of(GOOD))
+    assert caught.value.retry_after == 7
+
+
+FIELD = ("<Name>{}</Name><FieldType>{}</FieldType><IsPrimaryKey>{}</IsPrimaryKey><Ordinal>{}</Ordinal>"
+         "<DataExtension><CustomerKey>OFFERS</CustomerKey></DataExtension>")
+SCHEMA = retrieved(FIELD.format("SubscriberKey", "Text", "true", 0), FIELD.format("FirstName", "Text", "false", 1))
+
+
+def settle_with(items: list[dict[str, str]], keys: Sequence[str], *more: Any, **status: Any) -> list[Outcome] | None:
+    """``settle`` against these result items, for rows with ``keys``."""
+    with scripted() as (script, connector):
+        script.answers = [Response(200, {"status": {"requestStatus": "Complete", "hasErrors": True, **status}}),
+                          Response(200, {"page": 1, "count": len(items), "items": items}), *more]
+        ops = [Op(n, key, None, ("Ada",)) for n, key in enumerate(keys)]
+        outcomes = connector.settle("r", Batch("upsert", OBJECT, ("FirstName",), ops))
+        return None if outcomes is None else list(outcomes)
+
+
+def error(text: str) -> dict[str, str]:
+    return {"errorCode": "UnexpectedError", "message": text, "status": "Error"}
+
+
+def stored(*keys: str) -> Response:
+    """These rows, as written by ``settle_with``."""
+    return retrieved(*[f"<SubscriberKey>{key}</SubscriberKey><FirstName>Ada</FirstName>" for key in keys])
+
+
+def test_a_key_in_a_message_tells_why_a_row_is_missing() -> None:
+    duplicate = "Violation of PRIMARY KEY constraint. The duplicate key value is (k1)."
+    other = "The value for column [Spent] is not valid. Parse error [InvalidNumber]"
+    outcomes = settle_with([error(other), error(duplicate)], ["k1", "k11", "k"], SCHEMA, stored("K"))
+    assert [(o.reason or "").partition(":")[0] for o in outcomes or []] == ["DuplicateKey", "InvalidNumber", ""]
+    assert states(outcomes or []) == ["rejected", "rejected", "done"]
+
+
+def test_a_key_that_is_only_a_word_of_a_message_is_no_culprit() -> None:
+    text = "The value exceeds the column's maximum length of 50. Parse error [InvalidLength]"
+    outcomes = settle_with([error(text)], ["50", "k1"], SCHEMA, stored("50"))
+    assert states(outcomes or []) == ["done", "rejected"]
+
+
+def test_messages_that_do_not_add_up_halve_the_missing_rows() -> None:
+    outcomes = settle_with([error("bad")], ["k1", "k2", "k3", "k4"], SCHEMA, stored())
+    assert outcomes == [Outcome("retry", retry_after=0.0, max_batch=2)] * 4
+
+
+def test_results_are_read_to_their_last_page() -> None:
+    def page(request: Request) -> Response:
+        number = int(request.query["$page"])
+        return Response(200, {"page": number, "count": 2, "items": [error(f"bad row k{number}")]})
+
+    with scripted() as (script, connector):
+        script.answers = [Response(200, {"status": {"requestStatus": "Error"}}), page, page, SCHEMA, stored("k0")]
+        ops = [Op(n, f"k{n}", None, ("Ada",)) for n in range(3)]
+        outcomes = connector.settle("r", Batch("upsert", OBJECT, ("FirstName",), ops))
+        assert states(outcomes or []) == ["done", "rejected", "rejected"]
+
+
+def test_a_failed_request_without_results_is_decided_by_the_rows() -> None:
+    outcomes = settle_with([], ["k0", "k1"], SCHEMA, stored("k0"), requestStatus="Error")
+    assert outcomes == [Outcome("done"), Outcome("retry", retry_after=300.0, max_batch=1)]
+
+
+@pytest.mark.parametrize("status", ["Pending", "Executing"])
+def test_a_request_under_way_is_pending(status: str) -> None:
+    assert settle_with([], ["k"], requestStatus=status) is None
+
+
+# --------------------------------------------------------------------------- remove
+
+def test_rows_are_removed_and_absent_ones_are_done(world: World) -> None:
+    drive(world, batch_of(GOOD, GOOD, GOOD))
+    ops = [Op(1, "ROW-0", None, ()), Op(2, "nobody & <co>", None, ()), Op(3, "row-2", None, ())]
+    assert states(world.connector.apply(Batch("remove", OBJECT, (), ops))) == ["done"] * 3
+    assert set(world.rows()) == {"row-1"}
+
+
+def test_a_row_that_could_not_be_removed_is_tried_again(world: World) -> None:
+    drive(world, batch_of(GOOD, GOOD))
+    world.kernel.faults.add(Fault("marketing_cloud", "partial", "Delete", count=1))
+    batch = Batch("remove", OBJECT, (), [Op(1, "row-0", None, ()), Op(2, "row-1", None, ())])
+    assert states(world.connector.apply(batch)) == ["done", "retry"]
+    assert states(world.connector.apply(batch)) == ["done", "done"]
+    assert world.rows() == {}
+
+
+def test_after_the_first_chunk_no_error_is_raised_any_more() -> None:
+    with simulated(objects_per_call=1) as world:
+        drive(world, batch_of(GOOD, GOOD, GOOD))
+        ops = [Op(n, f"row-{n}", None, ()) for n in range(3)]
+        served = [0]
+        handle = world.sim.soap.answer
+
+        def throttled_second(request: Request, call: Any) -> Response:
+            served[0] += b"DeleteRequest" in request.body
+            if served[0] == 2:
+                return fault("soap:Server", "The request was throttled. Please try again later.")
+            return handle(request, call)
+
+        world.sim.soap.answer = throttled_second  # type: ignore[method-assign]  # a vendor that tires
+        assert states(world.connector.apply(Batch("remove", OBJECT, (), ops))) == ["done", "retry", "retry"]
+
+
+# --------------------------------------------------------------------------- statuses
+
+def status(container: str, wanted: str, *keys: str, create: int | None = None) -> Batch:
+    return Batch("status", container, ("status", "reason", "create"),
+                 [Op(n, key, f"{key}@mail.example", (wanted, "because", create)) for n, key in enumerate(keys)])
+
+
+def test_an_opt_out_of_a_list_touches_nothing_else(world: World) -> None:
+    assert states(world.connector.apply(status(LIST, "unsubscribed", "k0", "k3"))) == ["done", "done"]
+    assert [world.on_list(k) for k in ("k0", "k1", "k3")] == ["Unsubscribed", "Active", "Unsubscribed"]
+    assert {world.status(f"k{n}") for n in range(5)} == {"Active"}
+
+
+def test_an_opt_out_of_everything_leaves_the_lists_alone(world: World) -> None:
+    assert states(world.connector.apply(status("", "unsubscribed", "k0"))) == ["done"]
+    assert (world.status("k0"), world.on_list("k0"), world.status("k1")) == ("Unsubscribed", "Active", "Active")
+
+
+def test_only_an_operation_that_says_so_subscribes(world: World) -> None:
+    world.connector.apply(status("", "unsubscribed", "k0"))
+    world.connector.apply(status(LIST, "unsubscribed", "k0"))
+    drive(world, Batch("upsert", OBJECT, ("FirstName",), [Op(1, "k0", "p0@mail.example", ("Ada",))]))
+    world.connector.apply(status(LIST, "unsubscribed", "new", create=1))
+    assert (world.status("k0"), world.on_list("k0")) == ("Unsubscribed", "Unsubscribed")
+    assert states(world.connector.apply(status(LIST, "subscribed", "k0"))) == ["done"]
+    assert (world.status("k0"), world.on_list("k0")) == ("Unsubscribed", "Active")
+
+
+def test_an_unknown_subscriber_is_refused_or_created_unsubscribed(world: World) -> None:
+    [outcome] = world.connector.apply(status(LIST, "unsubscribed", "new"))
+    assert (outcome.state, (outcome.reason or "").partition(":")[0]) == ("rejected", "subscriber_not_found")
+    outcomes = world.connector.apply(status(LIST, "unsubscribed", "k0", "new", "k1", create=1))
+    assert states(outcomes) == ["done"] * 3
+    assert world.on_list("new") == "Unsubscribed"
+    assert states(world.connector.apply(status("", "unsubscribed", "newer", create=1))) == ["done"]
+    assert world.status("newer") == "Unsubscribed"
+    bare = Batch("status", LIST, ("status", "create"), [Op(1, "newest", None, ("unsubscribed", 1))])
+    assert (world.connector.apply(bare)[0].reason or "").startswith("missing_email")
+
+
+def test_a_bad_operation_sinks_none(world: World) -> None:
+    batch = status(LIST, "unsubscribed", "k0", "k\x00", "", "k1")
+    batch = replace(batch, ops=[*batch.ops, Op(9, "k2", None, ("deleted", None, None))])
+    assert states(world.connector.apply(batch)) == ["done", "rejected", "rejected", "done", "rejected"]
+    assert world.on_list("k2") is None
+
+
+@pytest.mark.parametrize("batch", [Batch("status", "x", ("status",), ()), Batch("status", LIST, ("reason",), ()),
+                                   Batch("update", "Contact", (), ())])
+def test_what_makes_no_sense_is_misconfigured(world: World, batch: Batch) -> None:
+    with pytest.raises(Misconfigured):
+        world.connector.apply(batch)
+
+
+def test_a_globally_unsubscribed_address_is_refused_by_name(world: World) -> None:
+    world.sim.load({"GlobalUnsubscribe": [{"EmailAddress": "new@mail.example"}]})
+    [outcome] = world.connector.apply(status(LIST, "subscribed", "new", create=1))
+    assert (outcome.reason or "").startswith("on_global_unsub_list")
+
+
+def test_a_lost_reply_of_an_opt_out_is_unknown(world: World) -> None:
+    world.connector.check()
+    world.kernel.faults.add(Fault("marketing_cloud", "reset_after", "POST /Service.asmx", count=1))
+    assert states(world.connector.apply(status(LIST, "unsubscribed", "k0"))) == ["unknown"]
+    assert world.on_list("k0") == "Unsubscribed"
+
+
+def updated(*results: tuple[str, str]) -> Response:
+    """An UpdateResponse with (ErrorCode or "", StatusMessage) for each object, in reverse order of ordinals."""
+    rows = [f"<Results><StatusCode>{'Error' if code else 'OK'}</StatusCode><StatusMessage>{text}</StatusMessage>"
+            f"<OrdinalID>{n}</OrdinalID>" + (f"<ErrorCode>{code}</ErrorCode>" if code else "") + "</Results>"
+            for n, (code, text) in enumerate(results)]
+    return xml(f'<UpdateResponse xmlns="{API}">{"".join(reversed(rows))}<OverallStatus>Has Errors</OverallStatus>'
+               "</UpdateResponse>")
+
+
+def applied(batch: Batch, *answers: Response | Callable[[Request], Response]) -> tuple[list[Outcome], Script]:
+    with scripted() as (script, connector):
+        script.answers = list(answers)
+        return list(connector.apply(batch)), script
+
+
+def test_results_belong_to_their_ordinals_and_a_missing_one_is_unknown() -> None:
+    answer = updated(("", "fine"), ("12000", "ada@mail.example is no address"), ("77", "?"))
+    outcomes, script = applied(status(LIST, "subscribed", "a", "b", "c", "d"), answer)
+    assert states(outcomes) == ["done", "rejected", "rejected", "unknown"]
+    assert "ada@" not in str(outcomes)
+    assert script.asked[0].body.count(b"<Status>Active</Status>") == 4
+
+
+def test_an_opt_out_is_never_dropped_for_an_answer_nobody_understands() -> None:
+    outcomes, _ = applied(status(LIST, "unsubscribed", "a", "b"), updated(("77", "?"), ("12001", "SubscriberNotFound")))
+    assert outcomes[0] == Outcome("retry", "error_77")
+    assert outcomes[1].state == "rejected"
+
+
+def test_already_on_the_list_is_decided_by_the_state() -> None:
+    member = "<SubscriberKey>{}</SubscriberKey><ListID>4711</ListID><Status>{}</Status>"
+    answer = updated(("12014", "on the list"), ("12014", "on the list"))
+    outcomes, _ = applied(status(LIST, "unsubscribed", "a", "b"), answer,
+                          retrieved(member.format("A", "Unsubscribed"), member.format("b", "Active")))
+    assert states(outcomes) == ["done", "unknown"]
+    outcomes, _ = applied(status(LIST, "unsubscribed", "a", "b"), answer, Response(429, {}))
+    assert states(outcomes) == ["unknown", "unknown"]
+
+
+@pytest.mark.parametrize(("answer", "state"), [
+    (updated(("12014", "The subscriber is already on the list")), "retry"), (Response(429, {}), "retry"),
+    (Response(500, "<html>"), "unknown"), (updated(("", "fine")), "done")])
+def test_a_creation_that_fails_does_not_undo_the_updates_before_it(answer: Response, state: str) -> None:
+    outcomes, script = applied(status(LIST, "unsubscribed", "a", "b", create=1),
+                               updated(("", "fine"), ("12001", "SubscriberNotFound")), answer)
+    assert states(outcomes) == ["done", state]
+    assert b"<SubscriberKey>a<" not in script.asked[1].body
+    assert b"<EmailAddress>b@mail.example</EmailAddress>" in script.asked[1].body
+
+
+# --------------------------------------------------------------------------- create
+
+DEFINITION = AudienceDefinition("Made & kept", "MADE_1", "SubscriberKey", "Email", (
+    FieldInfo("FirstName", "text", length=50), FieldInfo("Notes", "text"), FieldInfo("Spent", "decimal"),
+    FieldInfo("Born", "date"), FieldInfo("Vip", "bool"), FieldInfo("Visits", "integer"), FieldInfo("Tags", "choices")))
+
+
+def creation(definition: AudienceDefinition) -> Batch:
+    text = orjson.dumps(definition).decode()
+    return Batch("create_object", f"de:{definition.key}", ("definition",), [Op(1, definition.key, None, (text,))])
+
+
+def test_a_data_extension_is_made_sendable_by_subscriber_key_once(world: World) -> None:
+    for _ in range(2):
+        assert states(world.connector.apply(creation(DEFINITION))) == ["done"]
+    made = world.tenant.extension(MID, "MADE_1")
+    assert made is not None
+    assert (made.sendable_field, made.subscriber_field, made.name) == ("SubscriberKey", "Subscriber Key", "Made & kept")
+    assert [(c.name, c.type, c.length, c.primary) for c in made.columns] == [
+        ("SubscriberKey", "Text", 254, True), ("Email", "EmailAddress", 254, False), ("FirstName", "Text", 50, False),
+        ("Notes", "Text", None, False), ("Spent", "Decimal", 18, False), ("Born", "Date", None, False),
+        ("Vip", "Boolean", None, False), ("Visits", "Number", None, False), ("Tags", "Text", None, False)]
+    row = Op(1, "k", "k@mail.example", (";a;b;",))
+    assert states(world.connector.apply(Batch("upsert", "de:MADE_1", ("Tags",), [row]))) == ["accepted"]
+
+
+def test_a_name_taken_by_another_data_extension_is_refused(world: World) -> None:
+    taken = replace(DEFINITION, name="Offers & more")
+    [outcome] = world.connector.apply(creation(taken))
+    assert (outcome.state, (outcome.reason or "").partition(":")[0]) == ("rejected", "not_created")
+    other = replace(DEFINITION, key="OFFERS", primary_key="Email2")
+    assert states(world.connector.apply(creation(other))) == ["rejected"]
+
+
+def test_a_master_opt_out_of_an_enterprise_reaches_the_unit(world: World) -> None:
+    """The scope is the vendor's to decide; the connector writes in its own business unit only."""
+    subscriber = world.tenant.find("k0")
+    assert subscriber is not None
+    world.connector.apply(status("", "unsubscribed", "k0"))
+    assert subscriber.status == "Active", "BUSINESS_UNIT_ONLY: the enterprise's row stays"
+    assert [e.reason for e in world.tenant.changes] == [people.BY_API]
