@@ -126,9 +126,8 @@ class RelatedDoc(Doc):
     via: Annotated[ViaValue | None, Field(description="The stream that joins rows to people.")] = None
     of: Annotated[Stream | None, Field(
         description="The stream of the people's records; needed where it does not follow from the rest.")] = None
-    join: Annotated[dict[Path, Path] | None, Field(
-        min_length=1, max_length=1,
-        description="One pair: field of the row: field of the person's record (id = its id).")] = None
+    join: Annotated[dict[Path, Literal["id"]] | None, Field(
+        min_length=1, max_length=1, description="The field of the row with the id of the person's record.")] = None
 
 
 class AttributeDoc(Doc):

@@ -98,7 +98,7 @@ class Via:
 class RelatedStream:
     """Rows that belong to people: orders, roles, campaign members. ``of`` is the stream of the people's records.
 
-    Without ``via`` a row belongs to the records whose ``join[1]`` ("id" = the record's id) equals its ``join[0]``.
+    Without ``via`` a row belongs to the record whose id is in its field ``join[0]``; ``join[1]`` is "id".
     """
 
     name: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mappings.problems import Problem, did_you_mean
@@ -26,17 +26,18 @@ _PATTERNS = {
 }
 
 
-def validate(model: type[M], source: Source) -> tuple[M | None, list[Problem]]:
-    """The file as ``model``, or None and everything that is wrong with it."""
+def validate(model: type[M], source: Source, context: Mapping[str, Any] | None = None) \
+        -> tuple[M | None, list[Problem]]:
+    """The file as ``model``, or None and everything that is wrong with it; validators are given ``context``."""
     from pydantic import ValidationError
 
     from mappings.document import KNOWN_KEYS
 
-    context: dict[str, Any] = {}
+    shared: dict[str, Any] = {**(context or {})}
     try:
-        return model.model_validate(source.data, context=context), []
+        return model.model_validate(source.data, context=shared), []
     except ValidationError as error:
-        known: dict[int, list[str]] = context.get(KNOWN_KEYS, {})
+        known: dict[int, list[str]] = shared.get(KNOWN_KEYS, {})
         found = error.errors(include_url=False, include_input=False)
         return None, [_problem(source, dict(one), known) for one in found]
 
@@ -84,7 +85,14 @@ def _pattern(context: dict[str, Any]) -> tuple[str, str]:
     return "this is not spelled as it must be.", allowed
 
 
+def _tag(context: dict[str, Any]) -> tuple[str, str]:
+    return f'"{str(context["discriminator"]).strip(chr(39))}" must be one of {context["expected_tags"]}.', ""
+
+
 _SENTENCES: dict[str, Callable[[dict[str, Any]], tuple[str, str]]] = {
+    "union_tag_invalid": _tag,
+    "union_tag_not_found": lambda c: (f"the key {str(c['discriminator']).replace(chr(39), chr(34))} is missing.",
+                                      "Add it."),
     "literal_error": lambda c: (f"this must be {c['expected']}.", ""),
     "string_pattern_mismatch": _pattern,
     "string_too_short": lambda c: ("this must not be empty.", ""),

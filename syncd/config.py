@@ -1,0 +1,333 @@
+"""``syncd.yaml``: connections, schedule, policy and guards, read and checked at once.
+
+Secrets are never in the file, only where they are: ``${NAME}`` (environment), ``${file:path}``, ``${cred:name}``
+(systemd's $CREDENTIALS_DIRECTORY). They are held in ``Secret``, which shows itself to nobody. Knows no connector: a
+connection's ``settings()`` are the keyword arguments of its connector's settings.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any, ClassVar, Literal
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from mappings.document import Doc, Name, Share
+from mappings.problems import ConfigProblems, Problem
+from mappings.validation import validate
+from mappings.yamlfile import Source, Unreadable, read
+from syncd.references import Reference, Secret, resolve
+
+__all__ = ["Config", "ConfigProblems", "Connection", "Secret", "config_schema", "load_config"]
+
+_UNITS = {"ms": 1_000, "s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000}
+
+
+def _secret(value: Any) -> Any:
+    if isinstance(value, Reference):
+        return Secret(str(value))
+    if isinstance(value, Secret):
+        return value
+    raise PydanticCustomError("secret", "a secret is never written into the file. Write ${{NAME}}, ${{file:path}} or "
+                                        "${{cred:name}} instead.")
+
+
+def _duration(value: Any) -> Any:
+    match = re.fullmatch(r"(\d{1,9})(ms|s|m|h|d)", value.strip()) if isinstance(value, str) else None
+    if match is None or not int(match[1]):
+        raise PydanticCustomError("duration", "a duration is a number with a unit: 90s, 15m, 1h, 1d.")
+    return int(match[1]) * _UNITS[match[2]]
+
+
+def _number(value: Any) -> Any:
+    """Numbers that come from the environment are text."""
+    return int(value) if isinstance(value, Reference) and value.isascii() and value.isdecimal() else value
+
+
+def _decimal(value: Any) -> Any:
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _path(value: str, info: ValidationInfo) -> Path:
+    return (Path((info.context or {}).get("base", ".")) / Path(value).expanduser()).absolute()
+
+
+def is_loopback(host: str) -> bool:
+    """True for this machine itself: the only place that is spoken to without TLS."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _url(value: str) -> str:
+    try:
+        url = urlsplit(value)
+        host, _ = url.hostname or "", url.port
+    except ValueError:
+        raise PydanticCustomError("url", "this is not a URL.") from None
+    if url.scheme not in ("https", "http") or not host:
+        raise PydanticCustomError("url", "a URL begins with https:// and names a host.")
+    if url.username or url.password or url.query or url.fragment:
+        raise PydanticCustomError("url", "a URL here holds no user, password, query or fragment.")
+    if url.scheme == "http" and not is_loopback(host):
+        raise PydanticCustomError("url", "http:// is allowed on this machine's loopback address only. Use https://.")
+    return value.rstrip("/")
+
+
+Duration = Annotated[int, BeforeValidator(_duration),
+                     WithJsonSchema({"type": "string", "pattern": r"^\d{1,9}(ms|s|m|h|d)$"})]
+"""Microseconds."""
+Number = Annotated[int, BeforeValidator(_number), WithJsonSchema({"type": ["integer", "string"]})]
+Decimal = Annotated[float, BeforeValidator(_decimal)]
+SecretText = Annotated[Secret, BeforeValidator(_secret),
+                       WithJsonSchema({"type": "string", "pattern": r"^\$\{((file|cred):)?[^}]+\}$"})]
+FilePath = Annotated[str, Field(min_length=1), AfterValidator(_path), WithJsonSchema({"type": "string"})]
+Url = Annotated[str, AfterValidator(_url)]
+Text = Annotated[str, Field(min_length=1)]
+Host = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*$")]
+
+
+class _Doc(Doc):
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+
+# --------------------------------------------------------------------------- connections
+
+class Connection(_Doc):
+    """What every connection has. ``roles`` are what its type can be."""
+
+    roles: ClassVar[frozenset[str]] = frozenset()
+
+    ca_file: Annotated[FilePath | None, Field(description="A certificate authority of your own, PEM.")] = None
+
+    def settings(self) -> dict[str, Any]:
+        """Keyword arguments for the connector's settings, secrets in the clear: only what the file says, so that
+        defaults are the connector's."""
+        return {name: str(value) if isinstance(value, Path) else _plain(value)
+                for name in self.model_fields_set if name != "type" and (value := getattr(self, name)) is not None}
+
+    @property
+    def loopback(self) -> bool:
+        """It speaks to this machine only (a sandbox)."""
+        urls = [url for name in ("endpoint", "url", "rest_url") if isinstance(url := getattr(self, name, None), str)]
+        return bool(urls) and all(is_loopback(urlsplit(url).hostname or "") for url in urls)
+
+
+def _plain(value: Any) -> Any:
+    return value.reveal() if isinstance(value, Secret) else value
+
+
+def _seconds(arguments: dict[str, Any], **names: str) -> dict[str, Any]:
+    """Durations as the connectors take them: whole seconds under another name."""
+    for name, theirs in names.items():
+        if name in arguments:
+            arguments[theirs] = arguments.pop(name) // 1_000_000
+    return arguments
+
+
+def _one_of(connection: Connection, *names: str) -> None:
+    if sum(getattr(connection, name) is not None for name in names) != 1:
+        raise PydanticCustomError("one_of", "this needs exactly one of {names}.", {"names": " and ".join(names)})
+
+
+class ClientCredentials(_Doc):
+    flow: Literal["client_credentials"]
+    client_id: Text
+    client_secret: SecretText
+
+
+class JwtBearer(_Doc):
+    flow: Literal["jwt_bearer"]
+    client_id: Text
+    username: Text
+    private_key: Annotated[SecretText, Field(description="PEM text, best as ${file:...} or ${cred:...}.")]
+
+
+class Salesforce(Connection):
+    roles: ClassVar[frozenset[str]] = frozenset(("crm",))
+
+    type: Literal["salesforce"]
+    domain: Annotated[Host | None, Field(description='The host before ".salesforce.com", such as "acme.my".')] = None
+    endpoint: Annotated[Url | None, Field(description="A base URL instead of the domain (a sandbox).")] = None
+    auth: Annotated[ClientCredentials | JwtBearer, Field(discriminator="flow")]
+    api_version: Annotated[str | None, Field(pattern=r"^\d{2}\.0$")] = None
+    page_size: Annotated[int | None, Field(ge=200, le=2000)] = None
+    bulk_threshold: Annotated[int | None, Field(ge=0)] = None
+    lag: Duration | None = None
+    overlap: Duration | None = None
+    api_share: Share | None = None
+    opt_out_reserve: Share | None = None
+    connect_user: Annotated[Text | None, Field(description="User id of Marketing Cloud Connect.")] = None
+
+    @model_validator(mode="after")
+    def _where(self) -> Salesforce:
+        _one_of(self, "domain", "endpoint")
+        return self
+
+    def settings(self) -> dict[str, Any]:
+        arguments = _seconds(super().settings(), lag="lag_seconds", overlap="overlap_seconds")
+        auth = arguments.pop("auth")
+        return arguments | {name: _plain(getattr(auth, name)) for name in type(auth).model_fields}
+
+
+class Odoo(Connection):
+    roles: ClassVar[frozenset[str]] = frozenset(("crm", "esp"))
+
+    type: Literal["odoo"]
+    url: Url
+    database: Text
+    user: Text
+    api_key: SecretText
+    api: Literal["auto", "jsonrpc", "json2"] | None = None
+    lang: Text | None = None
+    overlap: Duration | None = None
+    page_size: Annotated[int | None, Field(ge=1)] = None
+
+    def settings(self) -> dict[str, Any]:
+        return _seconds(super().settings(), overlap="overlap_seconds")
+
+
+class MarketingCloud(Connection):
+    """One business unit."""
+
+    roles: ClassVar[frozenset[str]] = frozenset(("esp",))
+
+    type: Literal["marketing_cloud"]
+    subdomain: Annotated[str | None, Field(pattern=r"^[A-Za-z0-9-]+$")] = None
+    endpoint: Annotated[Url | None, Field(description="One base URL for everything (a sandbox).")] = None
+    auth_url: Url | None = None
+    rest_url: Url | None = None
+    soap_url: Url | None = None
+    mid: Annotated[Number | None, Field(description="The business unit; the package's own when left out.")] = None
+    client_id: Text
+    client_secret: SecretText
+    server_utc_offset: Annotated[Decimal | None, Field(ge=-12, le=14, description="Hours.")] = None
+    yearly_calls: Annotated[int | None, Field(gt=0)] = None
+    max_async_rows: Annotated[int | None, Field(gt=0)] = None
+    sync_rows: Annotated[int | None, Field(ge=0)] = None
+    overlap: Duration | None = None
+    event_days: Annotated[int | None, Field(gt=0, le=730)] = None
+
+    @model_validator(mode="after")
+    def _where(self) -> MarketingCloud:
+        _one_of(self, "subdomain", "endpoint")
+        return self
+
+    def settings(self) -> dict[str, Any]:
+        return _seconds(super().settings(), overlap="overlap_seconds")
+
+
+class Memory(Connection):
+    """A connection of a world in memory, for tests and demonstrations."""
+
+    roles: ClassVar[frozenset[str]] = frozenset(("crm", "esp"))
+
+    type: Literal["memory"]
+    socket: FilePath
+    name: Text
+
+    @property
+    def loopback(self) -> bool:
+        return True
+
+
+AnyConnection = Annotated[Salesforce | Odoo | MarketingCloud | Memory, Field(discriminator="type")]
+
+
+# --------------------------------------------------------------------------- the rest
+
+class Schedule(_Doc):
+    poll: Annotated[Duration, Field(description="Time between two cycles.")] = 60_000_000
+    full_compare: Annotated[Duration, Field(description="Time between two full listings of what has no feed.")] = \
+        86_400_000_000
+
+
+class Policy(_Doc):
+    max_consent_age: Annotated[Duration, Field(
+        description="How long a consent feed may be down before nobody new is made mailable.")] = 3_600_000_000
+    clock_tolerance: Annotated[Duration, Field(
+        description="How much the clocks of two systems may differ before an order in time means anything.")] = \
+        600_000_000
+
+
+class Guards(_Doc):
+    """When changes wait for a person. Only the numbers can be changed."""
+
+    removals_share: Share = 0.02
+    removals_count: Annotated[int, Field(ge=0)] = 20
+    removals_most: Annotated[int, Field(ge=0)] = 500
+    creations_share: Share = 0.20
+    creations_count: Annotated[int, Field(ge=0)] = 20
+    blanking_share: Share = 0.05
+    blanking_count: Annotated[int, Field(ge=0)] = 20
+
+
+class Config(_Doc):
+    """The whole of ``syncd.yaml``. Paths are absolute, relative ones counted from the file; durations are µs."""
+
+    state: FilePath
+    journal: Annotated[FilePath, Field(description="The consent journal; best on another disk than the state.")]
+    hash_key: Annotated[SecretText, Field(description="At least 16 characters that addresses are hashed with.")]
+    mappings: Annotated[list[FilePath], Field(min_length=1)]
+    connections: Annotated[dict[Name, AnyConnection], Field(min_length=1)]
+    schedule: Schedule = Schedule()
+    policy: Policy = Policy()
+    guards: Guards = Guards()
+
+    @property
+    def types(self) -> Mapping[str, str]:
+        """Connection name -> type, as the checks of a mapping want it."""
+        return MappingProxyType({name: connection.type for name, connection in self.connections.items()})
+
+
+def load_config(path: Path, environment: Mapping[str, str] | None = None) -> Config:
+    """Read and check ``syncd.yaml``; ``environment`` stands in for ``os.environ``.
+
+    :raises ConfigProblems: everything that is wrong with it; no value of a secret is ever in the text
+    """
+    try:
+        source = read(path)
+    except Unreadable as error:
+        raise ConfigProblems([error.problem]) from None
+    problems = resolve(source, path.absolute().parent, environment)
+    config, found = validate(Config, source, {"base": path.absolute().parent})
+    told = {problem.place for problem in problems}
+    problems += [problem for problem in found if problem.place not in told]
+    if config is not None and not problems:
+        problems += _sense(config, source)
+    if problems or config is None:
+        raise ConfigProblems(problems)
+    return config
+
+
+def _sense(config: Config, source: Source) -> list[Problem]:
+    found = []
+    if len(config.hash_key.reveal()) < 16:
+        found.append(Problem.at(source.place(("hash_key",)), "The hash key is shorter than 16 characters.",
+                                "Make one with: openssl rand -hex 32"))
+    if config.journal == config.state:
+        found.append(Problem.at(source.place(("journal",)), "The journal and the state are one file.",
+                                "Keep the journal elsewhere, best on another disk."))
+    return found
+
+
+def config_schema() -> dict[str, Any]:
+    """The JSON Schema (draft 7) of ``syncd.yaml``."""
+    from mappings.schema import draft7
+
+    return draft7(Config, "syncd.yaml")
