@@ -51,7 +51,7 @@ class OdooSim:
     version       "15.0" … "19.0"
     users         accounts; see ``default_users``
     topics        topic -> mailing.list id, for the control API
-    fields        custom fields: model -> name -> {"type", "string", "selection"}
+    fields        custom fields: model -> name -> {"type", "string", "relation", "selection", "limit"}
     page_latency  seconds every answer takes; auth_seconds: the slow first check of a secret
     commit_delay  seconds for which what people do (``act``) stays uncommitted; their rows bear its beginning
     """
@@ -142,6 +142,9 @@ class OdooSim:
     def handle(self, request: Request, call: Call) -> Response:
         response = self._wire.handle(request, call)
         response.delay += self.page_latency
+        model = call.route.rpartition(".")[0]
+        # By method ("crm.lead.write"): the HTTP path, which the kernel knows, is the same for all of them.
+        response.reset = self.kernel.faults.active(self.side, "reset_after", call.route, model) is not None
         return response
 
     def execute(self, user: User, model: str, method: str, args: Any, kwargs: Any, call: Call) -> Any:

@@ -205,9 +205,9 @@ def _context_get(env: Env, _model: str) -> dict[str, Any]:
 
 
 @_method("has_group", "res.users")
-def _has_group(env: Env, _model: str, *args: Any) -> bool:
-    # A record method with ids since 18, a model method before: the group is the last argument in both.
-    return XML_GROUPS.get(str(args[-1]), "") in env.access.users[env.uid].all_groups()
+def _has_group(env: Env, _model: str, ids: Any, group_ext_id: str = "") -> bool:
+    # A record method since 18.0; before, a method of the model, whose first argument was the group.
+    return XML_GROUPS.get(group_ext_id or str(ids), "") in env.access.users[env.uid].all_groups()
 
 
 # --------------------------------------------------------------------------- writing

@@ -21,6 +21,8 @@ class Field(NamedTuple):
     indexed: bool = False
     inverse: str = ""
     selection: tuple[tuple[str, str], ...] = ()
+    limit: int | None = None
+    """Characters a custom module's constraint allows; Odoo's own text columns take any length."""
 
     def describe(self) -> dict[str, Any]:
         """The answer of ``fields_get`` for this field."""
@@ -249,7 +251,7 @@ def _fields(model: str, text: str) -> Iterable[tuple[str, Field]]:
 def build(major: int, extra: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, Model]:
     """The models of server version ``major`` (15 … 19).
 
-    ``extra`` adds custom fields: model -> name -> {"type", "string", "relation", "selection": [[key, label]]}.
+    ``extra`` adds custom fields: model -> name -> {"type", "string", "relation", "selection": [[key, label]], "limit"}.
     """
     models: dict[str, Model] = {}
     for (name, label, order, rec_name), text in _SPECS.items():
@@ -268,7 +270,8 @@ def build(major: int, extra: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> d
         for custom, spec in fields.items():
             pairs = tuple((str(key), str(title)) for key, title in spec.get("selection", ()))
             models[name].fields[custom] = Field(
-                spec["type"], str(spec.get("string", custom)), spec.get("relation", ""), selection=pairs)
+                spec["type"], str(spec.get("string", custom)), spec.get("relation", ""), selection=pairs,
+                limit=spec.get("limit"))
     for model in models.values():
         for name, info in model.fields.items():
             if info.type == "many2one" and info.store:

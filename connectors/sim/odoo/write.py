@@ -163,6 +163,8 @@ def convert(env: Env, model: str, name: str, info: Field, value: Any, held: tupl
         return _number(int if info.type == "integer" else float, value)
     if info.type == "datetime":
         return value if isinstance(value, int) else parse_instant(str(value))
+    if info.limit is not None and len(str(value)) > info.limit:
+        raise errors.validation_error(f"{info.label} is too long.")
     return str(value)
 
 
