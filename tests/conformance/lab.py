@@ -81,8 +81,8 @@ class RecordLab(Lab):
     many = 7
     """Records that fill several pages."""
     unknown_id: str
-    too_long: str = "x" * 4000
-    """A text the vendor refuses in ``writable``."""
+    refused: tuple[str, Value] | None = None
+    """A text field and a value the vendor refuses in it; None = too long a text in ``writable``."""
 
     @abstractmethod
     def create(self, email: str, text: str) -> str:
@@ -109,6 +109,8 @@ class StatusLab(Lab):
     """Hands in an ESP. ``containers`` are the ids of its statuses to test: "" for all mail, lists."""
 
     containers: tuple[str, ...]
+    opt_outs_only: frozenset[str] = frozenset()
+    """Containers that know people only once they opted out, such as a blacklist."""
     unknown_key = "nobody-here"
 
     @abstractmethod

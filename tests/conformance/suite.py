@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from connectors.errors import CursorLost, Outage, Reauthenticate, Retry, Throttled
-from syncd.model import Batch, Op, Page, StreamSpec, Value
+from syncd.model import Batch, Field, Op, Page, StreamSpec, Value
 from tests.conformance.lab import (
     ODD_ADDRESSES,
     ODD_TEXTS,
@@ -244,31 +244,32 @@ class Records:
 
     # ------------------------------------------------------------------ writing
 
-    def update(self, lab: RecordLab, ops: Sequence[tuple[str, Value]]) -> Batch:
-        return Batch("update", lab.spec.object, (lab.writable,),
+    def update(self, lab: RecordLab, ops: Sequence[tuple[str, Value]], field: str = "") -> Batch:
+        return Batch("update", lab.spec.object, (field or lab.writable,),
                      [Op(n, key, None, (value,)) for n, (key, value) in enumerate(ops)])
 
-    def test_outcomes_match_operations_and_a_bad_one_sinks_none(self, lab: RecordLab) -> None:
-        ids = self.make(lab)
-        batch = self.update(lab, [(ids[0], "First"), (lab.unknown_id, "Nobody"), (ids[1], lab.too_long),
-                                  (ids[2], "Third")])
-        outcomes = drive(lab, batch)
-        assert [o.state for o in outcomes] == ["done", "rejected", "rejected", "done"]
-        assert all(o.reason and "Nobody" not in o.reason and lab.too_long not in o.reason for o in outcomes[1:3])
+    def held(self, lab: RecordLab, ids: Sequence[str], field: str = "") -> list[Value]:
+        """The field of these records now."""
         lab.settle()
-        spec = StreamSpec(lab.spec.object, fields=tuple(f for f in lab.spec.fields if f.name == lab.writable))
+        spec = StreamSpec(lab.spec.object, fields=(Field(field or lab.writable),))
         rows = fetched(lab.connector, spec, ids, "id")
-        assert [rows[id][lab.writable] for id in (ids[0], ids[2])] == ["First", "Third"]
+        return [rows[id][field or lab.writable] for id in ids]
+
+    def test_outcomes_match_operations_and_a_bad_one_sinks_none(self, lab: RecordLab) -> None:
+        first, second, third = self.make(lab, 3)
+        field, bad = lab.refused or (lab.writable, "x" * 4000)
+        outcomes = drive(lab, self.update(
+            lab, [(first, "First"), (lab.unknown_id, "Nobody"), (second, bad), (third, "Third")], field))
+        assert [o.state for o in outcomes] == ["done", "rejected", "rejected", "done"]
+        assert all(o.reason and "Nobody" not in o.reason and "xxx" not in o.reason for o in outcomes[1:3])
+        assert self.held(lab, [first, third], field) == ["First", "Third"]
 
     def test_updating_twice_equals_once_and_none_clears(self, lab: RecordLab) -> None:
         ids = self.make(lab, 2)
-        spec = StreamSpec(lab.spec.object, fields=tuple(f for f in lab.spec.fields if f.name == lab.writable))
         seen = []
         for _ in range(2):
             assert [o.state for o in drive(lab, self.update(lab, [(ids[0], "🦊 Ø"), (ids[1], None)]))] == ["done"] * 2
-            lab.settle()
-            rows = fetched(lab.connector, spec, ids, "id")
-            seen.append([rows[id][lab.writable] for id in ids])
+            seen.append(self.held(lab, ids))
         assert seen == [["🦊 Ø", None]] * 2
 
     def test_the_largest_declared_update_is_true(self, lab: RecordLab) -> None:
@@ -282,10 +283,7 @@ class Records:
         lab.lose_reply("update")
         outcomes = lab.connector.apply(self.update(lab, [(id, "Written") for id in ids]))
         assert [o.state for o in outcomes] == ["unknown"] * 2
-        lab.settle()
-        spec = StreamSpec(lab.spec.object, fields=tuple(f for f in lab.spec.fields if f.name == lab.writable))
-        rows = fetched(lab.connector, spec, ids, "id")
-        assert [rows[id][lab.writable] for id in ids] == ["Written"] * 2
+        assert self.held(lab, ids) == ["Written"] * 2
 
     def test_errors_of_writes_hold_nothing_private(self, lab: RecordLab) -> None:
         [id] = self.make(lab, 1)

@@ -82,7 +82,8 @@ class OdooLab(RecordLab, StatusLab):
         self._do("merge", id=loser, into=winner)
 
     def join(self, key: str, email: str) -> str:
-        self._do("create", "mailing.contact", set={"name": key, "email": email, "topics": {"offers": True, "news": True}})
+        topics = {"offers": True, "news": True}
+        self._do("create", "mailing.contact", set={"name": key, "email": email, "topics": topics})
         return email
 
     def unsubscribe(self, key: str, email: str, container: str) -> None:
