@@ -77,6 +77,9 @@ def test_a_transactional_mail_asks_neither_list_nor_opt_out(mc: Client) -> None:
     assert sent["mailed"] == [mail(0), mail(1), mail(3), mail(4)]
     assert sent["skipped"] == {"held": 1}
     assert members(mc) == {"K0": "Unsubscribed"}
+    mc.sim.load({"SendClassification": [{"CustomerKey": "Receipts", "SendClassificationType": "Operational",
+                                         "HonorPublicationListOptOutsForTransactionalSends": True}]})
+    assert mc.send("Receipts")["skipped"] == {"unsubscribed_list": 1, "held": 1}
 
 
 def test_status_belongs_to_the_key_and_not_to_the_address(mc: Client) -> None:
@@ -169,6 +172,16 @@ def test_active_resubscribes_whatever_was_said(mc: Client) -> None:
     assert (mc.truth("K1")["status"], mc.truth("K1")["topics"]) == ("Active", {"offers": "Active"})
 
 
+def test_all_subscribers_is_a_list_too(mc: Client) -> None:
+    mc.subscriber("Create", "K1", mail(1))
+    [everyone] = mc.retrieve("List", ["ID"], where("ListName", "equals", "All Subscribers"))
+    status = f"<Lists><ID>{everyone['ID']}</ID><Status>Unsubscribed</Status><Action>update</Action></Lists>"
+    assert mc.subscriber("Update", "K1", lists=status)["StatusCode"] == "OK"
+    assert mc.truth("K1")["status"] == "Unsubscribed"
+    [row] = mc.retrieve("ListSubscriber", ["SubscriberKey", "Status"], where("ListID", "equals", everyone["ID"]))
+    assert row["Status"] == "Unsubscribed"
+
+
 def test_a_removed_member_comes_back_active(mc: Client) -> None:
     mc.subscriber("Create", "K1", mail(1), lists=lists(status="Unsubscribed"))
     assert mail(1) not in mc.send()["mailed"]
@@ -205,6 +218,8 @@ def test_subscriber_errors(mc: Client) -> None:
     assert mc.subscriber("Create", "K1", mail(1))["ErrorCode"] == "12014"
     assert mc.subscriber("Update", "K1", lists=lists("update", "Unsubscribed"))["StatusCode"] == "Error"
     assert mc.subscriber("Update", "K1", lists=lists("upsert", "Unsubscribed"))["StatusCode"] == "OK"
+    assert mc.subscriber("Update", "K1", lists=lists("create", "Active"))["ErrorCode"] == "12014"
+    assert members(mc) == {"K1": "Unsubscribed"}
     mc.act("esp_user", "suppress", emails=[mail(2)], list="global")
     assert mc.subscriber("Create", "K2", mail(2))["ErrorCode"] == "12003"
 

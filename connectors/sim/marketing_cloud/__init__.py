@@ -14,7 +14,8 @@ Where the vendor says nothing, the simulator takes the choice that is harder for
 - a failed synchronous call keeps its good rows or drops them, by a draw
 - keys of rows and subscribers compare without regard to case
 - a column without a value is left out of a REST row and empty in a SOAP row
-- list action ``update`` or ``delete`` needs the member to be there, ``create`` needs it not to be; ``upsert`` always works
+- list action ``update`` or ``delete`` needs the member to be there, ``create`` needs it not to be; ``upsert`` always
+  works
 - an API or user master opt-out leaves the list rows as they are; "unsubscribe from all" by the person flips them
 - only people who are mailed are added to the publication list; a transactional mail adds nobody
 - a mail to a data-extension row goes to the row's address, which then becomes the subscriber's

@@ -14,6 +14,7 @@ from connectors.sim.marketing_cloud.model import (
     STATUSES,
     SUPPRESSION,
     UNSUBSCRIBED,
+    Classification,
     Job,
     MailList,
     Subscriber,
@@ -156,7 +157,8 @@ class Acts:
         if body.get("from", "all") == "all":
             moved, event = people.unsubscribe_all(self.tenant, subscriber, self._mid(body, job, target), job)
         elif target is None:
-            moved, event = people.unsubscribe_all(self.tenant, subscriber, self._mid(body, job, target), job, flip=False)
+            mid = self._mid(body, job, target)
+            moved, event = people.unsubscribe_all(self.tenant, subscriber, mid, job, flip=False)
         else:
             moved, event = people.unsubscribe_list(self.tenant, subscriber, target, job)
         if event is not None:
@@ -178,7 +180,8 @@ class Acts:
         subscriber, job, target = self._context(body, who)
         if subscriber is None:
             return 0
-        return int(people.bounce(self.tenant, subscriber, self._mid(body, job, target), job, body.get("kind") != "soft"))
+        hard = body.get("kind", "hard") == "hard"
+        return int(people.bounce(self.tenant, subscriber, self._mid(body, job, target), job, hard))
 
     def _engage(self, body: Body, who: list[Subscriber]) -> int:
         subscriber, job, target = self._context(body, who)
@@ -197,11 +200,9 @@ class Acts:
     # ---- users of the ESP
 
     def _send(self, body: Body) -> Answer:
-        kinds = {"commercial": "Default Commercial", "transactional": "Default Transactional"}
-        classification = str(body.get("classification", "commercial"))
         to = body.get("to")
-        if classification not in kinds or not isinstance(to, Mapping):
-            raise BadAct("A send needs to and a classification, commercial or transactional.")
+        if not isinstance(to, Mapping):
+            raise BadAct("A send needs to.")
         source: DataExtension | MailList
         if "audience" in to:
             mid, _, topic = self.names.audience(to["audience"])
@@ -212,13 +213,22 @@ class Acts:
             source = target = self.names.list_of(to.get("topic"))
             mid = source.mid
         name = str(body.get("name") or to.get("audience") or to.get("topic"))
-        wish = sends.Wish(mid, name, source, target, self.tenant.classifications[mid, kinds[classification]],
+        wish = sends.Wish(mid, name, source, target, self._classification(body, mid),
                           bool(body.get("dedupe_by_email", False)))
         try:
             job, mailed = sends.send(self.tenant, wish)
         except sends.SendError as error:
             raise BadAct(str(error)) from None
         return {"changed": len(mailed), "id": job.id, "mailed": mailed, "skipped": dict(job.skipped)}
+
+    def _classification(self, body: Body, mid: int) -> Classification:
+        """commercial, transactional, or the CustomerKey of a send classification."""
+        asked = str(body.get("classification", "commercial"))
+        kinds = {"commercial": "Default Commercial", "transactional": "Default Transactional"}
+        found = self.tenant.classifications.get((mid, kinds.get(asked, asked)))
+        if found is None:
+            raise BadAct(f"There is no classification {asked}.")
+        return found
 
     def _emails(self, body: Body) -> list[str]:
         emails = body.get("emails")
