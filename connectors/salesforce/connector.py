@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import urllib.parse
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from connectors.base import CallCounter, Capabilities
@@ -22,6 +22,9 @@ from syncd.model import UNKNOWN, Batch, Catalogue, FieldInfo, Health, Op, Outcom
 
 COLLECTION = 200
 """Records of one Collections call."""
+
+DESCRIBE_AGE = 300.0
+"""Seconds for which an object's description is believed."""
 
 QUERY_BYTES = 12_000
 """Length of one encoded query; the URL may have 16 kB."""
@@ -44,7 +47,7 @@ class SalesforceConnector:
         self._clock = clock
         self._wire = Wire(settings, self.counter, http_factory, clock)
         self._reader = Reader(self._wire, settings, self._now, sleep)
-        self._described: dict[str, dict[str, Any] | None] = {}
+        self._described: dict[str, tuple[float, schema.Described | None]] = {}
 
     @property
     def server_skew(self) -> float | None:
@@ -56,22 +59,24 @@ class SalesforceConnector:
         return self._clock() + (self.server_skew or 0.0)
 
     def check(self) -> Health:
-        """See ``Connector.check``; calls: a token, /limits and a few describes."""
-        self._described.clear()
+        """See ``Connector.check``; calls: /limits, a token and five describes unless we have them."""
         session = self._wire.session()
         limits = self._wire.limits()
-        return examine(self._settings, session, limits, self._wire.usage, self.server_skew, self._describe)
+        health = examine(self._settings, session, limits, self._wire.usage, self.server_skew, self._describe)
+        if not health.ok:
+            self._described.clear()  # the remedy is a right in Salesforce: see it as soon as it is given
+        return health
 
     def describe(self, objects: Sequence[str] = ()) -> Catalogue:
         """See ``Connector.describe``. Fields of parents that a reference always leads to come as "Account.Name"."""
         self._described.clear()
         found = {}
         for name in objects or schema.STANDARD:
-            body = self._describe(name)
-            if body is not None and body.get("queryable", True):
-                parents = {relation: parent for relation, target in schema.single_parents(body)
+            described = self._describe(name)
+            if described is not None and described.queryable:
+                parents = {relation: parent for relation, target in described.parents
                            if (parent := self._describe(target)) is not None}
-                found[name] = schema.object_info(body, parents)
+                found[name] = described.info(parents)
         return Catalogue(found)
 
     def feeds(self, containers: Sequence[str]) -> list[StreamSpec]:
@@ -89,8 +94,8 @@ class SalesforceConnector:
 
     def fetch(self, spec: StreamSpec, keys: Sequence[str]) -> Page:
         """See ``Connector.fetch``. For a history stream: the changes of these records."""
-        source = self._source(spec)
-        key = "Id" if spec.kind == "record" else schema.history_of(spec.object)[1]
+        source = id_source(spec) if spec.ids_only else self._source(spec)
+        key = schema.history_of(spec.object)[1] if spec.kind == "history" else "Id"
         ids = list(dict.fromkeys(id18(k) for k in keys if is_id(k)))
         rows = []
         for some in _chunks(ids, len(urllib.parse.quote(source.soql()))):
@@ -129,15 +134,16 @@ class SalesforceConnector:
 
     # ----------------------------------------------------------------------- describing
 
-    def _describe(self, name: str) -> dict[str, Any] | None:
-        if name not in self._described:
-            self._described[name] = self._wire.describe(name)
-        return self._described[name]
+    def _describe(self, name: str) -> schema.Described | None:
+        known = self._described.get(name)
+        if known is None or self._clock() - known[0] > DESCRIBE_AGE:
+            known = self._described[name] = self._clock(), self._wire.describe(name)
+        return known[1]
 
-    def _fields(self, name: str) -> dict[str, FieldInfo]:
+    def _fields(self, name: str) -> Mapping[str, FieldInfo]:
         """What we may read of an object; nothing when it does not exist."""
-        body = self._describe(name)
-        return {} if body is None else schema.types_of(body)
+        described = self._describe(name)
+        return {} if described is None else described.fields
 
     # ----------------------------------------------------------------------- reading
 

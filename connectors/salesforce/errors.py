@@ -28,8 +28,6 @@ QUOTA_PAUSE = 900.0
 SLOW_QUERY = "QUERY_TIMEOUT"
 LOCATOR_LOST = "INVALID_QUERY_LOCATOR"
 
-RETRY, OUTAGE, SET_UP = "retry", "outage", "set-up"
-
 _CALLS: dict[str, tuple[type[ConnectorError], str, str]] = {
     LOCATOR_LOST: (CursorLost, "Salesforce no longer knows a query's position.", ""),
     SLOW_QUERY: (Retry, "A Salesforce query ran too long.", ""),
@@ -89,7 +87,7 @@ def call_error(reply: Reply, names: Collection[str] = ()) -> ConnectorError:
     code, message = problem_of(reply)
     if code == "REQUEST_LIMIT_EXCEEDED" or reply.status == 429:
         return Throttled("Salesforce's daily or concurrent call limit is reached.", code=code,
-                         retry_after=retry_after(reply) or QUOTA_PAUSE,
+                         retry_after=retry_after(reply) or (QUOTA_PAUSE if code else None),
                          remedy="Lower the polling rate, or ask for more API calls.")
     culprits = sorted(name for name in names if f"'{name}'" in message)
     return error_for(code, reply.status, culprits)

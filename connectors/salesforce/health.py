@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
 
 from connectors.salesforce import schema
 from connectors.salesforce.settings import SalesforceSettings
 from connectors.salesforce.wire import Session, Usage
 from syncd.model import Finding, Health
 
-Describe = Callable[[str], Mapping[str, Any] | None]
+Describe = Callable[[str], schema.Described | None]
 
 QUOTAS = ("DailyApiRequests", "DailyBulkV2QueryJobs", "DailyBulkV2QueryFileStorageMB")
 CONNECT = "et4ae5__IndividualEmailResult__c"
@@ -60,11 +59,10 @@ def _flags(describe: Describe) -> Iterator[Finding]:
         if body is None:
             continue
         readable = True
-        fields = schema.types_of(body)
-        if flag not in fields:
+        if flag not in body.fields:
             yield Finding("error", f"The integration user cannot see {name}.{flag}.",
                           "Give it read and edit access to the field \"Email Opt Out\".")
-        elif not fields[flag].writable or not body.get("updateable", True):
+        elif not (body.fields[flag].writable and body.updateable):
             yield Finding("warning", f"The integration user cannot edit {name}.{flag}: opt-outs cannot be written.",
                           "Give it edit access to the object and the field.")
         if describe(schema.history_of(name)[0]) is None:

@@ -4,10 +4,14 @@ A walk goes through the rows in (time of change, id) order. Its position after a
 became of the session, the locator or the process. ``hi``, the server's time at the walk's start minus a lag, is the
 checkpoint: the next walk begins there, minus an overlap, because a transaction shows its rows when it ends, under the
 times at which it wrote them. A walk is open above: a row that is changed meanwhile moves ahead of us, never behind.
+
+Each page is a query of its own, never a locator's next page: those hold the ids of the first moment and the values of
+the last, so a row edited in between would carry the position past rows that were not read yet.
 """
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -100,10 +104,12 @@ class Reader:
 
     def rows(self, source: Source, condition: str) -> list[Row]:
         """All rows under a condition, unordered."""
-        found: list[Row] = []
-        for records, _ in self._wire.query(source.soql(condition), deleted=source.deleted, names=source.names):
-            found += source.from_json(records)[0]
-        return found
+        for _ in range(RESTARTS + 1):
+            with contextlib.suppress(CursorLost):
+                return [row for records, _ in self._wire.query(source.soql(condition), deleted=source.deleted,
+                                                               names=source.names)
+                        for row in source.from_json(records)[0]]
+        raise Retry("Salesforce's answers keep breaking off.", code="CUT")
 
     def _is_large(self, source: Source) -> bool:
         try:
@@ -115,20 +121,15 @@ class Reader:
 
     def _walk(self, source: Source, cursor: Cursor) -> Iterator[tuple[list[Row], Cursor, bool]]:
         """(rows, the cursor after them, whether the walk has ended), from ``cursor.at`` to the end of the object."""
-        at, upto, lost = cursor.at or START, None, 0
+        at, upto, lost, size = cursor.at or START, None, 0, self._settings.page_size
         while True:
             try:
-                for records, done in self._wire.query(source.after(at, upto), deleted=source.deleted,
-                                                      names=source.names):
-                    rows, last = source.from_json(records)
-                    at, lost = (last, 0) if last else (at, lost)
-                    end = done and upto is None
-                    yield rows, Cursor(cursor.hi) if end else replace(cursor, at=at), end
+                records, done = next(self._wire.query(source.after(at, upto, size), deleted=source.deleted,
+                                                      names=source.names))
             except CursorLost as error:
                 lost += 1
                 if lost > RESTARTS:
-                    raise Retry("Salesforce's answers keep breaking off.", code=error.code,
-                                detail=error.detail) from None
+                    raise _broken(error) from None
                 continue
             except Retry as error:
                 horizon = int(self._now()) if upto is None else upto
@@ -136,9 +137,14 @@ class Reader:
                     raise
                 upto = at.stamp + (horizon - at.stamp) // 2  # half the time, until the query is fast enough
                 continue
-            if upto is None:
+            rows, last = source.from_json(records)
+            at, lost, done = last or at, 0, done and len(records) < size
+            end = done and upto is None
+            yield rows, Cursor(cursor.hi) if end else replace(cursor, at=at), end
+            if end:
                 return
-            at, upto = Position(upto, ""), None
+            if done:
+                at, upto = Position(upto or 0, ""), None
 
     def _bulk(self, source: Source, cursor: Cursor) -> Iterator[tuple[list[Row], Cursor]]:
         """(rows, the cursor after them) of a Bulk job, a new one where ``cursor.job`` is "new" or has expired. The last
@@ -157,8 +163,7 @@ class Reader:
             except CursorLost as error:
                 lost += 1
                 if lost > RESTARTS:
-                    raise Retry("Salesforce's Bulk results keep breaking off.", code=error.code,
-                                detail=error.detail) from None
+                    raise _broken(error) from None
                 at = replace(cursor, job="new", locator="")
 
     def _results(self, source: Source, at: Cursor) -> Iterator[tuple[list[Row], Cursor]]:
@@ -190,3 +195,7 @@ class Reader:
                 raise Outage("A Bulk job does not come to an end.", remedy="Look at Salesforce's Bulk Data Load Jobs.")
             self._sleep(pause)
             waited, pause = waited + pause, min(pause * 1.5, self._settings.bulk_poll)
+
+
+def _broken(last: CursorLost) -> Retry:
+    return Retry("Salesforce's answers keep breaking off.", code=last.code, detail=last.detail)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from syncd.model import FieldInfo, FieldType, ObjectInfo
@@ -35,40 +36,44 @@ def is_identifier(name: str) -> bool:
     return _IDENTIFIER.match(name) is not None
 
 
-def object_info(body: Mapping[str, Any], parents: Mapping[str, Mapping[str, Any]]) -> ObjectInfo:
-    """The object of one describe answer, with the fields of its ``parents`` (describe answers by relationship name)
-    under dotted names."""
-    own = [info for f in body["fields"] if (info := _field(f)) is not None]
-    reached = [
-        FieldInfo(f"{name}.{info.name}", info.type, f"{name}: {info.label}", writable=False, length=info.length,
-                  choices=info.choices)
-        for name, parent in parents.items() for f in parent["fields"] if (info := _field(f)) is not None
-    ]
-    names = {f.name for f in own}
-    return ObjectInfo(
-        name=body["name"], label=body.get("label") or body["name"], fields=(*own, *reached),
-        master_flag=next((flag for flag in MASTER_FLAGS if flag in names), None),
-        properties={
-            "key_prefix": body.get("keyPrefix"),
-            "queryable": bool(body.get("queryable", True)),
-            "updateable": bool(body.get("updateable", True)),
-            "deletes_visible": "IsDeleted" in names and body["name"] not in VANISHING,
-            "multi_currency": "CurrencyIsoCode" in names,
-            "person_accounts": "IsPersonAccount" in names,
-        })
+@dataclass(frozen=True, slots=True)
+class Described:
+    """What we keep of a describe answer, which may be a megabyte.
 
+    fields   the readable ones by name
+    parents  (relationship name, object) of every reference that always leads to one object
+    """
 
-def types_of(body: Mapping[str, Any]) -> dict[str, FieldInfo]:
-    """The readable fields of a describe answer by name."""
-    return {info.name: info for f in body["fields"] if (info := _field(f)) is not None}
+    name: str
+    label: str
+    key_prefix: str | None
+    queryable: bool
+    updateable: bool
+    fields: Mapping[str, FieldInfo]
+    parents: tuple[tuple[str, str], ...]
 
+    @classmethod
+    def parse(cls, body: Mapping[str, Any]) -> Described:
+        """:raises KeyError, TypeError: not a describe answer"""
+        infos = [info for f in body["fields"] if (info := _field(f)) is not None]
+        return cls(body["name"], body.get("label") or body["name"], body.get("keyPrefix"),
+                   bool(body.get("queryable", True)), bool(body.get("updateable", True)), {i.name: i for i in infos},
+                   tuple((f["relationshipName"], f["referenceTo"][0]) for f in body["fields"]
+                         if f.get("relationshipName") and len(f.get("referenceTo") or "") == 1))
 
-def single_parents(body: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """(relationship name, object) of every reference that always leads to one object."""
-    for f in body["fields"]:
-        targets: list[str] = f.get("referenceTo") or []
-        if f.get("relationshipName") and len(targets) == 1:
-            yield f["relationshipName"], targets[0]
+    def info(self, parents: Mapping[str, Described]) -> ObjectInfo:
+        """In our words, with the fields of ``parents`` (by relationship name) under dotted names."""
+        reached = [FieldInfo(f"{relation}.{f.name}", f.type, f"{relation}: {f.label}", writable=False, length=f.length,
+                             choices=f.choices) for relation, parent in parents.items() for f in parent.fields.values()]
+        return ObjectInfo(
+            self.name, self.label, (*self.fields.values(), *reached),
+            master_flag=next((flag for flag in MASTER_FLAGS if flag in self.fields), None),
+            properties={
+                "key_prefix": self.key_prefix, "queryable": self.queryable, "updateable": self.updateable,
+                "deletes_visible": "IsDeleted" in self.fields and self.name not in VANISHING,
+                "multi_currency": "CurrencyIsoCode" in self.fields,
+                "person_accounts": "IsPersonAccount" in self.fields,
+            })
 
 
 def history_of(name: str) -> tuple[str, str]:

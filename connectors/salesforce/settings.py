@@ -16,6 +16,7 @@ class SalesforceSettings:
                       "login" and "test"); or ``endpoint``, a base URL that replaces it (a sandbox)
     flow              how to log in: ``client_credentials`` (client_id, client_secret) or ``jwt_bearer`` (client_id,
                       username, private_key as PEM text)
+    page_size         rows of one REST page; the vendor allows 2,000
     bulk_threshold    first readings of more rows than this go through Bulk API 2.0
     bulk_page         rows of one page of a Bulk result
     bulk_poll         longest pause, in seconds, between two looks at a running Bulk job
@@ -36,6 +37,7 @@ class SalesforceSettings:
     username: str = field(default="", repr=False)
     private_key: str = field(default="", repr=False)
     api_version: str = "67.0"
+    page_size: int = 2_000
     bulk_threshold: int = 20_000
     bulk_page: int = 20_000
     bulk_poll: float = 10.0

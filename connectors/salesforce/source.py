@@ -59,19 +59,19 @@ class Source:
         where = f" WHERE {' AND '.join(terms)}" if terms else ""
         return f"SELECT {', '.join(self.select)} FROM {self.object}{where}{order and f' ORDER BY {order}'}"
 
-    def after(self, at: Position, upto: int | None) -> str:
-        """The statement for what follows ``at``, before the instant ``upto``, in order."""
+    def after(self, at: Position, upto: int | None, limit: int) -> str:
+        """The statement for the first ``limit`` rows that follow ``at``, before the instant ``upto``, in order."""
         from simple_salesforce.format import format_soql
 
         beyond = format_soql("Id > {}", at.id) if at.id else ""
         if not self.stamp:
-            return self.soql(beyond, order="Id")
+            return self.soql(beyond, order=f"Id LIMIT {limit}")
         since = soql_instant(at.stamp)
         lower = f"{self.stamp} >= {since}" if at.stamp else ""
         if at.id:
             lower = f"(({self.stamp} = {since} AND {beyond}) OR {self.stamp} > {since})"
         upper = f"{self.stamp} < {soql_instant(upto)}" if upto is not None else ""
-        return self.soql(lower, upper, order=f"{self.stamp}, Id")
+        return self.soql(lower, upper, order=f"{self.stamp}, Id LIMIT {limit}")
 
     def from_json(self, records: Sequence[Any]) -> tuple[list[Row], Position | None]:
         """Rows of a REST page, and the position of its last record.

@@ -6,6 +6,7 @@ time-outs, follow a persistent 401 into a RecursionError, put answer bodies into
 
 from __future__ import annotations
 
+import contextlib
 import re
 import threading
 import urllib.parse
@@ -19,6 +20,7 @@ from connectors.base import CallCounter
 from connectors.errors import ConnectorError, CursorLost, Outage, Reauthenticate, Throttled
 from connectors.http import Http, Reply
 from connectors.salesforce.errors import QUOTA_PAUSE, call_error, error_for, login_error, problem_of
+from connectors.salesforce.schema import Described
 from connectors.salesforce.settings import SalesforceSettings
 from connectors.salesforce.values import id18
 
@@ -81,8 +83,9 @@ class Wire:
             return self._session
 
     def _login(self) -> Session:
+        from jwt import PyJWTError  # with simple-salesforce 0.3 s: only where they are used
         from simple_salesforce.exceptions import SalesforceAuthenticationFailed
-        from simple_salesforce.login import SalesforceLogin  # costs 0.3 s: only where it is used
+        from simple_salesforce.login import SalesforceLogin
 
         s = self._settings
         door = _TokenDoor(self.http, s.base)
@@ -100,7 +103,7 @@ class Wire:
             failure = login_error(door.status, exc.code)
         except ConnectorError:
             raise
-        except (ValueError, TypeError, AttributeError) as exc:
+        except (PyJWTError, ValueError, TypeError, AttributeError) as exc:
             # Before the call: PyJWT cannot read the key. After it: the answer lacks what an answer has.
             failure = (Outage(_GARBAGE, detail=f"token endpoint, {type(exc).__name__}") if door.status else
                        Reauthenticate("The private key cannot be read.", remedy="Give an RSA key as PEM text."))
@@ -113,7 +116,7 @@ class Wire:
              headers: Mapping[str, str] | None = None, write: bool = False, read: float | None = None,
              urgent: bool = False) -> Reply:
         """One call with a session, an answer of any status but 401. ``path`` begins with /services. ``urgent`` may
-        use the quota's reserve.
+        use the quota's reserve: opt-outs, and the few calls they depend on.
 
         :raises Throttled: our share of the quota is used up; nothing was sent
         :raises LostReply, Retry, Outage, Misconfigured, Reauthenticate: as ``Http.call``
@@ -162,7 +165,7 @@ class Wire:
     def query(self, soql: str, *, deleted: bool, names: Collection[str] = ()) -> Iterator[tuple[list[Any], bool]]:
         """Pages of (records, whether it is the last). ``deleted``: also what is in the recycle bin.
 
-        :raises CursorLost: the position died, or a page was cut: go on from the last row that was used
+        :raises CursorLost: the locator died, or a page was cut: ask anew
         """
         path, params = f"{self.root}/{'queryAll' if deleted else 'query'}", {"q": soql}
         seen = 0
@@ -172,9 +175,9 @@ class Wire:
             try:
                 records, done, total = body["records"], bool(body["done"]), int(body["totalSize"])
                 following = None if done else str(body["nextRecordsUrl"])
+                seen += len(records)
             except (KeyError, TypeError, ValueError):
                 raise Outage(_GARBAGE, detail="query") from None
-            seen += len(records)
             # A locator ends in the number of rows before it, so a short page is noticed before it is used.
             offset = _OFFSET.search(following) if following else None
             expected = total if done else int(offset[1]) if offset else seen
@@ -237,17 +240,17 @@ class Wire:
 
     # ----------------------------------------------------------------------- describe, limits
 
-    def describe(self, object: str) -> dict[str, Any] | None:
-        """The describe answer of an object; None when there is none, or none for us."""
+    def describe(self, object: str) -> Described | None:
+        """An object; None when there is none, or none for us."""
         reply = self.call("GET", f"{self.root}/sobjects/{urllib.parse.quote(object, safe='')}/describe",
-                          route="describe")
+                          route="describe", urgent=True)
         if reply.status != 200:
             if reply.status == 404 or problem_of(reply).code.startswith(("INSUFFICIENT_ACCESS", "INVALID_TYPE")):
                 return None
             raise call_error(reply, (object,))
-        body = reply.json()
-        _member(body, "fields")
-        return dict(body)
+        with contextlib.suppress(KeyError, TypeError):
+            return Described.parse(reply.json())
+        raise Outage(_GARBAGE, detail="describe")
 
     def limits(self) -> dict[str, tuple[int, int]] | None:
         """(used, allowed) by name; None without the right "View Setup"."""
