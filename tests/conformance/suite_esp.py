@@ -34,6 +34,7 @@ from tests.conformance.lab import (
     failing,
     fetched,
     read,
+    read_broken,
     rows_of,
 )
 
@@ -161,6 +162,12 @@ class Statuses:
         for stop in range(len(pages)):
             rest = read(lab.connector, spec, pages[stop].cursor)
             assert set(people) <= set(current([*pages[:stop + 1], *rest], spec, "key"))
+
+    def test_a_status_feed_that_breaks_can_be_gone_on_with(self, lab: StatusLab) -> None:
+        people = self.people(lab, 7)
+        spec = self.feed(lab, lab.containers[-1])
+        for good in (0, 1):
+            assert set(people) <= set(current(read_broken(lab, spec, good), spec, "key"))
 
     def test_errors_of_status_writes_hold_nothing_private(self, lab: StatusLab) -> None:
         people = self.people(lab, 1)

@@ -23,7 +23,6 @@ class MarketingCloudLab(StatusLab, AudienceLab):
     containers = ("", "4711", "4712")
     audience, columns = "de:OFFERS", ("FirstName", "Spent")
     secrets = ("mc-secret",)
-    tells_pause = False  # SOAP throttling names no time
 
     def __init__(self, kernel: Kernel, sim: MarketingCloudSim, endpoint: str, **settings: Any) -> None:
         self.kernel, self.sim = kernel, sim
@@ -42,6 +41,9 @@ class MarketingCloudLab(StatusLab, AudienceLab):
 
     def throttle(self, seconds: int) -> None:
         self.kernel.faults.add(Fault(SIDE, "http_429", count=1, seconds=seconds))
+
+    def break_read(self) -> None:
+        self.kernel.faults.add(Fault(SIDE, "http_500", count=1))
 
     def revoke(self) -> None:
         self.sim.access.clients = {}

@@ -69,12 +69,12 @@ class SalesforceLab(RecordLab):
 
 class TestSalesforce(Common, Records):
     @pytest.fixture(params=[
-        (2_100, {}), (7, {"bulk_threshold": 2, "bulk_page": 3, "bulk_poll": 0.1}),
-    ], ids=["queries", "bulk"])
+        (2_100, {}, 0.0), (2_100, {}, 20.0), (7, {"bulk_threshold": 2, "bulk_page": 3, "bulk_poll": 0.1}, 0.0),
+    ], ids=["queries", "late commits", "bulk"])
     def lab(self, request: pytest.FixtureRequest) -> Iterator[SalesforceLab]:
-        many, settings = request.param
+        many, settings, delay = request.param
         kernel = Kernel(seed=12)
-        sim = SalesforceSim(kernel)
+        sim = SalesforceSim(kernel, commit_delay=delay)
         server = serve(kernel, sim.side, sim.handle)
         lab = SalesforceLab(kernel, sim, f"http://127.0.0.1:{server.server_address[1]}", many, **settings)
         yield lab

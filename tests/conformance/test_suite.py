@@ -96,6 +96,7 @@ CAUGHT: list[tuple[type[Broken], type[Any], str]] = [
     (Small, Statuses, "test_the_largest_declared_status_write_is_true"),
     (Pessimist, Statuses, "test_a_lost_reply_of_an_opt_out_is_unknown_and_fetch_tells"),
     (NewNames, Statuses, "test_events_keep_their_names"),
+    (GivesUp, Statuses, "test_a_status_feed_that_breaks_can_be_gone_on_with"),
     (RunsAhead, Statuses, "test_resuming_a_status_feed_loses_nothing"),
     (Talkative, Statuses, "test_errors_of_status_writes_hold_nothing_private"),
     (KeepsRows, Audiences, "test_rows_come_and_go"),
