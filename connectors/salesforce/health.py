@@ -12,7 +12,7 @@ from syncd.model import Finding, Health
 Describe = Callable[[str], schema.Described | None]
 
 QUOTAS = ("DailyApiRequests", "DailyBulkV2QueryJobs", "DailyBulkV2QueryFileStorageMB")
-CONNECT = "et4ae5__IndividualEmailResult__c"
+CONNECT = "et4ae5__SendDefinition__c"
 """An object that the managed package of Marketing Cloud Connect brings along."""
 MAX_SKEW = 60.0
 """Seconds; a JWT lives three minutes, and opt-outs are ordered by time."""

@@ -442,7 +442,7 @@ def test_findings(org: Make) -> None:
     o = org()
     o.on("/limits", Response(403, [{"errorCode": "INSUFFICIENT_ACCESS", "message": "x"}],
                              {"Sforce-Limit-Info": "api-usage=14900/15000"}))
-    o.on("et4ae5__", Response(200, {"name": "et4ae5__IndividualEmailResult__c", "fields": []}))
+    o.on("et4ae5__", Response(200, {"name": "et4ae5__SendDefinition__c", "fields": []}))
     o.on("/Contact/describe", Response(200, {"name": "Contact", "fields": FIELDS, "updateable": False}))
     warnings = " ".join(f.message for f in o.connector.check().findings if f.level == "warning")
     for part in ("quota cannot be read", "only opt-outs", "cannot edit Contact.HasOptedOutOfEmail", "Cloud Connect"):
