@@ -112,9 +112,16 @@ class OdooSim:
             env.reserved.update(reserved or {})
             try:
                 result = work(env)
-            except BaseException:
+            except OdooError:
                 self.db.rollback()
                 raise
+            except BadAct:
+                self.db.rollback()
+                raise
+            except Exception as error:
+                # As the server does it: any exception of its code is an answer under the exception's own name.
+                self.db.rollback()
+                raise OdooError(f"builtins.{type(error).__name__}", str(error)) from error
             written = self.db.commit()
             if call is not None:
                 call.records = written
