@@ -218,14 +218,15 @@ class Emitter:
         return term(node, kind, f"{function}({left.sql}, {right.sql})", [left, right], currency=left.currency)
 
     def _money_aware(self, node: Node, kind: Type, sql: str, left: Term, right: Term) -> Term:
-        """A sum of two: in the currency they share."""
+        """A sum of two: in the currency they share; a bare number is in that of the other."""
         if kind != Type.MONEY:
             return term(node, kind, sql, [left, right])
+        bare = quote_text(ANY_CURRENCY)
         currency, other = left.currency or "NULL", right.currency or "NULL"
-        if currency == quote_text(ANY_CURRENCY):
+        if currency == bare or isinstance(left.node, Number):
             currency = other
-        elif other not in (currency, quote_text(ANY_CURRENCY)):
-            currency = f"(CASE {currency} WHEN {quote_text(ANY_CURRENCY)} THEN {other} ELSE {currency} END)"
+        elif other not in (currency, bare) and not isinstance(right.node, Number):
+            currency = f"(CASE {currency} WHEN {bare} THEN {other} ELSE {currency} END)"
         return term(node, kind, guarded(sql, left, right), [left, right], currency=currency)
 
     def _numeric(self, node: Node, value: Term) -> Term:

@@ -42,8 +42,8 @@ def _secret(value: Any) -> Any:
         return Secret(str(value))
     if isinstance(value, Secret):
         return value
-    raise PydanticCustomError("secret", "a secret is never written into the file. Write ${{NAME}}, ${{file:path}} or "
-                                        "${{cred:name}} instead.")
+    raise PydanticCustomError("secret", "a secret is never written into the file. Write ${NAME}, ${file:path} or "
+                                        "${cred:name} instead.")
 
 
 def _duration(value: Any) -> Any:
