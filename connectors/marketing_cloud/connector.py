@@ -75,15 +75,12 @@ class MarketingCloudConnector:
 
     def apply(self, batch: Batch) -> Sequence[Outcome]:
         """Rows are accepted and settled later; deletes, statuses and creations are answered at once."""
-        if batch.kind == "upsert":
-            return self._audiences.upsert(batch)
-        if batch.kind == "remove":
-            return self._audiences.remove(batch)
-        if batch.kind == "status":
-            return self._subscriptions.apply(batch)
-        if batch.kind == "create_object":
-            return self._audiences.create(batch)
-        raise Misconfigured(f"Marketing Cloud cannot apply {batch.kind}.", remedy="Correct the mapping.")
+        writers: dict[str, Callable[[Batch], list[Outcome]]] = {
+            "upsert": self._audiences.upsert, "remove": self._audiences.remove,
+            "create_object": self._audiences.create, "status": self._subscriptions.apply}
+        if batch.kind not in writers:
+            raise Misconfigured(f"Marketing Cloud cannot apply {batch.kind}.", remedy="Correct the mapping.")
+        return writers[batch.kind](batch)
 
     def settle(self, request_id: str, batch: Batch) -> Sequence[Outcome] | None:
         """The end of a queued upsert."""

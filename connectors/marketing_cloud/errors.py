@@ -26,26 +26,24 @@ from syncd.model import Origin, Outcome
 
 Row = tuple[type[ConnectorError], str, str]
 
-REST: dict[tuple[int, int | None], Row] = {
-    (400, None): (Misconfigured, "Marketing Cloud refused a request as malformed.", "Run `syncd check`."),
-    (401, None): (Reauthenticate, "Marketing Cloud does not accept the token.",
-                  "Check the installed package and its business units."),
-    (403, 40002): (Misconfigured, "This host does not serve the tenant.", "Correct the subdomain."),
-    (403, None): (Misconfigured, "The installed package lacks a permission.", "Compare its scopes with `syncd check`."),
-    (404, None): (Misconfigured, "Marketing Cloud does not know this object.", "Correct its key in the mapping."),
-    (413, None): (Misconfigured, "Marketing Cloud refused a request as too large.", "Lower max_async_rows."),
-    (415, None): (Misconfigured, "Marketing Cloud refused the content type.", "Please report this as a bug."),
-    (596, None): (Misconfigured, "Marketing Cloud does not know this object.", "Correct its key in the mapping."),
+REST: dict[int, Row] = {
+    400: (Misconfigured, "Marketing Cloud refused a request as malformed.", "Run `syncd check`."),
+    401: (Reauthenticate, "Marketing Cloud does not accept the token.", "Check the installed package."),
+    403: (Misconfigured, "The installed package lacks a permission.", "Compare its scopes with `syncd check`."),
+    404: (Misconfigured, "Marketing Cloud does not know this object.", "Correct its key in the mapping."),
+    413: (Misconfigured, "Marketing Cloud refused a request as too large.", "Lower max_async_rows."),
+    415: (Misconfigured, "Marketing Cloud refused the content type.", "Please report this as a bug."),
+    596: (Misconfigured, "Marketing Cloud does not know this object.", "Correct its key in the mapping."),
 }
-"""(status, errorcode) or (status, None) for any other code -> class, sentence, remedy."""
+"""Status -> class, sentence, remedy."""
+
+WRONG_HOST: Row = (Misconfigured, "This host does not serve the tenant.", "Correct the subdomain.")
+"""Errorcode 40002, whatever the status."""
 
 TOKEN: dict[str, Row] = {
-    "invalid_client": (Reauthenticate, "Marketing Cloud refused the client id or secret.",
-                       "Copy them again from the installed package."),
+    "invalid_client": (Reauthenticate, "Marketing Cloud refused the client id or secret.", "Copy them again."),
     "invalid_scope": (Misconfigured, "The installed package does not grant the scopes asked for.", "Extend them."),
     "invalid_request": (Misconfigured, "Marketing Cloud refused the login.", "Check mid, client id and subdomain."),
-    "unsupported_grant_type": (Misconfigured, "The installed package is not a server-to-server integration.",
-                               "Create one of that type."),
 }
 
 THROTTLED = re.compile(r"rate limit|too many|throttl|concurren|temporarily blocked", re.IGNORECASE)
@@ -92,14 +90,13 @@ def rest_error(reply: Reply, write: bool) -> ConnectorError:
     code = body.get("errorcode")
     label = f"{reply.status}/{code}" if isinstance(code, int) else str(reply.status)
     if reply.status == 429:
-        seconds = retry_after(reply)
-        told = body.get("retryAfter")
+        seconds, told = retry_after(reply), body.get("retryAfter")
         if seconds is None and isinstance(told, (int, float)):
             seconds = float(told)
         return Throttled("Marketing Cloud asks for a pause.", retry_after=seconds, code=label)
     if reply.status >= 500 and reply.status != 596:
         return _broken(write, label)
-    known = REST.get((reply.status, code if isinstance(code, int) else None)) or REST.get((reply.status, None))
+    known = WRONG_HOST if code == 40002 else REST.get(reply.status)
     if known is None:
         return Outage("Marketing Cloud gave an answer that is not part of its API.", code=label)
     kind, sentence, remedy = known

@@ -7,9 +7,6 @@ from datetime import timedelta, timezone
 
 from connectors.errors import Misconfigured
 
-HOSTS = ".marketingcloudapis.com"
-"""Every tenant's hosts end so; a token answer that names another host is not followed."""
-
 
 @dataclass(frozen=True, slots=True)
 class MarketingCloudSettings:
@@ -50,20 +47,14 @@ class MarketingCloudSettings:
     @property
     def zone(self) -> timezone:
         """The fixed zone in which the vendor writes dates."""
-        return timezone(timedelta(hours=self.server_utc_offset))
+        return timezone(timedelta(hours=float(self.server_utc_offset)))
 
     def url(self, service: str) -> str:
-        """Base URL of ``auth``, ``rest`` or ``soap``, without a trailing slash.
+        """Base URL of ``auth``, ``rest`` or ``soap``: the tenant's own hosts, whatever a login answer says.
 
         :raises Misconfigured: neither a subdomain nor an endpoint is given
         """
-        own = {"auth": self.auth_url, "rest": self.rest_url, "soap": self.soap_url}[service]
-        tenant = f"https://{self.subdomain}.{service}{HOSTS}" if self.subdomain else ""
-        url = own or self.endpoint or tenant
-        if not url:
+        own = {"auth": self.auth_url, "rest": self.rest_url, "soap": self.soap_url}[service] or self.endpoint
+        if not own and not self.subdomain:
             raise Misconfigured("Marketing Cloud has no endpoint.", remedy="Set subdomain in syncd.yaml.")
-        return url.rstrip("/")
-
-    def is_fixed(self, service: str) -> bool:
-        """True when the admin named this URL, so that the token answer's is ignored."""
-        return bool({"auth": self.auth_url, "rest": self.rest_url, "soap": self.soap_url}[service] or self.endpoint)
+        return (own or f"https://{self.subdomain}.{service}.marketingcloudapis.com").rstrip("/")

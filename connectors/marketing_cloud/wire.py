@@ -10,13 +10,12 @@ import math
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 from connectors.base import CallCounter
 from connectors.errors import CursorLost, LostReply, Misconfigured, Outage, Retry
 from connectors.http import Http, Reply
 from connectors.marketing_cloud import errors, soap
-from connectors.marketing_cloud.settings import HOSTS, MarketingCloudSettings
+from connectors.marketing_cloud.settings import MarketingCloudSettings
 from syncd.model import Micros
 
 MARGIN = 300.0
@@ -46,9 +45,9 @@ class Wire:
         self._clock = clock
         self._lock = threading.Lock()
         self._token: Token | None = None
-        self._bases = {name: settings.url(name) for name in ("rest", "soap")}
+        self._rest, self._service = settings.url("rest"), settings.url("soap") + "/Service.asmx"
         self.http = http_factory(settings.url("auth"), counter=counter, ca_file=settings.ca_file,
-                                 origins=tuple(self._bases.values()), clock=clock)
+                                 origins=(self._rest, self._service), clock=clock)
 
     # ----------------------------------------------------------------- token
 
@@ -75,24 +74,12 @@ class Wire:
             raise errors.token_error(reply)
         answer = reply.json()
         try:
-            text, life = str(answer["access_token"]), float(answer["expires_in"])
-            for name in ("rest", "soap"):
-                self._follow(name, str(answer.get(f"{name}_instance_url") or ""))
-            return Token(text, asked + life - min(MARGIN, life / 4), frozenset(str(answer.get("scope") or "").split()))
+            life, scope = float(answer["expires_in"]), frozenset(str(answer.get("scope") or "").split())
+            return Token(str(answer["access_token"]), asked + life - min(MARGIN, life / 4), scope)
         except (KeyError, TypeError, ValueError, AttributeError):
             pass
         # Raised outside the handler: the answer holds the token.
         raise Outage("Marketing Cloud's login answer makes no sense.")
-
-    def _follow(self, service: str, url: str) -> None:
-        """Use the host the token answer names, unless the admin fixed one."""
-        if not url or self._settings.is_fixed(service):
-            return
-        parts = urlsplit(url)
-        if parts.scheme != "https" or not (parts.hostname or "").endswith(HOSTS):
-            raise Misconfigured("Marketing Cloud's login answer names a foreign host.", remedy="Check the subdomain.")
-        self.http.pin(url)
-        self._bases[service] = url.rstrip("/")
 
     def now(self) -> Micros:
         """The vendor's clock, as its latest answer told it."""
@@ -113,7 +100,7 @@ class Wire:
             headers = {"Authorization": f"Bearer {token.text}"}
             if data is not None:
                 headers["Content-Type"] = "application/json; charset=UTF-8"
-            reply = self.http.call(method, self._bases["rest"] + path, route=route, params=params, json=json, data=data,
+            reply = self.http.call(method, self._rest + path, route=route, params=params, json=json, data=data,
                                    headers=headers, write=write)
             if reply.status != 401 or attempt == 2:
                 break
@@ -128,9 +115,8 @@ class Wire:
         token = self.token()
         for attempt in (1, 2):
             reply = self.http.call(
-                "POST", f"{self._bases['soap']}/Service.asmx", route=route, data=soap.envelope(token.text, body),
-                headers={"Content-Type": "text/xml; charset=UTF-8", "SOAPAction": action, "Accept": "text/xml"},
-                write=write)
+                "POST", self._service, route=route, data=soap.envelope(token.text, body), write=write,
+                headers={"Content-Type": "text/xml; charset=UTF-8", "SOAPAction": action, "Accept": "text/xml"})
             fault = None
             if reply.status == 200 or b"Fault" in reply.body[:4096]:
                 content = self._content(reply, write)

@@ -153,13 +153,11 @@ def test_a_refused_rows_reason_is_a_name_and_holds_no_value(text: str, reason: s
     assert errors.row_reason("ada@mail.example", "x").startswith("RowError")
 
 
-def test_endpoints_come_from_the_subdomain_unless_named() -> None:
+def test_endpoints_come_from_the_subdomain_unless_one_is_named() -> None:
     tenant = MarketingCloudSettings("id", "s", subdomain="mcabc")
     assert tenant.url("rest") == "https://mcabc.rest.marketingcloudapis.com"
-    assert not tenant.is_fixed("rest")
-    named = MarketingCloudSettings("id", "s", subdomain="mcabc", soap_url="https://soap.example/")
-    assert named.url("soap") == "https://soap.example"
-    assert named.is_fixed("soap")
+    named = MarketingCloudSettings("id", "s", endpoint="http://127.0.0.1:1/", soap_url="http://127.0.0.1:2/")
+    assert [named.url(service) for service in ("auth", "soap")] == ["http://127.0.0.1:1", "http://127.0.0.1:2"]
     with pytest.raises(Misconfigured, match="subdomain"):
         MarketingCloudSettings("id", "s").url("auth")
     assert "hidden" not in repr(MarketingCloudSettings("id", "hidden"))
