@@ -42,7 +42,9 @@ class Connector(Protocol):
     """Six verbs. DESIGN names five; ``settle`` is the sixth, because a request accepted before a restart must be
     asked after by its id (docs/decisions/0001-settle.md)."""
 
-    capabilities: Capabilities
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this connection can do; constant while the connector lives."""
 
     def check(self) -> Health:
         """Log in, look at rights, quota and clock. Cheap, read-only.

@@ -13,11 +13,11 @@ import time
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 import pytest
 
-from connectors.base import Connector
+from connectors.base import CallCounter, Connector
 from connectors.errors import ConnectorError, Outage, Retry
 from syncd.model import AudienceDefinition, Batch, Outcome, Page, StreamSpec, Value
 
@@ -38,10 +38,22 @@ def absent(reason: str) -> NoReturn:
     pytest.skip(reason)
 
 
+class Measured(Connector, Protocol):
+    """A connector itself, not a wrapper: it counts its calls and knows the vendor's clock."""
+
+    @property
+    def counter(self) -> CallCounter:
+        """Calls since it was made."""
+
+    @property
+    def server_skew(self) -> float | None:
+        """The vendor's clock minus ours, in seconds; None before the first answer."""
+
+
 class Lab(ABC):
     """One connector, and hands at its vendor's side."""
 
-    connector: Connector
+    connector: Measured
     secrets: tuple[str, ...] = ()
     """Texts that must never be in an error: passwords, tokens."""
     tells_pause = True

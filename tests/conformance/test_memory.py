@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from connectors.memory import MemoryConnector, World, fields
+from connectors.memory import World, fields
 from syncd.model import Field, StreamSpec
 from tests.conformance.lab import AudienceLab, Lab, RecordLab, StatusLab
 from tests.conformance.suite import Common, Records
@@ -18,8 +19,6 @@ _numbers = itertools.count(1)
 
 class MemoryLab(Lab):
     """Hands in a world."""
-
-    connector: MemoryConnector
 
     def __init__(self, world: World, kind: str) -> None:
         self.world = world
@@ -49,7 +48,7 @@ class CrmLab(MemoryLab, RecordLab):
     email, text, flag, writable = "email", "first_name", "opted_out", "first_name"
     unknown_id = "0035f9999999999AAA"
 
-    def __init__(self, world: World, **options: object) -> None:
+    def __init__(self, world: World, **options: Any) -> None:
         super().__init__(world, "crm")
         world.create_crm(self.name, {"Contact": {
             "fields": fields("email", first_name={"type": "text", "length": 80}, opted_out="bool"),
@@ -78,7 +77,7 @@ class EspLab(MemoryLab, StatusLab, AudienceLab):
     containers = ("", "4711", "4712")
     audience, columns = "de:OFFERS", ("FirstName", "Spent")
 
-    def __init__(self, world: World, **options: object) -> None:
+    def __init__(self, world: World, **options: Any) -> None:
         super().__init__(world, "esp")
         audience = {"fields": fields(FirstName={"type": "text", "length": 80}, Spent="decimal"), "list": "4711"}
         world.create_esp(self.name, ["4711", "4712"], {"de:OFFERS": audience}, **{"page_size": 3, **options})

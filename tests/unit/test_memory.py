@@ -84,8 +84,8 @@ def test_a_send_mails_exactly_whom_the_vendor_would(world: World) -> None:
 def test_an_unsubscribe_by_the_link_of_a_mail_concerns_its_key_and_its_list(world: World) -> None:
     esp(world)
     mc = world.connector("mc")
-    rows = {key: {"email": "same@mail.example"} for key in ("one", "two")}
-    world.act("mc", "write_rows", audience="de:OFFERS", rows=rows)
+    same = {key: {"email": "same@mail.example"} for key in ("one", "two")}
+    world.act("mc", "write_rows", audience="de:OFFERS", rows=same)
     send = world.send("mc", "de:OFFERS")
     assert world.act("mc", "unsubscribe", email="same@mail.example", send=send["id"])["keys"] == ["two"]
     rows = {row[1]: row for row in everything(mc.changes(LIST, None))}
