@@ -61,7 +61,7 @@ class Tokens:
         if grant == "client_credentials":
             problem = self._client(request, form)
         elif grant == _JWT:
-            problem = self._assertion(form.get("assertion", ""), request)
+            problem = self._assertion(form.get("assertion", ""))
         else:
             problem = ("unsupported_grant_type", "grant type not supported")
         if problem is not None:
@@ -83,7 +83,7 @@ class Tokens:
             return "invalid_grant", "authentication failure - invalid client credentials"
         return None
 
-    def _assertion(self, assertion: str, request: Request) -> tuple[str, str] | None:
+    def _assertion(self, assertion: str) -> tuple[str, str] | None:
         """RS256, iss = client id, sub = user name, aud = the login host, exp in seconds, a few minutes ahead."""
         if self.options.jwt_public_key is None:
             return "invalid_grant", "user hasn't approved this consumer"
@@ -97,8 +97,7 @@ class Tokens:
         now = self.clock.now()
         if claims.get("iss") != self.options.client_id:
             return "invalid_client_id", "client identifier invalid"
-        own = (f"http://{request.headers.get('host', '')}", self.options.instance_url)
-        if claims.get("aud") not in (*_AUDIENCES, *own):
+        if claims.get("aud") not in _AUDIENCES:
             return "invalid_grant", "audience is invalid"
         if expires < now:
             return "invalid_grant", "expired authorization code"
