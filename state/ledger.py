@@ -1,7 +1,7 @@
 """The consent ledger: append-only entries, a chain of salted commitments, and the journal on a second path.
 
-``ledger`` holds (position, commitment, chain) and never changes. ``entry`` holds what was said, by whom, under which
-address; erasing a row there leaves the chain whole, because the commitment's salt goes with it.
+An entry's commitment is H(salt, canonical entry); the chain takes in every commitment, once per append. Erasing an entry's
+personal part takes its salt with it and leaves the chain whole.
 """
 
 from __future__ import annotations
@@ -19,36 +19,49 @@ from state import db
 from state.queries import load
 
 GENESIS = bytes(32)
+SALT = 16
 
 
-class NewEntry(NamedTuple):
-    """An entry to append. ``said`` is JSON: [[level, topic, state, [except…]], …]; see state/sql/schema.sql."""
+class Utterance(NamedTuple):
+    """What is said, how and where: the same for many entries. ``said`` is JSON: [[level, topic, state, [except…]], …]."""
 
     connection: int | None
     source: str
-    record: int | None
-    address: int | None
-    key: str | None
     method: str
     person_made: int
-    said_lo: int | None
-    said_hi: int
     baseline: int
     said: str
-    evidence: str | None = None
-    knowledge: int | None = None
-    retracts: int | None = None
     channel: str = "email"
     purpose: str = "marketing"
     basis: str | None = None
     unit: str | None = None
 
 
+class NewEntry(NamedTuple):
+    """An entry to append: an utterance, whose it is, and when it was said (instants in µs).
+
+    ``rid`` and ``hash`` name record and address in words that mean the same after a restore; where they are not given,
+    they are looked up.
+    """
+
+    utterance: Utterance
+    record: int | None
+    address: int | None
+    said_lo: int | None
+    said_hi: int
+    key: str | None = None
+    evidence: str | None = None
+    knowledge: int | None = None
+    retracts: int | None = None
+    rid: str | None = None
+    hash: bytes | None = None
+
+
 class Journal:
     """Every entry once more, as JSON lines on another path, fsynced before its transaction commits.
 
-    A line is one transaction: ``[[position, commitment, address hash, stream, rid, …], …]``. It names people by record
-    id and keyed hash only, so `forget` has nothing to erase here.
+    A line is one append: ``[utterances, entries]``. It names people by record id and keyed hash only, so `forget` has
+    nothing to erase here.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -57,11 +70,11 @@ class Journal:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
-    def append(self, lines: Sequence[Sequence[Any]]) -> None:
+    def append(self, line: Any) -> None:
         """Write and fsync; raises OSError, upon which the caller's transaction is rolled back."""
         if self._fd is None:
             return
-        data = orjson.dumps(lines) + b"\n"
+        data = orjson.dumps(line) + b"\n"
         written = 0
         while written < len(data):
             written += os.write(self._fd, data[written:])
@@ -78,9 +91,9 @@ def commit(salt: bytes, canonical: bytes) -> bytes:
     return hashlib.blake2b(salt + canonical, digest_size=32).digest()
 
 
-def link(previous: bytes, position: int, commitment: bytes) -> bytes:
-    """The chain value at a position."""
-    return hashlib.blake2b(previous + position.to_bytes(8, "big") + commitment, digest_size=32).digest()
+def link(previous: bytes, position: int, commitments: bytes) -> bytes:
+    """The chain value after an append whose last position is ``position``."""
+    return hashlib.blake2b(previous + position.to_bytes(8, "big") + commitments, digest_size=32).digest()
 
 
 class Book:
@@ -88,56 +101,87 @@ class Book:
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
+        self._ids: dict[Utterance, int] = {}
 
     def append(self, conn: db.Connection, entries: Sequence[NewEntry], now: int) -> int:
         """Append in order, journal included. Returns the last position."""
         q = load("ledger")
         row = conn.execute(q["head"]).fetchone()
         position, chain = (int(row[0]), bytes(row[1])) if row else (0, GENESIS)
-        named = _names(conn, entries)
-        salts = secrets.token_bytes(16 * len(entries))
-        chained, kept, lines = [], [], []
-        for index, (entry, name) in enumerate(zip(entries, named, strict=True)):
+        first = position + 1
+        names = _names(conn, entries)
+        salts = secrets.token_bytes(SALT * len(entries))
+        spoken: dict[Utterance, tuple[int, bytes]] = {}
+        rows, lines, commitments = [], [], []
+        for index, (e, name) in enumerate(zip(entries, names, strict=True)):
             position += 1
-            salt = salts[16 * index:16 * index + 16]
-            content = [entry.source, *name, *entry[4:], now]
-            commitment = commit(salt, orjson.dumps(content))
-            chain = link(chain, position, commitment)
-            chained.append((position, commitment, chain))
-            kept.append((position, salt, *entry, now))
-            lines.append([position, commitment.hex(), *content])
-        conn.executemany(q["chain"], chained)
-        conn.executemany(q["keep"], kept)
-        self._journal.append(lines)
+            known = spoken.get(e.utterance)
+            if known is None:
+                known = spoken[e.utterance] = (self._id(conn, q, e.utterance), orjson.dumps(e.utterance[1:]))
+            salt = salts[SALT * index:SALT * (index + 1)]
+            content = [*name, e.key, e.said_lo, e.said_hi, e.evidence, e.knowledge, e.retracts, now]
+            commitment = commit(salt, known[1] + orjson.dumps(content))
+            commitments.append(commitment)
+            rows.append((position, commitment, salt, known[0], e.record, e.address, e.key, e.said_lo, e.said_hi,
+                         e.knowledge, e.retracts, e.evidence))
+            lines.append([known[0], *content])
+        if all(r[6] is None and r[7] is None and r[9] is None and r[10] is None and r[11] is None for r in rows):
+            # Baselines of records, the bulk of a first link: bind only what they have.
+            conn.executemany(q["keep_plain"].replace(":now", str(int(now))), [(*r[:6], r[8]) for r in rows])
+        else:
+            conn.executemany(q["keep"].replace(":now", str(int(now))), rows)
+        conn.execute(q["chain"], (position, link(chain, position, b"".join(commitments))))
+        self._journal.append([first, [[i, *u[1:]] for u, (i, _) in spoken.items()], lines])
         return position
 
+    def _id(self, conn: db.Connection, q: dict[str, str], utterance: Utterance) -> int:
+        found = self._ids.get(utterance)
+        if found is None or not conn.execute("SELECT 1 FROM utterance WHERE id = ?", (found,)).fetchone():
+            row = conn.execute(q["find_utterance"], utterance).fetchone()
+            row = row or conn.execute(q["add_utterance"], utterance).fetchone()
+            found = self._ids[utterance] = int(row[0])
+        return found
 
-def _names(conn: db.Connection, entries: Sequence[NewEntry]) -> list[tuple[str | None, str | None, str | None]]:
-    """(stream, rid, address hash) of each entry: names that mean the same after a restore, unlike surrogate ids."""
+
+def _names(conn: db.Connection, entries: Sequence[NewEntry]) -> list[tuple[str | None, str | None]]:
+    """(rid, address hash) of each entry. An entry that came under a subscriber key is named by the key alone: the record
+    it belongs to may only be found later."""
+    found: list[tuple[str | None, str | None]] = []
     q = load("ledger")
-    conn.execute("CREATE TEMP TABLE IF NOT EXISTS naming (n INTEGER PRIMARY KEY, record INTEGER, address INTEGER)")
-    conn.execute("DELETE FROM naming")
-    conn.executemany("INSERT INTO naming VALUES (?,?,?)",
-                     ((n, e.record if e.key is None else None, e.address) for n, e in enumerate(entries)))
-    return conn.execute(q["names"]).fetchall()
+    for e in entries:
+        rid, hash_ = e.rid, e.hash
+        if e.key is not None:
+            rid = None
+        elif rid is None and e.record is not None:
+            rid = conn.execute(q["rid"], (e.record,)).fetchone()[0]
+        if hash_ is None and e.address is not None:
+            hash_ = conn.execute(q["hash"], (e.address,)).fetchone()[0]
+        found.append((rid, hash_.hex() if hash_ is not None else None))
+    return found
 
 
 def verify(conn: db.Connection) -> tuple[int, list[int]]:
-    """Recompute the chain and every commitment whose personal part still exists.
+    """Recompute the chain, and every commitment whose personal part still exists.
 
     :returns: (entries verified, positions that do not fit)
     """
     q = load("ledger")
-    chain, bad, count = GENESIS, [], 0
-    for row in conn.execute(q["verify"]):
-        position, commitment, stored, salt, source, stream, rid, hash_, *rest = row
-        chain = link(chain, position, bytes(commitment))
-        fits = chain == bytes(stored)
-        if salt is not None:
-            content = [source, stream, rid, hash_, *rest]
-            fits = fits and commit(bytes(salt), orjson.dumps(content)) == bytes(commitment)
+    bad, count, chain, since = [], 0, GENESIS, bytearray()
+    links = dict(conn.execute(q["links"]).fetchall())
+    for position, commitment, salt, rid, hash_, *rest in conn.execute(q["verify"]):
+        *told, source, method, made, baseline, said, channel, purpose, basis, unit = rest
+        since += bytes(commitment)
         count += 1
-        if not fits:
-            bad.append(position)
-            chain = bytes(stored)
+        if salt is not None:
+            utterance = orjson.dumps([source, method, made, baseline, said, channel, purpose, basis, unit])
+            if commit(bytes(salt), utterance + orjson.dumps([rid, hash_, *told])) != bytes(commitment):
+                bad.append(position)
+        if position in links:
+            chain = link(chain, position, bytes(since))
+            if chain != bytes(links[position]):
+                bad.append(position)
+                chain = bytes(links[position])
+            since.clear()
+    if since:
+        bad.append(position)
     return count, bad

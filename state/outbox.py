@@ -100,8 +100,11 @@ def record(conn: db.Connection, rel: Relations, sealed: Sealed, outcomes: Sequen
         state = "gone" if outcome.state == "rejected" and outcome.reason == "subscriber_not_found" else outcome.state
         by_state.setdefault(state, []).append((op, outcome))
     done = [op.id for op, _ in by_state.get("done", [])]
-    if done:
+    if len(done) == len(sealed.batch.ops):
+        conn.execute(q["close_all"], {"batch": sealed.id, "now": now})
+    elif done:
         _close(conn, q, done, DONE, now)
+    if done:
         _apply(conn, rel, sealed, done, now)
     gone = [op.id for op, _ in by_state.get("gone", [])]
     if gone:

@@ -257,7 +257,7 @@ def store_page(relations: Relations, stream: int) -> dict[str, str]:
 
 
 def flag_changes(relations: Relations, source: SourceDef) -> str | None:
-    """Rows of ``page`` whose consent fields are new or different: (record, fresh, address, modified, then per flag its old
+    """Rows of ``page`` whose consent fields are new or different: (record, rid, fresh, address, hash, modified, then per flag its old
     value, new value, said_at, method, person_made)."""
     if not source.flags:
         return None
@@ -272,7 +272,7 @@ def flag_changes(relations: Relations, source: SourceDef) -> str | None:
         different.append(f"{old} IS NOT {new}")
         if flag.said_at:
             different.append(f"x.{quote(flag.said_at)} IS NOT {said}")
-    return (f"SELECT p.record, p.fresh, p.address, p.modified, {', '.join(columns)} FROM page p"
+    return (f"SELECT p.record, p.rid, p.fresh, p.address, p.hash, p.modified, {', '.join(columns)} FROM page p"
             f" LEFT JOIN {rec(source.stream)} x ON x.record = p.record AND p.fresh = 0"
             f" WHERE p.fresh = 1 OR {' OR '.join(different)}")
 

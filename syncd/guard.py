@@ -160,7 +160,7 @@ def current_plan(store: Store, rel: Relations, now: Micros) -> Plan:
         counts = tuple(Count(c, o, kind, _sort(kind, cls, bool(fresh)), "held" if state == 1 else "queued", n)
                        for c, o, kind, cls, fresh, state, n in conn.execute(q["pending_counts"]))
         plan = Plan(digest.hexdigest(), counts, tuple(Hold(*row) for row in conn.execute(q["open_holds"])))
-        head = conn.execute("SELECT coalesce(max(position), 0) FROM ledger").fetchone()[0]
+        head = conn.execute("SELECT coalesce(max(position), 0) FROM entry").fetchone()[0]
         conn.execute(q["save_plan"], (plan.id, now, rel.fingerprint, head, orjson.dumps([tuple(c) for c in counts]).decode()))
         return plan
     return store.write(job)

@@ -92,8 +92,11 @@ class Puller:
             self._read(feed, row, None, self._sweep(feed), now, pulled)
         else:
             self._read(feed, row, row.cursor, row.sweep, now, pulled)
-        if feed.spec.kind == "record" and feed.sweeps and due:
-            self._find_deleted(feed, now, pulled, first=row.full_at is None)
+        if feed.spec.kind == "record" and row.cursor is None:
+            # Read from the start: what was not there cannot be missing.
+            self.store.write(lambda c: c.execute(load("registry")["end_sweep"], (now, now, feed.stream)).rowcount)
+        elif feed.spec.kind == "record" and feed.sweeps and due:
+            self._find_deleted(feed, now, pulled)
 
     def _row(self, feed: Feed) -> StreamRow:
         fields = ",".join(f"{f.name}:{f.type}" for f in feed.spec.fields)
@@ -196,7 +199,7 @@ class Puller:
             conn.execute(load("registry")["end_sweep"], (now, now, feed.stream))
         self.store.write(job)
 
-    def _find_deleted(self, feed: Feed, now: Micros, pulled: Pulled, *, first: bool) -> None:
+    def _find_deleted(self, feed: Feed, now: Micros, pulled: Pulled) -> None:
         """A numbered listing of all ids; what a complete one lacks is deleted, unless so much is missing that the
         listing itself is in doubt."""
         sweep, complete = self._sweep(feed), False

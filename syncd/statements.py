@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from state.ledger import NewEntry
+from state.ledger import NewEntry, Utterance
 from state.relations import FlagDef, SourceDef
 from state.statuses import Event, StatusChange
 from syncd.model import Micros
@@ -40,30 +40,27 @@ def from_flags(source: SourceDef, rows: Iterable[Sequence[Any]], *, connection: 
     :param since: when the stream was last read to its end; None = first link, so what is found is a baseline
     :param head: ledger position a person-made statement of now may know (see knowledge in docs/consent.md)
     """
-    cache: dict[tuple[Any, ...], tuple[tuple[str, str, int, Micros | None, Micros | None], ...]] = {}
+    cache: dict[tuple[Any, ...], tuple[tuple[Utterance, Micros | None], ...]] = {}
     entries: list[NewEntry] = []
     for row in rows:
-        record, fresh, address, modified, *cells = row
+        record, rid, fresh, address, hash_, modified, *cells = row
         shape = (fresh, *cells)
         groups = cache.get(shape)
-        if groups is None:
-            groups = cache[shape] = tuple(_groups(source, fresh, cells, record, requests))
-        elif not fresh:
-            for _ in _groups(source, fresh, cells, record, requests):
-                pass
-        for method, content, made, at, known in groups:
+        if groups is None or not fresh:
+            groups = cache[shape] = tuple(_groups(source, connection, since is None, fresh, cells, record, requests))
+        for utterance, at in groups:
             baseline = since is None
-            lo, hi = (at, at) if at is not None else (since if not baseline else None, now)
-            if at is None and not baseline and modified is not None and lo is not None and lo < modified <= now:
-                hi = max(modified, lo)
-            entries.append(NewEntry(connection, source.name, record, address, None, method, made, lo, hi,
-                                    int(baseline), content, knowledge=head if known and not baseline else None))
+            lo, hi = (at, at) if at is not None else (since, now)
+            if at is None and lo is not None and modified is not None and lo < modified <= now:
+                hi = modified
+            knows = head if utterance.person_made and not baseline else None
+            entries.append(NewEntry(utterance, record, address, lo, hi, None, None, knows, None, rid, hash_))
     return entries
 
 
-def _groups(source: SourceDef, fresh: int, cells: Sequence[Any], record: int,
-            requests: Requests) -> Iterable[tuple[str, str, int, Micros | None, Micros | None]]:
-    """(method, said JSON, person_made, said_at, knows) per entry: flags of one instant and author belong together."""
+def _groups(source: SourceDef, connection: int, baseline: bool, fresh: int, cells: Sequence[Any], record: int,
+            requests: Requests) -> Iterable[tuple[Utterance, Micros | None]]:
+    """(utterance, said_at) per entry: flags of one instant and author belong together."""
     together: dict[tuple[str, int, Micros | None], list[list[Any]]] = {}
     for index, flag in enumerate(source.flags):
         old, new, said_at, method, made = cells[index * FLAG_COLUMNS:(index + 1) * FLAG_COLUMNS]
@@ -84,7 +81,7 @@ def _groups(source: SourceDef, fresh: int, cells: Sequence[Any], record: int,
         if level == "master" and before == "opt_out" and meaning != "opt_out" and not fresh:
             requests.found.append((record, flag.field))
     for (method, made, at), statements in together.items():
-        yield method, orjson.dumps(statements).decode(), made, at, made or None
+        yield Utterance(connection, source.name, method, made, int(baseline), orjson.dumps(statements).decode()), at
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,9 +127,9 @@ def from_statuses(known: Containers, changes: Iterable[StatusChange], *, since: 
         else:
             continue
         content = orjson.dumps([said(level, topic, state) for level, topic in scope]).decode()
-        entries.append(NewEntry(known.connection, known.name, c.record, c.address, c.key, method, made, lo, hi,
-                                int(baseline), content, c.evidence,
-                                knowledge=head if state == "opt_in" and not baseline else None))
+        utterance = Utterance(known.connection, known.name, method, made, int(baseline), content)
+        entries.append(NewEntry(utterance, c.record, c.address, lo, hi, c.key, c.evidence,
+                                head if state == "opt_in" and not baseline else None))
     return entries
 
 
@@ -156,8 +153,8 @@ def from_events(known: Containers, events: Iterable[Event], *, sends: Mapping[st
         at = e.at if e.at is not None else now
         content = orjson.dumps([said(level, topic, "opt_out") for level, topic in scope]).decode()
         method = "complaint" if e.kind == "complaint" else "unsubscribe"
-        entries.append(NewEntry(known.connection, known.name, e.record, e.address, e.key, method, 1,
-                                min(at, now), min(at, now), 0, content, e.evidence))
+        utterance = Utterance(known.connection, known.name, method, 1, 0, content)
+        entries.append(NewEntry(utterance, e.record, e.address, min(at, now), min(at, now), e.key, e.evidence))
     return entries, wide
 
 

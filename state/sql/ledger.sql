@@ -1,29 +1,40 @@
 -- name: head
-SELECT position, chain FROM ledger ORDER BY position DESC LIMIT 1;
+SELECT position, value FROM chain ORDER BY position DESC LIMIT 1;
 
 -- name: chain
-INSERT INTO ledger (position, commitment, chain) VALUES (?, ?, ?);
+INSERT INTO chain (position, value) VALUES (?, ?);
 
 -- name: keep
-INSERT INTO entry (position, salt, connection, source, record, address, key, method, person_made, said_lo, said_hi,
-  baseline, said, evidence, knowledge, retracts, channel, purpose, basis, unit, seen_at)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+INSERT INTO entry (position, commitment, salt, utterance, record, address, key, said_lo, said_hi, knowledge, retracts,
+  evidence, seen_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, :now);
 
--- name: names
-SELECT s.object, r.rid, lower(hex(a.hash)) FROM naming n
-LEFT JOIN record r ON r.id = n.record LEFT JOIN stream s ON s.id = r.stream
-LEFT JOIN address a ON a.id = n.address ORDER BY n.n;
+-- name: keep_plain
+INSERT INTO entry (position, commitment, salt, utterance, record, address, said_hi, seen_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, :now);
+
+-- name: find_utterance
+SELECT id FROM utterance WHERE (connection, source, method, person_made, baseline, said, channel, purpose, basis, unit)
+  IS (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: add_utterance
+INSERT INTO utterance (connection, source, method, person_made, baseline, said, channel, purpose, basis, unit)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id;
+
+-- name: rid
+SELECT rid FROM record WHERE id = ?;
+
+-- name: hash
+SELECT hash FROM address WHERE id = ?;
+
+-- name: links
+SELECT position, value FROM chain ORDER BY position;
 
 -- name: verify
--- The record an entry is bound to may be found later (bind); what was committed is its name at the time: for entries that
--- arrived with a subscriber key that name is the key alone.
-SELECT l.position, l.commitment, l.chain, e.salt, e.source,
-  CASE WHEN e.key IS NULL THEN s.object END, CASE WHEN e.key IS NULL THEN r.rid END, lower(hex(a.hash)),
-  e.key, e.method, e.person_made, e.said_lo, e.said_hi, e.baseline, e.said, e.evidence, e.knowledge, e.retracts,
-  e.channel, e.purpose, e.basis, e.unit, e.seen_at
-FROM ledger l LEFT JOIN entry e ON e.position = l.position
-LEFT JOIN record r ON r.id = e.record LEFT JOIN stream s ON s.id = r.stream LEFT JOIN address a ON a.id = e.address
-ORDER BY l.position;
+SELECT e.position, e.commitment, e.salt, CASE WHEN e.key IS NULL THEN r.rid END, lower(hex(a.hash)),
+  e.key, e.said_lo, e.said_hi, e.evidence, e.knowledge, e.retracts, e.seen_at,
+  u.source, u.method, u.person_made, u.baseline, u.said, u.channel, u.purpose, u.basis, u.unit
+FROM entry e LEFT JOIN record r ON r.id = e.record LEFT JOIN address a ON a.id = e.address
+LEFT JOIN utterance u ON u.id = e.utterance ORDER BY e.position;
 
 -- name: bind
 -- A keyed entry that arrived before the record it belongs to.
@@ -33,20 +44,20 @@ AND EXISTS (SELECT 1 FROM record r WHERE r.stream = :stream AND r.rid = entry.ke
 RETURNING record;
 
 -- name: bind_by_key
-UPDATE entry SET record = k.person FROM subscriber_key k
-WHERE entry.record IS NULL AND entry.key IS NOT NULL AND k.connection = entry.connection AND k.key = entry.key
-RETURNING entry.record;
+UPDATE entry SET record = k.person FROM subscriber_key k, utterance u
+WHERE entry.record IS NULL AND entry.key IS NOT NULL AND u.id = entry.utterance AND k.connection = u.connection
+AND k.key = entry.key RETURNING entry.record;
 
 -- name: unbound
 SELECT 1 FROM entry WHERE record IS NULL AND key IS NOT NULL LIMIT 1;
 
 -- name: of_person
-SELECT e.position, 'keyed', e.address, e.channel, e.said, e.source, e.method, e.person_made, e.said_lo, e.said_hi,
-  e.seen_at, e.knowledge, e.retracts, e.purpose, e.baseline, e.evidence, e.unit, r.person
-FROM record r CROSS JOIN entry e ON e.record = r.id WHERE r.person = ?;
+SELECT e.position, 'keyed', e.address, u.channel, u.said, u.source, u.method, u.person_made, e.said_lo, e.said_hi,
+  e.seen_at, e.knowledge, e.retracts, u.purpose, u.baseline, e.evidence, u.unit, r.person
+FROM record r CROSS JOIN entry e ON e.record = r.id CROSS JOIN utterance u ON u.id = e.utterance WHERE r.person = ?;
 
 -- name: of_address
-SELECT e.position, CASE WHEN e.record IS NULL THEN 'address' ELSE 'keyed' END, e.address, e.channel, e.said, e.source,
-  e.method, e.person_made, e.said_lo, e.said_hi, e.seen_at, e.knowledge, e.retracts, e.purpose, e.baseline, e.evidence,
-  e.unit, r.person
-FROM entry e LEFT JOIN record r ON r.id = e.record WHERE e.address = ?;
+SELECT e.position, CASE WHEN e.record IS NULL THEN 'address' ELSE 'keyed' END, e.address, u.channel, u.said, u.source,
+  u.method, u.person_made, e.said_lo, e.said_hi, e.seen_at, e.knowledge, e.retracts, u.purpose, u.baseline, e.evidence,
+  u.unit, r.person
+FROM entry e CROSS JOIN utterance u ON u.id = e.utterance LEFT JOIN record r ON r.id = e.record WHERE e.address = ?;

@@ -4,7 +4,7 @@ SELECT o.object, o.kind, o.columns, o.class, o.max_batch FROM operation o
 WHERE o.connection = :connection AND o.state = 2 AND (o.not_before IS NULL OR o.not_before <= :now)
 AND (o.class = 0 OR :grants OR (o.class = 2 AND o.kind <> 'status'))
 AND (o.depends_on IS NULL OR NOT EXISTS (SELECT 1 FROM operation p WHERE p.id = o.depends_on AND p.state < 10))
-ORDER BY o.class > 0, o.id LIMIT 1;
+ORDER BY o.class, o.id LIMIT 1;
 
 -- name: new_batch
 INSERT INTO batch (connection, object, kind, columns, state, sealed_at)
@@ -45,6 +45,9 @@ SELECT id, state, ask_at FROM batch WHERE connection = ? AND state <> 'closed' O
 
 -- name: ask_later
 UPDATE batch SET ask_at = ? WHERE id = ?;
+
+-- name: close_all
+UPDATE operation SET state = 10, closed_at = :now, reason = NULL WHERE batch = :batch AND state = 3;
 
 -- name: close_op
 UPDATE operation SET state = ?, closed_at = ?, reason = ? WHERE id = ?;

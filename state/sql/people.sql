@@ -21,11 +21,10 @@ ON CONFLICT (person) DO UPDATE SET entries = 1000;
 
 -- name: single_baselines
 -- One record, one entry, made at first sight, under the person's own present address: the answer depends on nothing else.
-SELECT s.person, e.position, r.address, e.said, e.source, e.method, e.channel, e.purpose, e.person_made, e.said_lo IS NULL,
-  e.address IS NULL
+SELECT s.person, e.position, r.address, e.utterance, e.said_lo IS NULL, e.address IS NULL
 FROM spoken s CROSS JOIN chunk c ON c.person = s.person CROSS JOIN record r ON r.person = s.person
-CROSS JOIN entry e ON e.record = r.id
-WHERE s.entries = 1 AND c.live = 1 AND e.baseline = 1 AND e.address IS r.address AND e.retracts IS NULL AND e.unit IS NULL;
+CROSS JOIN entry e ON e.record = r.id CROSS JOIN utterance u ON u.id = e.utterance
+WHERE s.entries = 1 AND c.live = 1 AND u.baseline = 1 AND e.address IS r.address AND e.retracts IS NULL AND u.unit IS NULL;
 
 -- name: cases
 SELECT s.person, (SELECT coalesce(a.address, (SELECT r.address FROM record r WHERE r.person = s.person

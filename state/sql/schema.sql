@@ -57,35 +57,38 @@ CREATE TABLE dirty (person INTEGER PRIMARY KEY) STRICT;
 CREATE TABLE waiting (person INTEGER PRIMARY KEY) STRICT;   -- dirty again once what is in flight has resolved
 CREATE TABLE ambiguous (person INTEGER PRIMARY KEY, reason TEXT NOT NULL, since INTEGER NOT NULL) STRICT;
 
--- Consent. `ledger` is the chain and never changes; `entry` holds the erasable, personal part.
-CREATE TABLE ledger (
-  position INTEGER PRIMARY KEY,
-  commitment BLOB NOT NULL,          -- H(salt, canonical entry)
-  chain BLOB NOT NULL                -- H(previous chain, position, commitment)
-) STRICT;
-CREATE TABLE entry (
-  position INTEGER PRIMARY KEY REFERENCES ledger,
-  salt BLOB NOT NULL,
-  connection INTEGER REFERENCES connection,
+-- Consent. An entry's commitment is chained for ever; its personal part (everything below the line) can be erased.
+CREATE TABLE utterance (
+  id INTEGER PRIMARY KEY,
+  connection INTEGER,
   source TEXT NOT NULL,              -- "sf.Contact", "mc_main", "admin"
-  record INTEGER REFERENCES record,  -- whose statement it is; NULL = known by address only
-  address INTEGER REFERENCES address,
-  key TEXT,                          -- subscriber key it arrived under
   channel TEXT NOT NULL,
   purpose TEXT NOT NULL,
   basis TEXT,                        -- lawful basis
   method TEXT NOT NULL,
   person_made INTEGER NOT NULL,
   unit TEXT,                         -- business unit or brand
-  said_lo INTEGER,
-  said_hi INTEGER NOT NULL,
-  seen_at INTEGER NOT NULL,
-  knowledge INTEGER,
-  retracts INTEGER,
   baseline INTEGER NOT NULL,
-  evidence TEXT,
   said TEXT NOT NULL                 -- JSON: [[level, topic, state, [except…]], …]
 ) STRICT;
+CREATE TABLE entry (
+  position INTEGER PRIMARY KEY,
+  commitment BLOB NOT NULL,          -- H(salt, canonical entry)
+  -- ---- the erasable part
+  salt BLOB,
+  utterance INTEGER,                 -- what was said, how and where
+  record INTEGER,                    -- whose statement it is; NULL = known by address only
+  address INTEGER,
+  key TEXT,                          -- subscriber key it arrived under
+  said_lo INTEGER,
+  said_hi INTEGER,
+  seen_at INTEGER,
+  knowledge INTEGER,
+  retracts INTEGER,
+  evidence TEXT
+) STRICT;
+-- One row per append: the chain over everything up to that position.
+CREATE TABLE chain (position INTEGER PRIMARY KEY, value BLOB NOT NULL) STRICT;
 CREATE INDEX entry_record ON entry (record) WHERE record IS NOT NULL;
 CREATE INDEX entry_address ON entry (address) WHERE address IS NOT NULL;
 CREATE INDEX entry_unbound ON entry (key) WHERE record IS NULL AND key IS NOT NULL;
