@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from connectors.errors import Misconfigured, Reauthenticate, Retry
+from connectors.errors import Misconfigured, Outage, Retry
 from connectors.odoo.values import TYPES, choices, micros, reader
 from connectors.odoo.windows import IDS_SAVED, Window, decode, walk
 from connectors.odoo.wire import Wire
@@ -236,8 +236,8 @@ class Records:
         names = [n for n in ("company_ids", "groups_id", "group_ids") if n in known]
         rows = self.wire.search_read("res.users", [["id", "=", self.wire.session().uid]], names)
         if not rows:
-            raise Reauthenticate("The Odoo user of this connection is not visible to itself.", code="res.users",
-                                 remedy="Check that the user is active and internal.")
+            raise Outage("Odoo does not show the user of this connection to itself.", code="res.users",
+                         remedy="Check that the user is active and internal.")
         tokens = {f"{'c' if n == 'company_ids' else 'g'}{i}" for n in names for i in rows[0][n]}
         if self.wire.allowed(model, "read"):
             tokens.add("read")

@@ -61,7 +61,8 @@ class Wire:
                  clock: Callable[[], float] = time.time) -> None:
         self.settings = settings
         self.counter = CallCounter()
-        self.http = http_factory(settings.url, counter=self.counter, ca_file=settings.ca_file)
+        # The same clock on both sides, or the measured skew would be about something else.
+        self.http = http_factory(settings.url, counter=self.counter, ca_file=settings.ca_file, clock=clock)
         self._clock = clock
         self._session: Session | None = None
         self._lock = threading.Lock()
