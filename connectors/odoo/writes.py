@@ -44,8 +44,9 @@ class Progress:
             self.outcomes[n] = Outcome("rejected", f"{error.code}: {error.message}")
 
     def attempt(self, items: Sequence[T], owners: Callable[[T], Iterable[int]],
-                send: Callable[[Sequence[T]], object]) -> None:
+                send: Callable[[Sequence[T]], object], *, final: bool = False) -> None:
         """Send the items whose operations are open in one call; halve what is refused until the bad ones are found.
+        ``final``: what was sent is done, and not one of several steps.
 
         :raises _Stop: the rest is to be sent again later
         :raises ConnectorError: nothing of the batch was applied
@@ -58,6 +59,8 @@ class Progress:
             try:
                 send(part)
                 self.touched = True
+                for n in (n for i in part for n in owners(i)) if final else ():
+                    self.outcomes[n] = DONE
             except RejectRecord as error:
                 if len(part) == 1:
                     self.reject(owners(part[0]), error)
@@ -155,7 +158,7 @@ class Writes:
         except RejectRecord as error:
             progress.reject([n for places in owners.values() for n in places], error)
             return
-        progress.attempt(list(owners), owners.__getitem__, lambda ids: self._write(batch.object, ids, vals))
+        progress.attempt(list(owners), owners.__getitem__, lambda ids: self._write(batch.object, ids, vals), final=True)
 
     def _tags(self, info: Mapping[str, Any], batch: Batch, at: int) -> dict[str, int]:
         """Ids by name of the tags this batch sets in a column."""

@@ -171,7 +171,7 @@ def test_a_company_taken_away_while_listing(lab: Lab) -> None:
 def test_values_take_the_shapes_of_the_model(lab: Lab) -> None:
     lab.load(crm_lead=[{
         "id": 1, "name": "L", "email_from": "", "expected_revenue": 1234.5, "date_deadline": "2026-02-03",
-        "date_closed": "2026-01-01 00:00:01", "type": "lead", "stage_id": 4, "active": True, "probability": 33.0}, {"id": 2}])
+        "date_closed": "2026-01-01 00:00:01", "type": "lead", "stage_id": 4, "probability": 33.0}, {"id": 2}])
     fields = (Field("name"), Field("email_from"), Field("expected_revenue", "decimal"), Field("date_deadline", "date"),
               Field("date_closed", "instant"), Field("type"), Field("stage_id", "id"), Field("stage_id.name"),
               Field("stage_id.is_won", "bool"), Field("message_bounce", "integer"), Field("probability"))

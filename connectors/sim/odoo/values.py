@@ -10,7 +10,7 @@ from typing import Any
 from connectors.sim.odoo import errors
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_ADDRESS = re.compile(r"[^\s,;<>\"'()@]+@[^\s,;<>\"'()@]+")
+_ADDRESS = re.compile(r"[^\s,;<>\"()@]+@[^\s,;<>\"()@]+")
 MAX_INT4 = 2**31 - 1
 
 
