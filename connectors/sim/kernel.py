@@ -167,6 +167,11 @@ class Journal:
                 self.entries.append({"side": side, "method": method, "route": route, "status": status,
                                      "records": records, "at": at})
 
+    def snapshot(self) -> dict[str, Any]:
+        """{"totals": ..., "entries": ...} as they are now."""
+        with self._lock:
+            return {"totals": {side: dict(t) for side, t in self.totals.items()}, "entries": list(self.entries)}
+
 
 class Call:
     """Per-request notes a simulator leaves for the journal: ``request.route`` is a name, never a URL with data."""
