@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from state import db
-from state.plan import DONE, DROPPED, QUEUED, REJECTED
+from state.plan import DROPPED, QUEUED, REJECTED, SEALED
 from state.queries import load
 from state.relations import AudienceDef, Relations, mailable, quote, rec
 from syncd.model import Batch, Op, Outcome
@@ -100,12 +100,10 @@ def record(conn: db.Connection, rel: Relations, sealed: Sealed, outcomes: Sequen
         state = "gone" if outcome.state == "rejected" and outcome.reason == "subscriber_not_found" else outcome.state
         by_state.setdefault(state, []).append((op, outcome))
     done = [op.id for op, _ in by_state.get("done", [])]
-    if len(done) == len(sealed.batch.ops):
-        conn.execute(q["close_all"], {"batch": sealed.id, "now": now})
-    elif done:
-        _close(conn, q, done, DONE, now)
     if done:
-        _apply(conn, rel, sealed, done, now)
+        batch = sealed.id if len(done) == len(sealed.batch.ops) else _split(conn, q, sealed.id, done)
+        _apply(conn, rel, batch, sealed.batch, now)
+        conn.execute(q["close_done"], {"batch": batch, "now": now})
     gone = [op.id for op, _ in by_state.get("gone", [])]
     if gone:
         _close(conn, q, gone, DROPPED, now, "subscriber_not_found")
@@ -122,10 +120,7 @@ def record(conn: db.Connection, rel: Relations, sealed: Sealed, outcomes: Sequen
         accepted.setdefault(outcome.request_id or "", []).append(op.id)
     unresolved = "unknown" if by_state.get("unknown") else "closed"
     for request_id, ids in accepted.items():
-        conn.execute(q["new_request"], {"batch": sealed.id, "request": request_id,
-                                        "ask": now + int(ask_after * SECOND)})
-        new = conn.execute("SELECT last_insert_rowid()").fetchone()[0]
-        conn.executemany(q["move_op"], ((new, i) for i in ids))
+        _split(conn, q, sealed.id, ids, request_id, now + int(ask_after * SECOND))
     conn.execute(q["batch_state"], {"batch": sealed.id, "state": unresolved, "ask": now + int(backoff * SECOND)})
     conn.execute(q["wake_waiting"], {"batch": sealed.id})
     conn.execute(q["clear_waiting"], {"batch": sealed.id})
@@ -150,31 +145,38 @@ def _reject(conn: db.Connection, q: Mapping[str, str], sealed: Sealed, op: Op, o
         _close(conn, q, [op.id], REJECTED, now, outcome.reason)
 
 
-def _apply(conn: db.Connection, rel: Relations, sealed: Sealed, done: list[int], now: int) -> None:
-    """Move the targets to what was acknowledged."""
+def _split(conn: db.Connection, q: Mapping[str, str], batch: int, ids: Sequence[int], request_id: str | None = None,
+           ask_at: int | None = None) -> int:
+    """Give some operations of a batch a batch of their own: an accepted request's, or that of those done."""
+    new = conn.execute(q["split"], {"batch": batch, "request": request_id, "ask": ask_at,
+                                    "state": "closed" if request_id is None else "accepted"}).fetchone()[0]
+    conn.executemany(q["move_op"], ((new, i) for i in ids))
+    return int(new)
+
+
+def _apply(conn: db.Connection, rel: Relations, batch_id: int, batch: Batch, now: int) -> None:
+    """Move the targets to what was acknowledged: every operation of the batch that is still sealed."""
     q = load("outbox")
-    kind = sealed.batch.kind
+    kind = batch.kind
     if kind == "status":
-        conn.executemany(q["apply_status"], ({"op": i, "now": now} for i in done))
+        conn.execute(q["apply_status"], {"batch": batch_id, "now": now})
         return
-    object_ = conn.execute(q["object_of"], (sealed.id,)).fetchone()[0]
+    object_ = conn.execute(q["object_of"], (batch_id,)).fetchone()[0]
     audience = next((a for a in rel.audiences if a.object == object_), None)
     if kind == "upsert" and audience is not None:
-        sql = _upsert_target(audience)
-        conn.execute(sql, {"batch": sealed.id})
-        conn.execute(q["slim_creates"], {"batch": sealed.id})
+        conn.execute(_upsert_target(audience), {"batch": batch_id})
     elif kind == "remove" and audience is not None:
         conn.execute(f"DELETE FROM {audience.table} WHERE person IN (SELECT person FROM operation"
-                     f" WHERE batch = :batch AND state = {DONE})", {"batch": sealed.id})
+                     f" WHERE batch = :batch AND state = {SEALED})", {"batch": batch_id})
     elif kind == "update":
         for stream, fields in rel.streams.items():
-            for i, column in enumerate(sealed.batch.columns):
+            for i, column in enumerate(batch.columns):
                 if any(f.name == column for f in fields):
                     conn.execute(
                         f"UPDATE {rec(stream)} SET {quote(column)} = (SELECT o.payload->>{i} FROM operation o"
-                        f" WHERE o.batch = :batch AND o.record = {rec(stream)}.record AND o.state = {DONE})"
-                        f" WHERE record IN (SELECT record FROM operation WHERE batch = :batch AND state = {DONE})",
-                        {"batch": sealed.id})
+                        f" WHERE o.batch = :batch AND o.record = {rec(stream)}.record AND o.state = {SEALED})"
+                        f" WHERE record IN (SELECT record FROM operation WHERE batch = :batch AND state = {SEALED})",
+                        {"batch": batch_id})
 
 
 def _upsert_target(a: AudienceDef) -> str:
@@ -182,7 +184,7 @@ def _upsert_target(a: AudienceDef) -> str:
     values = "".join(f", o.payload->>{i}" for i in range(len(a.columns)))
     return (f"INSERT OR REPLACE INTO {a.table} (person, key, address, operation{names})"
             f" SELECT o.person, o.key, o.address, o.id{values} FROM operation o"
-            f" WHERE o.batch = :batch AND o.state = {DONE} AND o.payload IS NOT NULL")
+            f" WHERE o.batch = :batch AND o.state = {SEALED}")
 
 
 def queued(conn: db.Connection, connection: int) -> tuple[int, int]:

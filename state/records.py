@@ -56,7 +56,7 @@ def store(conn: db.Connection, rel: Relations, stream: int, rows: Iterable[Prepa
         conn.execute(statement)
     if entries:
         book.append(conn, entries, now)
-        conn.executemany(q["dirty_person_of_record"], [(e.record,) for e in entries])
+        conn.executemany(q["dirty_person_of_record"], [(e.record,) for e in entries if e.record <= base])  # type: ignore[operator]
     if cursor is not None:
         conn.execute(q["advance"], {"stream": stream, "cursor": cursor,
                                     "complete": now if complete else None})

@@ -70,7 +70,7 @@ class Cycle:
         self.failpoint("pulled")
         self._work(report, run)
         if approve is not None and report.plan is not None and report.plan.held and approve(report.plan):
-            report.plan = guard.current_plan(self.store, self.rel, self.clock())
+            report.plan = report.plan.approved()
         if deliver:
             # A resolved request can leave people to look at again; two more rounds reach a fixed point.
             for _ in range(3):

@@ -66,6 +66,10 @@ class Plan:
     counts: tuple[Count, ...]
     holds: tuple[Hold, ...]
 
+    def approved(self) -> Plan:
+        """The same plan, nothing of it waiting for approval."""
+        return Plan(self.id, tuple(c._replace(state="queued") for c in self.counts), ())
+
     @property
     def empty(self) -> bool:
         return not self.counts
@@ -152,18 +156,21 @@ def _hold(conn: Any, connection: int, obj: int | None, cls: str, reason: str, no
 
 def current_plan(store: Store, rel: Relations, now: Micros) -> Plan:
     """The plan as it stands: everything held or queued. Saved, so that it can be approved by its id."""
-    def job(conn: Any) -> Plan:
-        q = load("guard")
-        digest = hashlib.blake2b(rel.fingerprint.encode(), digest_size=6)
-        for row in conn.execute(q["pending"]):
-            digest.update(orjson.dumps(row))
-        counts = tuple(Count(c, o, kind, _sort(kind, cls, bool(fresh)), "held" if state == 1 else "queued", n)
-                       for c, o, kind, cls, fresh, state, n in conn.execute(q["pending_counts"]))
-        plan = Plan(digest.hexdigest(), counts, tuple(Hold(*row) for row in conn.execute(q["open_holds"])))
-        head = conn.execute("SELECT coalesce(max(position), 0) FROM entry").fetchone()[0]
-        conn.execute(q["save_plan"], (plan.id, now, rel.fingerprint, head, orjson.dumps([tuple(c) for c in counts]).decode()))
-        return plan
-    return store.write(job)
+    return store.write(lambda conn: _plan(conn, rel, now))
+
+
+def _plan(conn: Any, rel: Relations, now: Micros) -> Plan:
+    q = load("guard")
+    counts = tuple(Count(c, o, kind, _sort(kind, cls, bool(fresh)), "held" if state == 1 else "queued", n)
+                   for c, o, kind, cls, fresh, state, n in conn.execute(q["pending_counts"]))
+    digest = hashlib.blake2b(rel.fingerprint.encode(), digest_size=6)
+    for row in conn.execute(q["pending"]):
+        digest.update(orjson.dumps(row))
+    plan = Plan(digest.hexdigest(), counts, tuple(Hold(*row) for row in conn.execute(q["open_holds"])))
+    head = conn.execute("SELECT coalesce(max(position), 0) FROM entry").fetchone()[0]
+    said = orjson.dumps([tuple(c) for c in counts]).decode()
+    conn.execute(q["save_plan"], (plan.id, now, rel.fingerprint, head, said))
+    return plan
 
 
 def _sort(kind: str, cls: int, fresh: bool) -> str:
@@ -190,16 +197,15 @@ def approve_plan(store: Store, rel: Relations, plan_id: str, by: str, now: Micro
     :raises KeyError: unknown plan
     :raises Stale: what waits now includes something the plan did not show
     """
-    current = current_plan(store, rel, now)
-
     def job(conn: Any) -> bool:
         q = load("guard")
         row = conn.execute(q["plan"], (plan_id,)).fetchone()
         if row is None:
             raise KeyError(plan_id)
-        if current.id != plan_id and (row[2] != rel.fingerprint or conn.execute(q["newer"], (row[4],)).fetchone()[0]):
+        if row[2] != rel.fingerprint or (conn.execute(q["newer"], (row[4],)).fetchone()[0]
+                                         and _plan(conn, rel, now).id != plan_id):
             return False
-        for hold in current.holds:
+        for hold in [Hold(*h) for h in conn.execute(q["open_holds"])]:
             if hold.cls not in ("empty_source", "vanished"):
                 conn.execute(q["approve_hold"], (hold.id,))
                 conn.execute(q["close_hold"], {"hold": hold.id, "now": now, "verdict": "approved"})
@@ -208,7 +214,7 @@ def approve_plan(store: Store, rel: Relations, plan_id: str, by: str, now: Micro
         conn.execute("INSERT OR REPLACE INTO meta VALUES ('approved_mapping', ?)", (rel.fingerprint,))
         return True
     if not store.write(job):
-        raise Stale(current)
+        raise Stale(current_plan(store, rel, now))
 
 
 def decide_hold(store: Store, hold_id: int, verdict: str, now: Micros) -> int:

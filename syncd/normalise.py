@@ -99,9 +99,10 @@ def text(value: Value) -> Value:
 
 def name_hash(parts: Sequence[Value]) -> int | None:
     """A number that differs when the names differ; folded, so that case and accents' encoding do not matter."""
-    folded = " ".join(unicodedata.normalize("NFKC", str(p)).casefold().strip() for p in parts if p)
+    folded = " ".join([str(p) for p in parts if p])
     if not folded:
         return None
+    folded = folded.lower().strip() if folded.isascii() else unicodedata.normalize("NFKC", folded).casefold().strip()
     return int.from_bytes(hashlib.blake2b(folded.encode(), digest_size=7).digest(), "big")
 
 

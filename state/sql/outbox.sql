@@ -46,8 +46,10 @@ SELECT id, state, ask_at FROM batch WHERE connection = ? AND state <> 'closed' O
 -- name: ask_later
 UPDATE batch SET ask_at = ? WHERE id = ?;
 
--- name: close_all
-UPDATE operation SET state = 10, closed_at = :now, reason = NULL WHERE batch = :batch AND state = 3;
+-- name: close_done
+-- A create's values are in the target now; its run tells the rest.
+UPDATE operation SET state = 10, closed_at = :now, reason = NULL, payload = CASE WHEN before IS NOT NULL THEN payload END
+WHERE batch = :batch AND state = 3;
 
 -- name: close_op
 UPDATE operation SET state = ?, closed_at = ?, reason = ? WHERE id = ?;
@@ -71,9 +73,9 @@ INSERT INTO quarantine (connection, object, key, reason, remedy, consent, opened
 SELECT o.connection, :object, o.key, :reason, :remedy, :consent, :now FROM operation o WHERE o.id = :op
 ON CONFLICT (connection, object, key, reason) DO UPDATE SET closed_at = NULL;
 
--- name: new_request
+-- name: split
 INSERT INTO batch (connection, object, kind, columns, state, request_id, sealed_at, ask_at)
-SELECT connection, object, kind, columns, 'accepted', :request, sealed_at, :ask FROM batch WHERE id = :batch;
+SELECT connection, object, kind, columns, :state, :request, sealed_at, :ask FROM batch WHERE id = :batch RETURNING id;
 
 -- name: move_op
 UPDATE operation SET batch = ? WHERE id = ?;
@@ -91,14 +93,11 @@ DELETE FROM waiting WHERE person IN (SELECT person FROM dirty);
 -- name: apply_status
 INSERT INTO remote_status (connection, container, key, address, status, at, origin)
 SELECT o.connection, b.name, o.key, o.address, o.payload->>0, :now, 'self'
-FROM operation o CROSS JOIN object b ON b.id = o.object WHERE o.id = :op
+FROM operation o CROSS JOIN object b ON b.id = o.object WHERE o.batch = :batch AND o.state = 3
 ON CONFLICT (connection, container, key) DO UPDATE SET status = excluded.status, at = excluded.at, origin = 'self';
 
 -- name: object_of
 SELECT object FROM batch WHERE id = ?;
-
--- name: slim_creates
-UPDATE operation SET payload = NULL WHERE batch = :batch AND state = 10 AND before IS NULL;
 
 -- name: depth
 SELECT sum(state = 2), sum(state = 3) FROM operation WHERE connection = ? AND state IN (2, 3);
