@@ -7,7 +7,7 @@ import hashlib
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -41,8 +41,11 @@ class Store:
     """One open state file. Thread-safe: writes go through the writer thread, reads through a connection per thread."""
 
     def __init__(self, path: Path, *, journal: Path | None = None, hash_key: bytes = b"",
-                 functions: Mapping[str, tuple[Callable[..., Any], int]] | None = None) -> None:
-        """:raises state.db.StateDamaged, state.db.StateLocked:"""
+                 functions: Mapping[str, tuple[Callable[..., Any], int]] | None = None, check: bool = True) -> None:
+        """``check`` reads the whole file for damage first: for whoever is going to write it, not for a short look.
+
+        :raises state.db.StateDamaged, state.db.StateLocked:
+        """
         for name, (function, arguments) in (functions or {}).items():
             db.register(name, function, arguments)
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -50,25 +53,26 @@ class Store:
         self.lock = db.Lock(path.with_suffix(path.suffix + ".lock"))
         self.lock.acquire()
         try:
-            self._open(path, journal, hash_key)
+            self._open(path, journal, hash_key, check)
         except BaseException:
             self.lock.release()
             raise
 
-    def _open(self, path: Path, journal: Path | None, hash_key: bytes) -> None:
+    def _open(self, path: Path, journal: Path | None, hash_key: bytes, check: bool) -> None:
         before = os.umask(0o077)
         try:
             conn = db.connect(path)
         finally:
             os.umask(before)
-        db.quick_check(conn)
+        if check:
+            db.quick_check(conn)
         migrations.migrate(conn, path)
         self._check_key(conn, hash_key)
         self.book = Book(Journal(journal))
         self.writer = Writer(conn)
         self._conn = conn
         self._local = threading.local()
-        self._readers: list[db.Connection] = []
+        self._readers: list[tuple[threading.Thread, db.Connection]] = []
 
     @staticmethod
     def _check_key(conn: db.Connection, hash_key: bytes) -> None:
@@ -91,8 +95,16 @@ class Store:
         conn = getattr(self._local, "conn", None)
         if conn is None:
             conn = self._local.conn = db.connect(self.path, read_only=True)
-            self._readers.append(conn)
+            self._bury_readers()
+            self._readers.append((threading.current_thread(), conn))
         yield conn
+
+    def _bury_readers(self) -> None:
+        """Threads come and go with every cycle; the connections of those that ended are closed."""
+        for entry in [e for e in self._readers if not e[0].is_alive()]:
+            with suppress(ValueError):  # another thread was faster
+                self._readers.remove(entry)
+                entry[1].close()
 
     def rows(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[tuple[Any, ...]]:
         """All rows of a query of this package or a view."""
@@ -102,7 +114,7 @@ class Store:
     def close(self) -> None:
         """Finish the queued writes and release file and lock."""
         self.writer.close()
-        for conn in self._readers:
+        for _, conn in self._readers:
             conn.close()
         self._conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._conn.close()

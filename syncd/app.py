@@ -119,11 +119,13 @@ class App:
         self.store.close()
 
 
-def open_store(path: os.PathLike[str] | str, journal: os.PathLike[str] | str | None, hash_key: bytes) -> Store:
-    """The store with the functions the mapping's expressions rely on."""
+def open_store(path: os.PathLike[str] | str, journal: os.PathLike[str] | str | None, hash_key: bytes, *,
+               check: bool = True) -> Store:
+    """The store with the functions the mapping's expressions rely on; ``check`` as in ``Store``."""
     from pathlib import Path
 
-    return Store(Path(path), journal=Path(journal) if journal else None, hash_key=hash_key, functions=FUNCTIONS)
+    return Store(Path(path), journal=Path(journal) if journal else None, hash_key=hash_key, functions=FUNCTIONS,
+                 check=check)
 
 
 def objects_of(mapping: MappingFile, connection: str) -> set[str]:

@@ -44,6 +44,11 @@ class Report:
     def left(self) -> int:
         return sum(d.left for d in self.delivered.values())
 
+    @property
+    def outcome(self) -> str:
+        """In one word, as the run's row keeps it."""
+        return "partial" if self.pulled.failed else "held" if self.held else "left" if self.left else "ok"
+
 
 @dataclass(slots=True)
 class Cycle:
@@ -62,14 +67,23 @@ class Cycle:
 
     def run(self, trigger: str, *, full: bool = False, deliver: bool = True, approve: Callable[[Plan], bool] | None = None,
             deadline: float | None = None) -> Report:
-        """One cycle. ``approve`` is asked about a plan that waits; ``deadline`` is in monotonic seconds."""
-        began = time.monotonic()
+        """One cycle. ``approve`` is asked about every plan, before anything of it is sent, and says whether it has changed
+        what waits; what it raises ends the run. ``deadline`` is in monotonic seconds."""
         now = self.clock()
         run = self._begin(trigger, now)
+        try:
+            return self._run(run, now, full=full, deliver=deliver, approve=approve, deadline=deadline)
+        except BaseException:
+            self._close(run, "failed", {})
+            raise
+
+    def _run(self, run: int, now: Micros, *, full: bool, deliver: bool, approve: Callable[[Plan], bool] | None,
+             deadline: float | None) -> Report:
+        began = time.monotonic()
         report = Report(run, self.puller.run(self.feeds, now, full=full))
         self.failpoint("pulled")
         self._work(report, run)
-        if approve is not None and report.plan is not None and report.plan.held and approve(report.plan):
+        if approve is not None and report.plan is not None and approve(report.plan):
             report.plan = report.plan.approved()
         if deliver:
             # A resolved request can leave people to look at again; two more rounds reach a fixed point.
@@ -131,7 +145,9 @@ class Cycle:
         counts: dict[str, Any] = {
             "rows": report.pulled.rows, "entries": report.pulled.entries, "people": report.people,
             "operations": {name: d.counts for name, d in report.delivered.items()}}
-        outcome = "partial" if report.pulled.failed else "held" if report.held else "left" if report.left else "ok"
+        self._close(report.run, report.outcome, counts)
+
+    def _close(self, run: int, outcome: str, counts: Mapping[str, Any]) -> None:
         self.store.write(lambda conn: conn.execute(
             "UPDATE run SET ended_at = ?, outcome = ?, counts = ? WHERE id = ?",
-            (self.clock(), outcome, orjson.dumps(counts).decode(), report.run)).rowcount)
+            (self.clock(), outcome, orjson.dumps(counts).decode(), run)).rowcount)
