@@ -50,8 +50,11 @@ class Lane:
     _pauses: dict[int, float] = field(default_factory=dict)
     failpoint: Callable[[str], None] = lambda name: None
 
-    def drain(self, deadline: float | None) -> Delivered:
-        """Send until nothing is left to send or to settle, ``deadline`` (monotonic seconds) passes, or the vendor is down."""
+    def drain(self, deadline: float | None, *, wait: bool = True) -> Delivered:
+        """Send until nothing is left to send or to settle, ``deadline`` (monotonic seconds) passes, or the vendor is down.
+
+        Without ``wait`` it returns as soon as there is nothing to do right now; what is in flight is for the next time.
+        """
         report = Delivered()
         failures = 0
         while not self.stop.is_set():
@@ -68,6 +71,8 @@ class Lane:
                 report.error = None
             if worked:
                 continue
+            if not wait and not failures:
+                break
             queued, flying = self._depth()
             if not flying and not self._waiting_soon(deadline):
                 break
