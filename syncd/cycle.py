@@ -88,7 +88,9 @@ class Cycle:
         if deliver:
             # A resolved request can leave people to look at again; two more rounds reach a fixed point.
             for _ in range(3):
-                report.delivered = self.deliver(deadline)
+                for name, delivered in self.deliver(deadline).items():
+                    before = report.delivered.get(name)
+                    report.delivered[name] = delivered if before is None else delivered.after(before)
                 if not self._restless() or (deadline is not None and time.monotonic() > deadline):
                     break
                 self._work(report, run)

@@ -34,6 +34,13 @@ class Delivered:
     left: int = 0
     grants_waited: bool = False
 
+    def after(self, earlier: Delivered) -> Delivered:
+        """This and an earlier round as one: the counts of both, the end of this."""
+        counts = dict(earlier.counts)
+        for state, count in self.counts.items():
+            counts[state] = counts.get(state, 0) + count
+        return Delivered(counts, self.error, self.left, self.grants_waited)
+
 
 @dataclass(slots=True)
 class Lane:
