@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import urllib.parse
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -20,14 +19,9 @@ from connectors.salesforce.values import id18, is_id, to_json
 from connectors.salesforce.wire import Wire
 from syncd.model import UNKNOWN, Batch, Catalogue, FieldInfo, Health, Op, Outcome, Page, StreamSpec
 
-COLLECTION = 200
-"""Records of one Collections call."""
-
-DESCRIBE_AGE = 300.0
-"""Seconds for which an object's description is believed."""
-
-QUERY_BYTES = 12_000
-"""Length of one encoded query; the URL may have 16 kB."""
+COLLECTION = 200  # records of one Collections call
+FETCH = 300  # ids in one query: 8 of the 16 kB that a URL may have
+DESCRIBE_AGE = 300.0  # seconds for which an object's description is believed
 
 
 class SalesforceConnector:
@@ -43,8 +37,7 @@ class SalesforceConnector:
     def __init__(self, settings: SalesforceSettings, *, http_factory: Callable[..., Http] = Http,
                  clock: Callable[[], float] = time.time, sleep: Callable[[float], None] = time.sleep) -> None:
         self.counter = CallCounter()
-        self._settings = settings
-        self._clock = clock
+        self._settings, self._clock = settings, clock
         self._wire = Wire(settings, self.counter, http_factory, clock)
         self._reader = Reader(self._wire, settings, self._now, sleep)
         self._described: dict[str, tuple[float, schema.Described | None]] = {}
@@ -98,8 +91,8 @@ class SalesforceConnector:
         key = schema.history_of(spec.object)[1] if spec.kind == "history" else "Id"
         ids = list(dict.fromkeys(id18(k) for k in keys if is_id(k)))
         rows = []
-        for some in _chunks(ids, len(urllib.parse.quote(source.soql()))):
-            listed = ",".join(f"'{i}'" for i in some)
+        for start in range(0, len(ids), FETCH):
+            listed = ",".join(f"'{i}'" for i in ids[start:start + FETCH])
             rows += self._reader.rows(source, f"{key} IN ({listed})")
         return Page(rows, Cursor(0).text(), last=True)
 
@@ -132,8 +125,6 @@ class SalesforceConnector:
         """Release sockets."""
         self._wire.http.close()
 
-    # ----------------------------------------------------------------------- describing
-
     def _describe(self, name: str) -> schema.Described | None:
         known = self._described.get(name)
         if known is None or self._clock() - known[0] > DESCRIBE_AGE:
@@ -144,8 +135,6 @@ class SalesforceConnector:
         """What we may read of an object; nothing when it does not exist."""
         described = self._describe(name)
         return {} if described is None else described.fields
-
-    # ----------------------------------------------------------------------- reading
 
     def _source(self, spec: StreamSpec) -> Source:
         if spec.kind not in ("record", "history"):
@@ -160,8 +149,6 @@ class SalesforceConnector:
         origins = {id18(self._settings.connect_user): "connect", own: "self"}
         origins.pop("", None)
         return history_source(spec, fields, origins)
-
-    # ----------------------------------------------------------------------- writing
 
     def _writable(self, batch: Batch) -> list[FieldInfo]:
         """The fields of a batch's columns.
@@ -210,10 +197,3 @@ def _record(object: str, columns: Sequence[FieldInfo], op: Op) -> dict[str, Any]
         raise RejectRecord("The id is not one of Salesforce's.", code="MALFORMED_ID")
     values = {f.name: to_json(f.type, v) for f, v in zip(columns, op.values, strict=True)}
     return {"attributes": {"type": object}, "id": op.key, **values}
-
-
-def _chunks(ids: list[str], query: int) -> Iterator[list[str]]:
-    """Ids in portions that fit into a query of ``query`` bytes without them; each takes 27 bytes when encoded."""
-    size = max(20, (QUERY_BYTES - query) // 27)
-    for start in range(0, len(ids), size):
-        yield ids[start:start + size]

@@ -5,35 +5,29 @@ Messages of Salesforce are never quoted: they are localised, and hold field valu
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 import orjson
 
-from connectors.errors import (
-    ConnectorError,
-    CursorLost,
-    Misconfigured,
-    Outage,
-    Reauthenticate,
-    Retry,
-    Throttled,
-)
+from connectors.errors import ConnectorError, CursorLost, Misconfigured, Outage, Reauthenticate, Retry, Throttled
 from connectors.http import Reply, retry_after
 from syncd.model import DONE, UNKNOWN, Outcome
 
 QUOTA_PAUSE = 900.0
 """Seconds to wait when the daily quota is used up. It is a rolling window: something is free again soon."""
 
-SLOW_QUERY = "QUERY_TIMEOUT"
-LOCATOR_LOST = "INVALID_QUERY_LOCATOR"
+_CODE = re.compile(r"[A-Za-z_]{1,80}\Z")
 
+SLOW_QUERY = "QUERY_TIMEOUT"
+
+_API_OFF = (Misconfigured, "The API is switched off for this Salesforce org or the integration user.",
+            "Use an edition with API access, and give the user the permission \"API Enabled\".")
 _CALLS: dict[str, tuple[type[ConnectorError], str, str]] = {
-    LOCATOR_LOST: (CursorLost, "Salesforce no longer knows a query's position.", ""),
+    "INVALID_QUERY_LOCATOR": (CursorLost, "Salesforce no longer knows a query's position.", ""),
     SLOW_QUERY: (Retry, "A Salesforce query ran too long.", ""),
     "UNABLE_TO_LOCK_ROW": (Retry, "Salesforce rows are locked.", ""),
-    "SERVER_UNAVAILABLE": (Outage, "Salesforce is not available.", ""),
-    "UNKNOWN_EXCEPTION": (Outage, "Salesforce failed inside.", ""),
     "INVALID_FIELD": (Misconfigured, "Salesforce does not let us use a field.",
                       "Check its name, and that the integration user may read and edit it."),
     "INVALID_TYPE": (Misconfigured, "Salesforce does not let us use an object.",
@@ -43,10 +37,8 @@ _CALLS: dict[str, tuple[type[ConnectorError], str, str]] = {
     "MALFORMED_QUERY": (Misconfigured, "Salesforce refuses a query.", "Check the fields of the mapping."),
     "NOT_FOUND": (Misconfigured, "Salesforce does not know what was asked for.",
                   "Check the object's name and the API version."),
-    "API_DISABLED_FOR_ORG": (Misconfigured, "The API is switched off in this Salesforce org.",
-                             "Ask for API access, or another edition."),
-    "API_CURRENTLY_DISABLED": (Misconfigured, "The API is switched off for the integration user.",
-                               "Give it the permission \"API Enabled\"."),
+    "API_DISABLED_FOR_ORG": _API_OFF,
+    "API_CURRENTLY_DISABLED": _API_OFF,
     "INSUFFICIENT_ACCESS": (Misconfigured, "The integration user lacks a right in Salesforce.",
                             "Compare its permission set with the manual."),
     "UNSUPPORTED_API_VERSION": (Misconfigured, "Salesforce has retired this API version.", "Set a newer api_version."),
@@ -78,7 +70,12 @@ def problem_of(reply: Reply) -> Problem:
     first = body[0] if isinstance(body, list) and body else body
     if not isinstance(first, Mapping):
         return Problem("", "")
-    return Problem(str(first.get("errorCode") or first.get("error") or ""), str(first.get("message") or ""))
+    return Problem(_word(first.get("errorCode") or first.get("error")), str(first.get("message") or ""))
+
+
+def _word(code: object) -> str:
+    """A code as it may be shown and logged; "" for anything else that stands in its place."""
+    return code if isinstance(code, str) and _CODE.match(code) else ""
 
 
 def call_error(reply: Reply, names: Collection[str] = ()) -> ConnectorError:
@@ -104,7 +101,7 @@ def error_for(code: str, status: int, culprits: Collection[str] = ()) -> Connect
 
 def login_error(status: int, code: object) -> ConnectorError:
     """What a refused token request means. ``code`` is OAuth's ``error`` word, or anything a proxy made of it."""
-    word = code if isinstance(code, str) and code.replace("_", "").isalpha() and len(code) < 60 else ""
+    word = _word(code)
     detail = f"token endpoint, status {status}, error {word or 'none'}"
     if status == 429:
         return Throttled("Salesforce limits our logins.", code=word, detail=detail)
@@ -116,23 +113,18 @@ def login_error(status: int, code: object) -> ConnectorError:
 
 # --------------------------------------------------------------------------- rows of a write
 
-LOCKED = Outcome("retry", "UNABLE_TO_LOCK_ROW: another process holds the record.", retry_after=10.0, max_batch=20)
-PARKED = Outcome("retry", "ENTITY_IS_LOCKED: an approval process holds the record.", retry_after=3600.0)
-BUSY = Outcome("retry", "UNKNOWN_EXCEPTION: Salesforce failed on this record.", retry_after=60.0, max_batch=50)
+_LOCKED = Outcome("retry", "UNABLE_TO_LOCK_ROW: another process holds the record.", retry_after=10.0, max_batch=20)
+_BUSY = Outcome("retry", "UNKNOWN_EXCEPTION: Salesforce failed on this record.", retry_after=60.0, max_batch=50)
 
 _ROW_RETRIES = {
-    "UNABLE_TO_LOCK_ROW": LOCKED,
-    "ENTITY_IS_LOCKED": PARKED,
-    "UNKNOWN_EXCEPTION": BUSY,
-    "SERVER_UNAVAILABLE": BUSY,
-    "REQUEST_RUNNING_TOO_LONG": BUSY,
-    "TXN_NOT_COMPLETED": BUSY,
+    "UNABLE_TO_LOCK_ROW": _LOCKED,
+    "ENTITY_IS_LOCKED": Outcome("retry", "ENTITY_IS_LOCKED: an approval process holds the record.", retry_after=3600.0),
+    "UNKNOWN_EXCEPTION": _BUSY, "SERVER_UNAVAILABLE": _BUSY, "REQUEST_RUNNING_TOO_LONG": _BUSY,
 }
 
 _ROW_REASONS = {
     "FIELD_CUSTOM_VALIDATION_EXCEPTION": "A validation rule refuses the record.",
     "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY": "A trigger or flow refuses the record.",
-    "CANNOT_EXECUTE_FLOW_TRIGGER": "A flow refuses the record.",
     "DUPLICATES_DETECTED": "A duplicate rule refuses the record.",
     "DUPLICATE_VALUE": "Another record holds this unique value.",
     "REQUIRED_FIELD_MISSING": "The record lacks a required field.",
@@ -141,7 +133,6 @@ _ROW_REASONS = {
     "INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST": "A value is not among the picklist's.",
     "INVALID_FIELD_FOR_INSERT_UPDATE": "The integration user may not edit a field.",
     "INSUFFICIENT_ACCESS_OR_READONLY": "The integration user may not edit the record.",
-    "INSUFFICIENT_ACCESS_ON_CROSS_REFERENCE_ENTITY": "The integration user may not edit the record.",
     "CANNOT_UPDATE_CONVERTED_LEAD": "The lead has been converted; write to its contact.",
     "ENTITY_IS_DELETED": "The record has been deleted or merged.",
     "NOT_FOUND": "The record does not exist.",
@@ -167,15 +158,14 @@ def _row_outcome(result: Any) -> Outcome:
     if result["success"]:
         return DONE
     errors = [e for e in result.get("errors") or () if isinstance(e, Mapping)]
-    codes = [str(e.get("statusCode") or "") for e in errors]
+    codes = [_word(e.get("statusCode")) for e in errors]
     for code, error in zip(codes, errors, strict=True):
         if code in _ROW_RETRIES:
             return _ROW_RETRIES[code]
         # A trigger's failure carries the inner code in its text; only a lock is worth another try.
         if code == "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY" and "UNABLE_TO_LOCK_ROW" in str(error.get("message")):
-            return LOCKED
-    code = next((c for c in codes if c.replace("_", "").isalnum() and len(c) < 80), "")
-    return rejected(code)
+            return _LOCKED
+    return _rejected(next(filter(None, codes), ""))
 
 
 def call_outcome(code: str, rows: int) -> Outcome | None:
@@ -183,10 +173,9 @@ def call_outcome(code: str, rows: int) -> Outcome | None:
     if code in _ROW_RETRIES or code not in _ROW_REASONS:
         return _ROW_RETRIES.get(code)
     if rows == 1:
-        return rejected(code)
+        return _rejected(code)
     return Outcome("retry", f"{code}: one record sank its batch.", max_batch=rows // 2)
 
 
-def rejected(code: str) -> Outcome:
-    """A permanent refusal with its sentence."""
+def _rejected(code: str) -> Outcome:
     return Outcome("rejected", f"{code or 'UNKNOWN'}: {_ROW_REASONS.get(code, 'Salesforce refuses the record.')}")

@@ -11,7 +11,6 @@ from syncd.model import Finding, Health
 
 Describe = Callable[[str], schema.Described | None]
 
-QUOTAS = ("DailyApiRequests", "DailyBulkV2QueryJobs", "DailyBulkV2QueryFileStorageMB")
 CONNECT = "et4ae5__SendDefinition__c"
 """An object that the managed package of Marketing Cloud Connect brings along."""
 MAX_SKEW = 60.0
@@ -21,18 +20,16 @@ MAX_SKEW = 60.0
 def examine(settings: SalesforceSettings, session: Session, limits: Mapping[str, tuple[int, int]] | None,
             usage: Usage | None, skew: float | None, describe: Describe) -> Health:
     """The findings of one look at an org. Reads only through ``describe``."""
-    quota = {name: limits[name] for name in QUOTAS if name in limits} if limits else {}
+    quota = dict(limits or {})
     if usage is not None:
         quota.setdefault("DailyApiRequests", (usage.used, usage.allowed))
-    findings = [
-        *_calls(settings, limits, quota.get("DailyApiRequests")),
-        *_clock(skew),
-        *_flags(describe),
-        *_writers(settings, session, describe),
-    ]
-    host = session.instance.partition("://")[2]
-    return Health(f"org {session.org or 'unknown'} as user {session.user or 'unknown'} at {host}",
-                  tuple(findings), quota)
+    findings = [*_calls(settings, limits, quota.get("DailyApiRequests")), *_flags(describe),
+                *_writers(settings, session, describe)]
+    if skew is not None and abs(skew) > MAX_SKEW:
+        findings.append(Finding("warning", f"Salesforce's clock and this machine's differ by {abs(skew):.0f} seconds.",
+                                "Set it by NTP."))
+    account = f"org {session.org or '?'} as user {session.user or '?'} at {session.instance.partition('://')[2]}"
+    return Health(account, tuple(findings), quota)
 
 
 def _calls(settings: SalesforceSettings, limits: Mapping[str, tuple[int, int]] | None,
@@ -45,16 +42,11 @@ def _calls(settings: SalesforceSettings, limits: Mapping[str, tuple[int, int]] |
                       "Raise api_share, poll less often, or ask for more API calls.")
 
 
-def _clock(skew: float | None) -> Iterator[Finding]:
-    if skew is not None and abs(skew) > MAX_SKEW:
-        yield Finding("warning", f"This machine's clock differs from Salesforce's by {abs(skew):.0f} seconds.",
-                      "Set it by NTP.")
-
-
 def _flags(describe: Describe) -> Iterator[Finding]:
     """An opt-out flag we cannot see is not false: without it people would be mailed against their word."""
     readable = False
-    for name, flag in (("Contact", "HasOptedOutOfEmail"), ("Lead", "HasOptedOutOfEmail")):
+    flag = schema.MASTER_FLAGS[0]
+    for name in ("Contact", "Lead"):
         body = describe(name)
         if body is None:
             continue

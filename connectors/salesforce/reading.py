@@ -27,8 +27,7 @@ from syncd.model import Page
 
 VERSION = 1
 START = Position(0, "")
-RESTARTS = 2
-"""How often a position may die without a row of progress before it is the caller's problem."""
+RESTARTS = 2  # how often an answer may be cut, without progress, before it is the caller's problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +64,7 @@ class Reader:
     def __init__(self, wire: Wire, settings: SalesforceSettings, now: Callable[[], float],
                  sleep: Callable[[float], None] = time.sleep) -> None:
         self._wire, self._settings = wire, settings
-        self._now = now
-        self._sleep = sleep
+        self._now, self._sleep = now, sleep
 
     def changes(self, source: Source, cursor: str | None) -> Iterator[Page]:
         """Everything after ``cursor``, or everything; see ``Connector.changes``."""
@@ -106,9 +104,8 @@ class Reader:
         """All rows under a condition, unordered."""
         for _ in range(RESTARTS + 1):
             with contextlib.suppress(CursorLost):
-                return [row for records, _ in self._wire.query(source.soql(condition), deleted=source.deleted,
-                                                               names=source.names)
-                        for row in source.from_json(records)[0]]
+                pages = self._wire.query(source.soql(condition), deleted=source.deleted, names=source.names)
+                return [row for records, _ in pages for row in source.from_json(records)[0]]
         raise Retry("Salesforce's answers keep breaking off.", code="CUT")
 
     def _is_large(self, source: Source) -> bool:
@@ -138,6 +135,8 @@ class Reader:
                 upto = at.stamp + (horizon - at.stamp) // 2  # half the time, until the query is fast enough
                 continue
             rows, last = source.from_json(records)
+            if not done and last in (None, at):  # a server that ignores the position would feed us for ever
+                raise Outage("Salesforce's answer makes no sense.", detail="a query that does not advance")
             at, lost, done = last or at, 0, done and len(records) < size
             end = done and upto is None
             yield rows, Cursor(cursor.hi) if end else replace(cursor, at=at), end

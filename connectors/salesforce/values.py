@@ -80,44 +80,48 @@ def _text_of(value: Any) -> Value:
 
 
 def _ids(raw: Iterable[Any]) -> list[Value]:
-    return [id18(v) if v else None for v in raw]
+    return [v if v and len(v) == 18 else id18(v) if v else None for v in raw]
 
 
-_BOOLS: dict[Any, Value] = {True: 1, False: 0, "true": 1, "false": 0, None: None, "": None}
+class _Memo(dict[Any, Value]):
+    """Converts each distinct value of a column once."""
+
+    def __init__(self, convert: Callable[[Any], Value]) -> None:
+        super().__init__({None: None, "": None})
+        self._convert = convert
+
+    def __missing__(self, raw: Any) -> Value:
+        value = self[raw] = self._convert(raw)
+        return value
 
 
-def _bools(raw: Iterable[Any]) -> list[Value]:
-    try:
-        return [_BOOLS[v] for v in raw]
-    except (KeyError, TypeError):
-        raise ValueError("not a checkbox") from None
+def _each(convert: Callable[[Any], Value]) -> Callable[[Iterable[Any]], list[Value]]:
+    """A column converter; nothing and empty text are None."""
+    def column(raw: Iterable[Any]) -> list[Value]:
+        known = _Memo(convert)
+        return [known[v] for v in raw]
+    return column
 
 
-def _integers(raw: Iterable[Any]) -> list[Value]:
-    return [_integer_of(v) for v in raw]
+def _bool_of(value: Any) -> Value:
+    if value in (True, "true"):
+        return 1
+    if value in (False, "false"):
+        return 0
+    raise ValueError("not a checkbox")
 
 
 def _integer_of(value: Any) -> Value:
-    if type(value) is int:
-        return value
-    if value is None or value == "":
-        return None
     if isinstance(value, str) and value.lstrip("-").isdigit():
         return int(value)
     number = float(value)
     if not number.is_integer():
         raise ValueError("not a whole number")
-    return int(number)
-
-
-def _decimals(raw: Iterable[Any]) -> list[Value]:
-    return [_decimal_of(v) for v in raw]
+    return value if type(value) is int else int(number)
 
 
 def _decimal_of(value: Any) -> Value:
     """Plain notation without needless zeros: Salesforce writes one number as 100, 100.0 or 1.0E2, by interface."""
-    if value is None or value == "":
-        return None
     number = float(value)
     if number.is_integer() and abs(number) < 2**53:
         return str(int(number))
@@ -125,27 +129,13 @@ def _decimal_of(value: Any) -> Value:
     return format(Decimal(text), "f") if "e" in text else text
 
 
-def _dates(raw: Iterable[Any]) -> list[Value]:
-    return [v[:10] if v else None for v in raw]
-
-
-def _instants(raw: Iterable[Any]) -> list[Value]:
-    known: dict[Any, Value] = {None: None, "": None}
-    out = []
-    for v in raw:
-        if v not in known:
-            known[v] = micros(v)
-        out.append(known[v])
-    return out
-
-
-def _choices(raw: Iterable[Any]) -> list[Value]:
-    return [f";{';'.join(sorted({c for c in v.split(';') if c}))};" if v else None for v in raw]
+def _choices_of(value: str) -> Value:
+    return f";{';'.join(sorted({c for c in value.split(';') if c}))};"
 
 
 _READERS: dict[FieldType, Callable[[Iterable[Any]], list[Value]]] = {
-    "text": _text, "id": _ids, "bool": _bools, "integer": _integers, "decimal": _decimals, "date": _dates,
-    "instant": _instants, "choices": _choices,
+    "text": _text, "id": _ids, "bool": _each(_bool_of), "integer": _each(_integer_of), "decimal": _each(_decimal_of),
+    "date": _each(lambda value: value[:10]), "instant": _each(micros), "choices": _each(_choices_of),
 }
 
 

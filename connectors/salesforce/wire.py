@@ -12,6 +12,7 @@ import threading
 import urllib.parse
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
 
 import requests
@@ -26,19 +27,18 @@ from connectors.salesforce.values import id18
 
 _USAGE = re.compile(r"(?:^|[;,\s])api-usage=(\d+)/(\d+)")
 _OFFSET = re.compile(r"-(\d+)\Z")
+QUOTAS = frozenset({"DailyApiRequests", "DailyBulkV2QueryJobs", "DailyBulkV2QueryFileStorageMB"})
 _GARBAGE = "Salesforce's answer makes no sense."
 
 
-class Session(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Session:
     """A login. ``org`` and ``user`` are 18-character ids, "" when the answer did not tell."""
 
-    token: str
+    token: str = field(repr=False)
     instance: str
     org: str
     user: str
-
-    def __repr__(self) -> str:
-        return f"Session(org={self.org!r}, user={self.user!r})"
 
 
 class Usage(NamedTuple):
@@ -62,15 +62,12 @@ class Wire:
 
     def __init__(self, settings: SalesforceSettings, counter: CallCounter, http_factory: Callable[..., Http],
                  clock: Callable[[], float]) -> None:
-        self._settings = settings
-        self._clock = clock
+        self._settings, self._clock = settings, clock
         self._lock = threading.Lock()
         self._session: Session | None = None
         self.usage: Usage | None = None
         self.http = http_factory(settings.base, counter=counter, ca_file=settings.ca_file, clock=clock)
         self.root = f"/services/data/v{settings.api_version}"
-
-    # ----------------------------------------------------------------------- session
 
     def session(self, stale: str | None = None) -> Session:
         """The current session; a new one when there is none or its token is ``stale``.
@@ -104,13 +101,11 @@ class Wire:
         except ConnectorError:
             raise
         except (PyJWTError, ValueError, TypeError, AttributeError) as exc:
-            # Before the call: PyJWT cannot read the key. After it: the answer lacks what an answer has.
+            # Before the call: the key cannot be read. After it: the answer lacks what an answer has.
             failure = (Outage(_GARBAGE, detail=f"token endpoint, {type(exc).__name__}") if door.status else
                        Reauthenticate("The private key cannot be read.", remedy="Give an RSA key as PEM text."))
         # Raised outside the handler: the library's exceptions quote the answer.
         raise failure
-
-    # ----------------------------------------------------------------------- calls
 
     def call(self, method: str, path: str, *, route: str, params: Mapping[str, str] | None = None, json: Any = None,
              headers: Mapping[str, str] | None = None, write: bool = False, read: float | None = None,
@@ -134,14 +129,6 @@ class Wire:
             stale = session.token
         raise error_for(problem_of(reply).code, 401)
 
-    def get(self, path: str, *, route: str, params: Mapping[str, str] | None = None,
-            headers: Mapping[str, str] | None = None, names: Collection[str] = (), read: float | None = None) -> Reply:
-        """A read that answers 200, or the error its answer means (see ``errors.call_error`` for ``names``)."""
-        reply = self.call("GET", path, route=route, params=params, headers=headers, read=read)
-        if reply.status != 200:
-            raise call_error(reply, names)
-        return reply
-
     def _note_usage(self, reply: Reply) -> None:
         found = _USAGE.search(reply.headers.get("Sforce-Limit-Info", ""))
         if found:
@@ -160,8 +147,6 @@ class Wire:
                             remedy="Raise api_share, poll less often, or ask for more API calls.", code="API_SHARE",
                             detail=f"{usage.used} of {usage.allowed} calls used")
 
-    # ----------------------------------------------------------------------- queries
-
     def query(self, soql: str, *, deleted: bool, names: Collection[str] = ()) -> Iterator[tuple[list[Any], bool]]:
         """Pages of (records, whether it is the last). ``deleted``: also what is in the recycle bin.
 
@@ -170,8 +155,8 @@ class Wire:
         path, params = f"{self.root}/{'queryAll' if deleted else 'query'}", {"q": soql}
         seen = 0
         while True:
-            body = self.get(path, route="query", params=params, headers={"Sforce-Query-Options": "batchSize=2000"},
-                            names=names, read=150.0).json()
+            body = _good(self.call("GET", path, route="query", params=params, read=150.0,
+                                   headers={"Sforce-Query-Options": "batchSize=2000"}), names).json()
             try:
                 records, done, total = body["records"], bool(body["done"]), int(body["totalSize"])
                 following = None if done else str(body["nextRecordsUrl"])
@@ -191,32 +176,27 @@ class Wire:
 
     def count(self, object: str, *, deleted: bool) -> int:
         """The number of rows of an object."""
-        body = self.get(f"{self.root}/{'queryAll' if deleted else 'query'}", route="count", names=(object,),
-                        params={"q": f"SELECT COUNT() FROM {object}"}, read=150.0).json()
+        reply = self.call("GET", f"{self.root}/{'queryAll' if deleted else 'query'}", route="count", read=150.0,
+                          params={"q": f"SELECT COUNT() FROM {object}"})
+        body = _good(reply, (object,)).json()
         try:
             return int(body["totalSize"])
         except (KeyError, TypeError, ValueError):
             raise Outage(_GARBAGE, detail="count") from None
-
-    # ----------------------------------------------------------------------- Bulk 2.0 query
 
     def start_job(self, soql: str, *, deleted: bool, names: Collection[str] = ()) -> str:
         """Begin a query job; its id. A lost answer leaves a job nobody reads, which expires by itself."""
         reply = self.call("POST", f"{self.root}/jobs/query", route="bulk.create", json={
             "operation": "queryAll" if deleted else "query", "query": soql, "contentType": "CSV",
             "columnDelimiter": "COMMA", "lineEnding": "LF"})
-        if reply.status not in (200, 201):
-            raise call_error(reply, names)
-        return str(_member(reply.json(), "id"))
+        return str(_member(_good(reply, names).json(), "id"))
 
     def job(self, job: str) -> QueryJob:
         """:raises CursorLost: the job is gone (they live seven days)"""
         reply = self.call("GET", f"{self.root}/jobs/query/{urllib.parse.quote(job, safe='')}", route="bulk.poll")
         if reply.status in (400, 404):
             raise CursorLost("Salesforce no longer knows a Bulk job.", code=problem_of(reply).code)
-        if reply.status != 200:
-            raise call_error(reply)
-        body = reply.json()
+        body = _good(reply).json()
         # "INVALID_FIELD: No such column …": the code tells enough, the text may hold values.
         code = str(body.get("errorMessage") or "").partition(":")[0].strip()
         return QueryJob(str(_member(body, "state")), int(body.get("numberRecordsProcessed") or 0), code)
@@ -231,39 +211,31 @@ class Wire:
                           route="bulk.results", params=params, headers={"Accept": "text/csv"}, read=150.0)
         if reply.status in (400, 404):
             raise CursorLost("Salesforce no longer knows a Bulk result.", code=problem_of(reply).code)
-        if reply.status != 200:
-            raise call_error(reply)
+        _good(reply)
         following = reply.headers.get("Sforce-Locator", "null")
         number = reply.headers.get("Sforce-NumberOfRecords", "")
         return (reply.body.decode("utf-8", "strict"), "" if following == "null" else following,
                 int(number) if number.isdigit() else None)
 
-    # ----------------------------------------------------------------------- describe, limits
-
     def describe(self, object: str) -> Described | None:
         """An object; None when there is none, or none for us."""
         reply = self.call("GET", f"{self.root}/sobjects/{urllib.parse.quote(object, safe='')}/describe",
                           route="describe", urgent=True)
-        if reply.status != 200:
-            if reply.status == 404 or problem_of(reply).code.startswith(("INSUFFICIENT_ACCESS", "INVALID_TYPE")):
-                return None
-            raise call_error(reply, (object,))
+        if reply.status == 404 or (reply.status == 403 and problem_of(reply).code.startswith("INSUFFICIENT_ACCESS")):
+            return None
         with contextlib.suppress(KeyError, TypeError):
-            return Described.parse(reply.json())
+            return Described.parse(_good(reply, (object,)).json())
         raise Outage(_GARBAGE, detail="describe")
 
     def limits(self) -> dict[str, tuple[int, int]] | None:
-        """(used, allowed) by name; None without the right "View Setup"."""
+        """(used, allowed) of ``QUOTAS``; None without the right "View Setup"."""
         reply = self.call("GET", f"{self.root}/limits", route="limits", urgent=True)
         if reply.status == 403 and problem_of(reply).code != "REQUEST_LIMIT_EXCEEDED":
             return None
-        if reply.status != 200:
-            raise call_error(reply)
-        body = reply.json()
-        if not isinstance(body, dict):
-            raise Outage(_GARBAGE, detail="limits")
-        return {name: (int(value["Max"]) - int(value["Remaining"]), int(value["Max"]))
-                for name, value in body.items() if isinstance(value, dict) and {"Max", "Remaining"} <= value.keys()}
+        with contextlib.suppress(AttributeError, KeyError, TypeError, ValueError):
+            found = {name: value for name, value in _good(reply).json().items() if name in QUOTAS}
+            return {name: (int(v["Max"]) - int(v["Remaining"]), int(v["Max"])) for name, v in found.items()}
+        raise Outage(_GARBAGE, detail="limits")
 
 
 class _TokenDoor:
@@ -292,6 +264,13 @@ class _TokenDoor:
         # "https://login.salesforce.com/id/{org}/{user}"
         org, _, user = str(self._answer.get("id") or "").partition("/id/")[2].partition("/")
         return Session(str(token), instance.rstrip("/"), id18(org), id18(user))
+
+
+def _good(reply: Reply, names: Collection[str] = ()) -> Reply:
+    """The reply, if it is one of success; else the error it means (see ``call_error`` for ``names``)."""
+    if reply.status not in (200, 201):
+        raise call_error(reply, names)
+    return reply
 
 
 def _member(body: Any, name: str) -> Any:

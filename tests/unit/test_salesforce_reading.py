@@ -246,6 +246,19 @@ def test_a_second_too_slow_to_read_is_told() -> None:
     assert caught.value.code == "QUERY_TIMEOUT"
 
 
+class Deaf(FakeWire):
+    """A server that ignores the position."""
+
+    def query(self, soql: str, *, deleted: bool, names: Collection[str] = ()) -> Iterator[tuple[list[Any], bool]]:
+        return super().query("SELECT x FROM Contact ORDER BY System", deleted=deleted)
+
+
+@pytest.mark.parametrize("rows", [contacts(*[NOW - 500] * 9), contacts(*range(NOW - 509, NOW - 500))])
+def test_a_query_that_does_not_advance_ends(rows: dict[str, tuple[int, str]]) -> None:
+    with pytest.raises(Outage):
+        everything(reader(Deaf(rows)))
+
+
 def test_pages_that_are_always_cut_are_told() -> None:
     wire = FakeWire(contacts(NOW - 500), faults=itertools.repeat("cut"))
     with pytest.raises(Retry, match="breaking off"):
@@ -319,6 +332,15 @@ def test_a_bulk_job_is_found_again_from_any_page() -> None:
         assert set(ids(pages[:number + 1])) | set(ids(rest)) == set(wire.rows)
         assert not rest[-1].complete
     assert len(wire.jobs) == 1
+
+
+def test_a_resumed_bulk_job_keeps_the_checkpoint_of_its_start() -> None:
+    wire = FakeWire(contacts(*range(NOW - 9000, NOW - 8970)))
+    read = reader(wire, bulk_threshold=10)
+    first = next(iter(read.changes(record_source(SPEC, FIELDS), None)))
+    wire.now += 86_400
+    wire.rows[sid(900)] = (NOW + 5, "changed while the job ran@x.example")
+    assert sid(900) in ids(everything(read, first.cursor))
 
 
 def test_an_expired_bulk_job_is_made_anew() -> None:
