@@ -148,6 +148,7 @@ class Compiler:
         columns = {f.name: Column(rel.field_sql(f.name), Type.of_field(f.type),
                                   self.types[stream][f.name].choices if f.name in self.types[stream] else ())
                    for f in self.fields[stream]}
+        columns |= {name: Column("r.rid", Type.TEXT) for name in ("Id", "id")}
         return ExpressionScope(columns, {}, self.mapping.people.currency)
 
     def _source(self, rank: int, source: PeopleSource) -> rel.SourceDef:
@@ -209,9 +210,7 @@ class Compiler:
     # ------------------------------------------------------------------ related rows
 
     def _related_def(self, r: RelatedStream) -> rel.RelatedDef:
-        connection = StreamName.parse(r.stream).connection
-        people = tuple(self.streams[s] for s in self.mapping.people.sources
-                       if StreamName.parse(s).connection == connection)
+        people = (self.streams[r.of],)
         if r.via is not None:
             return rel.RelatedDef(r.name, self.streams[r.stream], self.streams[r.via.stream], r.via.record_field,
                                   r.via.row_field, people)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
+from mappings.functions import clock_parameters
 from state import identify, people, plan
 from state.queries import load
 from state.relations import Relations
@@ -43,7 +42,7 @@ class Decider:
 
     def wishes(self, run: int, now: Micros) -> int:
         """Attributes, decisions, keys and wishes of every dirty person. Returns how many people that were."""
-        bound = parameters(now, self.zones)
+        bound = clock_parameters(now, self.zones)
         self.store.write(lambda conn: people.wake(conn, now))
         total = self._chunks(run, bound)
         if total and any(a.limit is not None for a in self.rel.audiences) \
@@ -70,17 +69,3 @@ class Decider:
             plan.flags(conn, self.rel, run, self.objects)
             conn.execute(load("people")["done"])
         return count
-
-
-def parameters(now: Micros, zones: frozenset[str]) -> dict[str, Any]:
-    """What time-dependent expressions are bound to: ``now`` in µs, ``today_<zone>`` as ISO dates."""
-    instant = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=now)
-    bound: dict[str, Any] = {"now": now}
-    for zone in zones:
-        bound[zone_parameter(zone)] = instant.astimezone(ZoneInfo(zone)).date().isoformat()
-    return bound
-
-
-def zone_parameter(zone: str) -> str:
-    """The parameter's name for a time zone."""
-    return "today_" + zone.lower().replace("/", "_").replace("-", "_")
