@@ -124,7 +124,9 @@ class Records:
         return lambda window: self._counted(model, domain, window) and self.sight(model) == sight
 
     def _counted(self, model: str, domain: list[Any], window: Window) -> bool:
-        return self.wire.count(model, [*domain, ["id", "<=", window.last]]) <= window.seen
+        # Where nothing was seen, nothing may be there: not even rows above the last id, which is none.
+        seen = [["id", "<=", window.last]] if window.last else []
+        return self.wire.count(model, [*domain, *seen]) <= window.seen
 
     def plan(self, spec: StreamSpec) -> Plan:
         """:raises Misconfigured: a field cannot be read"""

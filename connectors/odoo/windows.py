@@ -98,21 +98,27 @@ def walk(window: Window, overlap: int, now: Callable[[], int], read: Callable[[W
     Every page but an empty one is followed by another search, one ahead, so that a page that was cut short does not end
     the walk. ``counted`` tells at the end of a listing that began here whether it was whole.
     """
-    complete = False
+    complete = listed = False
+
+    def page(at: Window) -> list[T]:
+        # Rows without dates that the listing has just shown are not shown again at once; later passes look for more.
+        return read(replace(at, nulls=at.known) if listed else at)
+
     while True:
         if window.last == 0:
             window = replace(window, begun=now())
         listing = window.since is None
-        items = read(window)
+        items = page(window)
         while items:
             window = window.advance([id_of(item) for item in items])
-            ahead = read(window)
+            ahead = page(window)
             if not ahead:
                 break
             yield items, window.encode(), False, False
             items = ahead
         if listing:
             complete = window.whole and counted(window)
+            listed = True
         window = window.finish(overlap, now())
         if not listing:
             yield items, window.encode(), True, complete

@@ -100,6 +100,7 @@ def test_bounces_are_told_from_wishes_only_when_sure(lab: Lab) -> None:
     for _ in range(5):
         lab.act("recipient", "bounce", email="b@x.test", kind="hard")
         lab.quiet(3 * 86_400)
+    lab.act("recipient", "bounce", email="c@x.test", kind="hard")
     # The same account's row, with fewer bounces than Odoo wants: somebody's automation, perhaps on a person's behalf.
     lab.sim.load({"mail.blacklist": [{"id": 90, "email": "c@x.test", "write_uid": 1, "create_uid": 1}]})
     assert lab.statuses("") == {"b@x.test": ("bounced", "bounce"), "c@x.test": ("unsubscribed", "api")}

@@ -133,10 +133,11 @@ def test_a_cut_page_neither_ends_a_listing_nor_makes_it_complete(lab: Lab) -> No
 
 
 def test_an_emptied_search_is_not_a_complete_listing(lab: Lab) -> None:
-    load(lab, 5)
-    lab.fault("empty_list", route="res.partner.search", count=1)
-    rows, _, complete = lab.read(IDS)
-    assert (rows, complete) == ([], True), "nothing seen, nothing counted: nothing is at or below the last id"
+    load_old(lab, 5)
+    for spec in (PEOPLE, IDS):
+        lab.fault("empty_list", object="res.partner", count=1)
+        rows, _, complete = lab.read(spec)
+        assert (rows, complete) == ([], False)
 
 
 def test_a_listing_after_losing_rights_is_not_complete(lab: Lab) -> None:
