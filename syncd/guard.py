@@ -161,7 +161,7 @@ def current_plan(store: Store, rel: Relations, now: Micros) -> Plan:
 
 def _plan(conn: Any, rel: Relations, now: Micros) -> Plan:
     q = load("guard")
-    counts = tuple(Count(c, o, kind, _sort(kind, cls, bool(fresh)), "held" if state == 1 else "queued", n)
+    counts = tuple(Count(c, o, kind, sort_of(kind, cls, bool(fresh)), "held" if state == 1 else "queued", n)
                    for c, o, kind, cls, fresh, state, n in conn.execute(q["pending_counts"]))
     digest = hashlib.blake2b(rel.fingerprint.encode(), digest_size=6)
     for row in conn.execute(q["pending"]):
@@ -173,7 +173,8 @@ def _plan(conn: Any, rel: Relations, now: Micros) -> Plan:
     return plan
 
 
-def _sort(kind: str, cls: int, fresh: bool) -> str:
+def sort_of(kind: str, cls: int, fresh: bool) -> str:
+    """The word for an operation: add, change, remove, suppress or reopen."""
     if kind == "remove":
         return "suppress" if cls == 0 else "remove"
     if kind == "upsert":
