@@ -75,9 +75,15 @@ def test_what_is_an_id() -> None:
     assert not any(map(is_id, ["", "003", "003D000000QV9n2I", "003D000000QV9n'", "003D000000QV9n2IAD\n"]))
 
 
-def test_instants_round_trip() -> None:
-    assert micros(soql_instant(1_800_000_000)) == 1_800_000_000_000_000
-    assert micros("2021-12-02") == 1638403200000000  # a date is midnight UTC, whatever this machine's zone
+def test_instants_do_not_depend_on_this_machines_zone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "EST5EDT")
+    time.tzset()
+    try:
+        assert micros(soql_instant(1_800_000_000)) == 1_800_000_000_000_000
+        assert micros("2021-12-02") == 1638403200000000  # a date is midnight UTC
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_parents_and_hidden_fields() -> None:
