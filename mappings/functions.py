@@ -181,7 +181,8 @@ def _day_start(day: date | None, name: str) -> int | None:
 def _first_reaching(target: date, days: int, months: int) -> date | None:
     """The first day whose shift is ``target`` or later."""
     near = _shift(target, -days, 0)
-    near = None if near is None else _shift(near, -4 if months else 0, -months)
+    # The way back over a shorter month ends on its last day, which is never too late, and at most three days early.
+    near = None if near is None else _shift(near, 0, -months)
     while near is not None:
         moved = _shift(near, days, months)
         if moved is None or moved >= target:

@@ -79,14 +79,22 @@ def _bound(row: Mapping[str, Any], kinds: Mapping[str, Type]) -> dict[str, Any]:
 
 # --------------------------------------------------------------------------- people
 
-DAYS = st.dates(date(1995, 1, 1), date(2035, 12, 31))
-INSTANTS = st.datetimes(datetime(1999, 1, 1), datetime(2030, 1, 1), timezones=st.just(UTC))
-WORDS = st.text("aAbBßẞéÉİ '%_!;K", min_size=1, max_size=5)
-DECIMALS = st.decimals(-1000, 1000, places=4, allow_nan=False)
+# Small pools beside the wide ranges: what finds faults is two values that meet.
+FEW_DAYS = [date(2020, 1, 31), date(2020, 2, 28), date(2020, 2, 29), date(2020, 3, 1), date(2020, 3, 31),
+            date(2019, 12, 31), date(2021, 2, 28)]
+DAYS = st.sampled_from(FEW_DAYS) | st.dates(date(1995, 1, 1), date(2035, 12, 31))
+FEW_INSTANTS = [datetime(day.year, day.month, day.day, hour, tzinfo=UTC) for day in FEW_DAYS for hour in (0, 5, 11, 23)]
+INSTANTS = st.sampled_from(FEW_INSTANTS) | st.datetimes(datetime(1999, 1, 1), datetime(2030, 1, 1),
+                                                        timezones=st.just(UTC))
+WORDS = (st.sampled_from(["a", "A", "ab", "ß", "ẞ", "ss", "SS", "é", "É", "E\u0301", "İ", "i\u0307", "K", " a ", "a b", " ",
+                          "%", "a%", "_b", "b;a"])
+         | st.text("aAbBßẞéÉİ '%_!;K", min_size=1, max_size=5))
+DECIMALS = (st.sampled_from([Decimal(text) for text in ("0", "0.0001", "0.5", "-0.5", "1", "2", "3", "0.0002", "-3")])
+            | st.decimals(-1000, 1000, places=4, allow_nan=False))
 CURRENCIES = st.sampled_from(["EUR", "USD"])
 
 VALUES: dict[Type, st.SearchStrategy[Any]] = {
-    Type.INTEGER: st.integers(-1000, 1000), Type.DECIMAL: DECIMALS, Type.TEXT: WORDS, Type.BOOL: st.booleans(),
+    Type.INTEGER: st.integers(-3, 3) | st.integers(-1000, 1000), Type.DECIMAL: DECIMALS, Type.TEXT: WORDS, Type.BOOL: st.booleans(),
     Type.DATE: DAYS, Type.INSTANT: INSTANTS, Type.CHOICES: st.frozensets(st.sampled_from(["buyer", "user", "Buyer"]),
                                                                         min_size=1),
     Type.MONEY: st.builds(Money, DECIMALS, CURRENCIES),
@@ -94,10 +102,10 @@ VALUES: dict[Type, st.SearchStrategy[Any]] = {
 
 
 def _rows(kinds: Mapping[str, Type]) -> st.SearchStrategy[dict[str, Any]]:
-    return st.fixed_dictionaries({name: st.none() | VALUES[kind] for name, kind in kinds.items()})
+    return st.fixed_dictionaries({name: VALUES[kind] | st.none() | VALUES[kind] for name, kind in kinds.items()})
 
 
-WORLDS = st.builds(World, _rows(PERSON), st.fixed_dictionaries({"orders": st.lists(_rows(ORDER), max_size=3)}),
+WORLDS = st.builds(World, _rows(PERSON), st.fixed_dictionaries({"orders": st.lists(_rows(ORDER), max_size=4)}),
                    INSTANTS, st.sampled_from([None, "EUR"]), st.just(MONEY))
 
 
@@ -271,5 +279,18 @@ _OPERATORS: dict[Type, Any] = {
     Type.INTEGER: _integers, Type.DECIMAL: _decimals, Type.MONEY: _moneys, Type.TEXT: _texts, Type.DATE: _dates,
     Type.INSTANT: lambda depth, inside: [], Type.BOOL: _bools, Type.CHOICES: lambda depth, inside: [],
 }
+
+FOCUS: dict[str, st.SearchStrategy[n.Node]] = {
+    "compare text": _comparison(Type.TEXT, 0, False), "compare numbers": _comparison(Type.DECIMAL, 1, False),
+    "compare money": _comparison(Type.MONEY, 1, False), "compare dates": _comparison(Type.DATE, 1, False),
+    "number": st.one_of(_decimals(0, False)), "whole number": st.one_of(_integers(0, False)),
+    "money": st.one_of(_moneys(0, False)), "text": st.one_of(_texts(0, False)), "date": st.one_of(_dates(0, False)),
+    "sum of money": _AGGREGATES[Type.MONEY](1), "sum of numbers": _AGGREGATES[Type.DECIMAL](0),
+    "count": _AGGREGATES[Type.INTEGER](1), "latest": _AGGREGATES[Type.DATE](1),
+    "logic": st.one_of(_bools(0, False)), "clock": timely(1, False),
+    "clock of rows": st.builds(lambda where: n.Compare(">", n.Aggregate("count", "orders", None, where),
+                                                       n.Number(Decimal(0))), timely(0, True)),
+}
+"""Small expressions of one sort each, so that every operator is met often."""
 
 ANY_KIND = st.sampled_from([Type.BOOL, Type.BOOL, Type.INTEGER, Type.DECIMAL, Type.MONEY, Type.TEXT, Type.DATE])

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 
 from mappings.expressions import Compiled, Type, compile_expression, explain_columns
 from mappings.functions import FUNCTIONS, clock_parameters
-from mappings.nodes import Boolean, Compare, Logic, Node, Now, Null, Number, Text, depth, print_node
+from mappings.nodes import Boolean, Compare, Node, Now, Null, Number, Text, depth, logic, print_node
 from mappings.parse import MAX_DEPTH, MAX_LENGTH, parse
 from mappings.problems import Place
 from mappings.types import SCALE
-from tests.properties.expression_worlds import ANY_KIND, WORLDS, expressions, parameters, scope, timely
+from tests.properties.expression_worlds import ANY_KIND, FOCUS, WORLDS, expressions, parameters, scope, timely
 from tests.properties.reference_expressions import EPOCH, Money, World, answers_at, changes, evaluate
 
 PLACE = Place("m.yaml", 1, 1)
@@ -75,11 +75,21 @@ def seen(sql_value: Any, compiled: Compiled, currency: Any) -> Any:
     return sql_value
 
 
-@settings(COMMON, max_examples=500)
+@settings(COMMON, max_examples=200)
 @given(st.data(), ANY_KIND, WORLDS)
 def test_sqlite_agrees_with_the_naive_evaluator(db: sqlite3.Connection, data: st.DataObject, kind: Type,
                                                 world: World) -> None:
-    node = data.draw(expressions(kind, 3))
+    agree(db, data.draw(expressions(kind, 3)), world)
+
+
+@pytest.mark.parametrize("sort", FOCUS)
+@settings(COMMON, max_examples=60)
+@given(st.data(), WORLDS)
+def test_sqlite_agrees_about(db: sqlite3.Connection, sort: str, data: st.DataObject, world: World) -> None:
+    agree(db, data.draw(FOCUS[sort]), world)
+
+
+def agree(db: sqlite3.Connection, node: Node, world: World) -> None:
     compiled = compiled_from(node, world)
     got, currency = select(db, world, compiled, compiled.sql, compiled.currency_sql or "NULL")
     assert seen(got, compiled, currency) == evaluate(node, world)
@@ -135,9 +145,9 @@ def samples(start: datetime, end: datetime) -> list[datetime]:
 @settings(COMMON, max_examples=250)
 @given(st.data(), WORLDS)
 def test_due_is_the_first_flip(db: sqlite3.Connection, data: st.DataObject, world: World) -> None:
-    clock = data.draw(timely(1, False))
-    other = data.draw(expressions(Type.BOOL, 2))
-    node = data.draw(st.sampled_from([clock, Logic("or", (clock, clock)), other]))
+    clock = timely(1, False)
+    pair = st.tuples(clock, clock).map(lambda both: logic("or", both))
+    node = data.draw(st.one_of(clock, clock, pair, FOCUS["clock of rows"], expressions(Type.BOOL, 2)))
     compiled = compiled_from(node, world)
     if compiled.due_sql is None:
         assert not answers_at(node, world, [world.now])[0]
@@ -153,7 +163,7 @@ def test_due_is_the_first_flip(db: sqlite3.Connection, data: st.DataObject, worl
     assert changes(answers_at(node, world, [flip - MICROSECOND, flip]))
 
 
-@settings(COMMON, max_examples=60)
+@settings(COMMON, max_examples=120)
 @given(st.data(), WORLDS)
 def test_the_sql_answers_differently_from_due_on(db: sqlite3.Connection, data: st.DataObject, world: World) -> None:
     """The same, told by SQLite alone, for a single comparison: what wakes a person is what changes her answer."""
