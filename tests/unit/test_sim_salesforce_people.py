@@ -176,6 +176,8 @@ def test_replication_calls_check_their_window(org: Org) -> None:
     answer = org.get(f"/sobjects/Contact/updated/?{window(org)}")
     assert answer["ids"] == [contact]
     assert answer["latestDateCovered"].endswith(":00.000+0000")
+    cut = org.get(f"/sobjects/Contact/updated/?{window(org, 3600, 30)}")
+    assert cut["ids"] == [], "seconds are cut off: the end is the minute's beginning, before the row's stamp"
     org.sim.options.replication_stall = 1800.0
     assert org.get(f"/sobjects/Contact/updated/?{window(org)}")["latestDateCovered"] < answer["latestDateCovered"]
     for call, before, after in (("updated", 31 * 86400, 0), ("updated", 0, 0), ("deleted", 16 * 86400, 0),

@@ -114,6 +114,17 @@ def test_sorting_puts_nulls_first_and_ignores_case(org: Org) -> None:
     assert org.ids("SELECT Id FROM Contact ORDER BY Id LIMIT 3 OFFSET 2") == org.ids("SELECT Id FROM Contact")[2:5]
 
 
+@pytest.mark.parametrize(("op", "expected"), [
+    ("=", [4]), ("<", [0, 1, 2, 3]), ("<=", [0, 1, 2, 3, 4]), (">", [5, 6, 7, 8, 9]), (">=", [4, 5, 6, 7, 8, 9]),
+    ("!=", [0, 1, 2, 3, 5, 6, 7, 8, 9]),
+])
+def test_the_stamps_index_keeps_both_ends(org: Org, op: str, expected: list[int]) -> None:
+    at = _literal(org, "SystemModstamp", 4)
+    for order in ("SystemModstamp, Id", "LastName"):
+        rows = org.query(f"SELECT Email FROM Contact WHERE SystemModstamp {op} {at} ORDER BY {order}")
+        assert sorted(int(r["Email"][0]) for r in rows) == expected
+
+
 _FIELDS = ("SystemModstamp", "Id", "LastName")
 
 

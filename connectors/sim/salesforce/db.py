@@ -37,9 +37,6 @@ class Table:
         self._loose = False
         self._hashes: dict[str, dict[Any, list[str]]] = {}
 
-    def __len__(self) -> int:
-        return len(self.rows)
-
     def visible(self, record: str) -> Row | None:
         """The row as a query sees it now."""
         if self.hidden and record in self.hidden:
@@ -91,11 +88,11 @@ class Table:
     def by_id(self, after: str | None = None) -> Iterator[Row]:
         """Visible rows in the order of their ids, from the first id greater than ``after``."""
         self._tidy()
-        ids = self._ids
+        ids, rows, hidden = self._ids, self.rows, self.hidden
         last = None
         for i in range(0 if after is None else bisect_right(ids, after), len(ids)):
             record = ids[i]
-            row = self.visible(record)
+            row = self.visible(record) if hidden else rows.get(record)
             if row is not None and record != last:
                 last = record
                 yield row

@@ -58,9 +58,6 @@ class Cursors:
         """A cursor read to its end is the first to be dropped, but its last page may still be asked for again."""
         self._open.move_to_end(locator, last=False)
 
-    def drop_all(self) -> None:
-        self._open.clear()
-
 
 def _page_size(ctx: Context) -> int:
     wanted = DEFAULT_PAGE

@@ -8,7 +8,7 @@ from typing import Any
 
 from connectors.sim.kernel import Clock
 
-from . import ids, options, standard, values
+from . import ids, options, values
 from .db import Database, Row
 from .errors import Refused, not_writable
 from .options import Options
@@ -298,8 +298,3 @@ def lock_row(record: str) -> Refused:
 def _bad_names(names: list[str]) -> Refused:
     return Refused("INVALID_FIELD_FOR_INSERT_UPDATE",
                    f"Account: bad field names on insert/update call: {', '.join(names)}", names)
-
-
-def bin_of(object: str) -> bool:
-    """Whether a direct delete leaves a row in the Recycle Bin."""
-    return object not in standard.NO_BIN
