@@ -49,7 +49,7 @@ class CompiledMapping:
     creates: dict[int, tuple[str, AudienceDefinition]] = field(default_factory=dict)
     audience_names: dict[int, str] = field(default_factory=dict)
     parts: dict[str, Compiled] = field(default_factory=dict)
-    """Compiled rules by "topic offers", "segment top_100", for explain."""
+    """Compiled rules by "topic offers", "segment top_100", "order top_100" (its first key), for explain."""
 
 
 class Compiler:
@@ -326,6 +326,7 @@ class Compiler:
                 due = compiled.due_sql
             if s.order_by is not None:
                 keys = ex.compile_order(s.order_by.text, scope, place=s.order_by.place)
+                self._note(f"order {segment}", keys[0].value)
                 order = ", ".join(f"{k.value.sql}{' DESC' if k.descending else ''}" for k in keys)
                 conditions += [f"{k.value.sql} IS NOT NULL" for k in keys]
             limit = s.limit
