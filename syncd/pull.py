@@ -92,11 +92,23 @@ class Puller:
             self._read(feed, row, None, self._sweep(feed), now, pulled)
         else:
             self._read(feed, row, row.cursor, row.sweep, now, pulled)
-        if feed.spec.kind == "record" and row.cursor is None:
-            # Read from the start: what was not there cannot be missing.
+        if feed.spec.kind == "record" and row.full_at is None:
+            # Read for the first time: what was not there cannot be missing.
             self.store.write(lambda c: c.execute(load("registry")["end_sweep"], (now, now, feed.stream)).rowcount)
         elif feed.spec.kind == "record" and feed.sweeps and due:
             self._find_deleted(feed, now, pulled)
+
+    def refetch(self, feed: Feed, keys: Sequence[str], now: Micros) -> Pulled:
+        """Read single records of a stream again, whatever its cursor says. What is not there any more is left to the
+        next listing.
+
+        :raises ConnectorError:
+        """
+        pulled, row = Pulled(), self._row(feed)
+        page = feed.connector.fetch(feed.spec, keys)
+        pulled.changed[feed.name] = self._store(feed, row, page.rows, page, row.sweep, now, False, pulled)
+        pulled.rows[feed.name] = len(page.rows)
+        return pulled
 
     def _row(self, feed: Feed) -> StreamRow:
         fields = ",".join(f"{f.name}:{f.type}" for f in feed.spec.fields)
