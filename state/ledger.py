@@ -41,7 +41,8 @@ class NewEntry(NamedTuple):
     """An entry to append: an utterance, whose it is, and when it was said (instants in µs).
 
     ``rid`` and ``hash`` name record and address in words that mean the same after a restore; where they are not given,
-    they are looked up.
+    they are looked up. ``knows_at`` is given with the words a person said at the utterance's connection at that instant:
+    their ``knowledge`` is then what that connection held about the person by then (see ``known``).
     """
 
     utterance: Utterance
@@ -55,6 +56,7 @@ class NewEntry(NamedTuple):
     retracts: int | None = None
     rid: str | None = None
     hash: bytes | None = None
+    knows_at: int | None = None
 
 
 class Journal:
@@ -112,19 +114,23 @@ class Book:
         names = _names(conn, entries)
         salts = secrets.token_bytes(SALT * len(entries))
         spoken: dict[Utterance, tuple[int, bytes]] = {}
+        refusals: list[tuple[int, NewEntry]] = []
         rows, lines, commitments = [], [], []
         for index, (e, name) in enumerate(zip(entries, names, strict=True)):
             position += 1
-            known = spoken.get(e.utterance)
-            if known is None:
-                known = spoken[e.utterance] = (self._id(conn, q, e.utterance), orjson.dumps(e.utterance[1:]))
+            found = spoken.get(e.utterance)
+            if found is None:
+                found = spoken[e.utterance] = (self._id(conn, q, e.utterance), orjson.dumps(e.utterance[1:]))
+            if '"opt_out"' in e.utterance.said:
+                refusals.append((position, e))
             salt = salts[SALT * index:SALT * (index + 1)]
-            content = [*name, e.key, e.said_lo, e.said_hi, e.evidence, e.knowledge, e.retracts, now]
-            commitment = commit(salt, known[1] + orjson.dumps(content))
+            knowledge = e.knowledge if e.knows_at is None else known(conn, e, refusals)
+            content = [*name, e.key, e.said_lo, e.said_hi, e.evidence, knowledge, e.retracts, now]
+            commitment = commit(salt, found[1] + orjson.dumps(content))
             commitments.append(commitment)
-            rows.append((position, commitment, salt, known[0], e.record, e.address, e.key, e.said_lo, e.said_hi,
-                         e.knowledge, e.retracts, e.evidence))
-            lines.append([known[0], *content])
+            rows.append((position, commitment, salt, found[0], e.record, e.address, e.key, e.said_lo, e.said_hi,
+                         knowledge, e.retracts, e.evidence))
+            lines.append([found[0], *content])
         if all(r[6] is None and r[7] is None and r[9] is None and r[10] is None and r[11] is None for r in rows):
             # Baselines of records, the bulk of a first link: bind only what they have.
             conn.executemany(q["keep_plain"].replace(":now", str(int(now))), [(*r[:6], r[8]) for r in rows])
@@ -157,6 +163,29 @@ def _names(conn: db.Connection, entries: Sequence[NewEntry]) -> list[tuple[str |
         if hash_ is None and e.address is not None:
             hash_ = conn.execute(q["hash"], (e.address,)).fetchone()[0]
         found.append((rid, hash_.hex() if hash_ is not None else None))
+    return found
+
+
+def known(conn: db.Connection, entry: NewEntry, before: Sequence[tuple[int, NewEntry]]) -> int:
+    """The highest position the author of ``entry`` can have known at ``entry.knows_at``: every opt-out of the person up to
+    it had been said at, or written to, the author's connection by then. One that was not ends the search, so that nobody
+    reopens what she could not see.
+
+    :param before: opt-outs of the same append that come before this entry, with their positions
+    """
+    at, connection = entry.knows_at, entry.utterance.connection
+    given = {"record": entry.record, "address": entry.address, "connection": connection, "at": at}
+    q = load("ledger")
+    acknowledged = conn.execute(q["acknowledged"], given).fetchone()[0] or 0
+    found = 0
+    for position, here in conn.execute(q["opt_outs"], given):
+        if not here and position > acknowledged:
+            return found
+        found = int(position)
+    for position, e in before:
+        same = e.address == entry.address if entry.record is None else e.record == entry.record
+        if same and e.utterance.connection == connection and e.said_hi <= (at or 0):
+            found = position
     return found
 
 

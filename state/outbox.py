@@ -169,6 +169,7 @@ def _apply(conn: db.Connection, rel: Relations, batch_id: int, batch: Batch, now
         conn.execute(f"DELETE FROM {audience.table} WHERE person IN (SELECT person FROM operation"
                      f" WHERE batch = :batch AND state = {SEALED})", {"batch": batch_id})
     elif kind == "update":
+        conn.executemany(q["reasserted"], ({"batch": batch_id, "field": column} for column in batch.columns))
         for stream, fields in rel.streams.items():
             for i, column in enumerate(batch.columns):
                 if any(f.name == column for f in fields):

@@ -184,7 +184,7 @@ def _wish(source: SourceDef, field: str, value: str, class_: int, condition: str
             f" AND r.merged_into IS NULL CROSS JOIN {rec(source.stream)} x ON x.record = r.id"
             f" CROSS JOIN decision d ON d.person = c.person WHERE {condition}"
             f" AND NOT EXISTS (SELECT 1 FROM request q WHERE q.record = r.id AND q.field = '{quote(field)[1:-1]}'"
-            f" AND q.reasserted > 1)")
+            f" AND q.reasserted > 0)")
 
 
 def _literal(value: str | int | None) -> str:

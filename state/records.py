@@ -63,6 +63,14 @@ def store(conn: db.Connection, rel: Relations, stream: int, rows: Iterable[Prepa
     return Stored(count, fresh, changed - fresh, len(entries))
 
 
+def requests(conn: db.Connection, asked: Sequence[tuple[int, str]], withdrawn: Sequence[tuple[int, str]],
+             now: int) -> None:
+    """Remember flags (record, field) that were turned towards mail without evidence; forget those turned back."""
+    q = load("records")
+    conn.executemany(q["withdraw"], withdrawn)
+    conn.executemany(q["ask"], ((record, field, now) for record, field in asked))
+
+
 def _fill(conn: db.Connection, rel: Relations, stream: int, rows: Iterable[Prepared]) -> int:
     """Load the page into the temporary table ``page``; the last row of an id wins."""
     width = len(rel.streams[stream])

@@ -90,6 +90,8 @@ def mark(conn: db.Connection, entries: Sequence[ledger.NewEntry]) -> None:
     q = load("statuses")
     conn.executemany(q["mark_record"], ((e.record,) for e in entries if e.record is not None))
     conn.executemany(q["mark_address"], ((e.address,) for e in entries if e.address is not None))
+    conn.executemany(q["overrule"], ((e.record,) for e in entries
+                                     if e.record is not None and '"opt_out"' in e.utterance.said))
 
 
 def vanish(conn: db.Connection, connection: int, container: str, sweep: int) -> int:

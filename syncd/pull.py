@@ -138,13 +138,18 @@ class Puller:
         cursor = page.cursor if last else None
         complete = page.last and last
         if feed.spec.kind == "record":
-            prepared = self._records(feed, rows)
-            done = self.store.write(lambda conn: records.store(
-                conn, self.rel, feed.stream, prepared, cursor=cursor, sweep=sweep, now=now,
-                speak=lambda source, changed: from_flags(
-                    source, changed, connection=feed.connection, since=row.complete_at, now=now,
-                    head=_head(conn), requests=pulled.requests),
-                book=self.store.book, complete=complete))
+            prepared, requests = self._records(feed, rows), Requests()
+
+            def job(conn: Any) -> records.Stored:
+                done = records.store(
+                    conn, self.rel, feed.stream, prepared, cursor=cursor, sweep=sweep, now=now, book=self.store.book,
+                    speak=lambda source, changed: from_flags(source, changed, connection=feed.connection,
+                                                             since=row.complete_at, now=now, requests=requests),
+                    complete=complete)
+                records.requests(conn, requests.found, requests.withdrawn, now)
+                return done
+            done = self.store.write(job)
+            pulled.requests.found += requests.found
             pulled.entries += done.entries
             return done.fresh + done.changed
         known = self.containers[feed.connection]
@@ -153,7 +158,7 @@ class Puller:
             moved, entries = self.store.write(lambda conn: statuses.store(
                 conn, feed.connection, feed.stream, stated, cursor=cursor, sweep=sweep, now=now, complete=complete,
                 book=self.store.book, speak=lambda changes: from_statuses(
-                    known, changes, since=row.complete_at, now=now, head=_head(conn))))
+                    known, changes, since=row.complete_at, now=now)))
         else:
             happened = self._events(rows)
 
@@ -233,11 +238,6 @@ class Puller:
             records.bury(conn, feed.stream, sweep)
             conn.execute(load("registry")["end_sweep"], (now, now, feed.stream))
         self.store.write(job)
-
-
-def _head(conn: Any) -> int:
-    row = conn.execute(load("ledger")["head"]).fetchone()
-    return int(row[0]) if row else 0
 
 
 def _slices(rows: Sequence[T]) -> Iterator[tuple[Sequence[T], bool]]:

@@ -28,17 +28,18 @@ def said(level: str, topic: str | None, state: str, all_except: Sequence[str] = 
 
 @dataclass(slots=True)
 class Requests:
-    """Flags turned towards mail without evidence, found while reading: (record, field)."""
+    """Flags turned towards mail without evidence, found while reading: (record, field); and those turned away from it,
+    which ends an earlier request."""
 
     found: list[tuple[int, str]] = field(default_factory=list)
+    withdrawn: list[tuple[int, str]] = field(default_factory=list)
 
 
 def from_flags(source: SourceDef, rows: Iterable[Sequence[Any]], *, connection: int, since: Micros | None, now: Micros,
-               head: int, requests: Requests) -> list[NewEntry]:
+               requests: Requests) -> list[NewEntry]:
     """Entries for new or changed consent fields.
 
     :param since: when the stream was last read to its end; None = first link, so what is found is a baseline
-    :param head: ledger position a person-made statement of now may know (see knowledge in docs/consent.md)
     """
     cache: dict[tuple[Any, ...], tuple[tuple[Utterance, Micros | None], ...]] = {}
     entries: list[NewEntry] = []
@@ -53,8 +54,8 @@ def from_flags(source: SourceDef, rows: Iterable[Sequence[Any]], *, connection: 
             lo, hi = (at, at) if at is not None else (since, now)
             if at is None and lo is not None and modified is not None and lo < modified <= now:
                 hi = modified
-            knows = head if utterance.person_made and not baseline else None
-            entries.append(NewEntry(utterance, record, address, lo, hi, None, None, knows, None, rid, hash_))
+            entries.append(NewEntry(utterance, record, address, lo, hi, rid=rid, hash=hash_,
+                                    knows_at=None if baseline else at))
     return entries
 
 
@@ -72,6 +73,7 @@ def _groups(source: SourceDef, connection: int, baseline: bool, fresh: int, cell
             # Towards no mail: at once, whoever did it. A box unticked says no even where it cannot say "never asked".
             if before != "opt_out":
                 together.setdefault(("flag", 0, None), []).append(said(level, topic, "opt_out"))
+                requests.withdrawn.append((record, flag.field))
         elif meaning == "opt_in" and (before != "opt_in" or evidence):
             if evidence or (fresh and level == "topic"):
                 key = (str(method or "flag"), int(evidence), said_at if evidence else None)
@@ -102,7 +104,7 @@ class Containers:
 
 
 def from_statuses(known: Containers, changes: Iterable[StatusChange], *, since: Micros | None,
-                  now: Micros, head: int) -> list[NewEntry]:
+                  now: Micros) -> list[NewEntry]:
     """Entries for statuses that are new or changed. Statuses about the address (held, bounced) say nothing of the wish."""
     entries = []
     for c in changes:
@@ -113,7 +115,7 @@ def from_statuses(known: Containers, changes: Iterable[StatusChange], *, since: 
         lo, hi = (c.at, c.at) if c.at is not None else (since, now)
         if baseline:
             lo = None
-        method, made = c.origin, int(c.origin in ("person", "complaint"))
+        method, made, knows_at = c.origin, int(c.origin in ("person", "complaint")), None
         if c.new == "unsubscribed":
             if c.origin == "complaint":
                 scope = [("master", None)]
@@ -121,7 +123,8 @@ def from_statuses(known: Containers, changes: Iterable[StatusChange], *, since: 
         elif c.new == "pending":
             state = "pending"
         elif c.new == "subscribed" and c.old in ("unsubscribed", "pending") and c.origin == "person" and c.at is not None:
-            state = "opt_in"
+            state, knows_at = "opt_in", c.at
+            method = "confirmed" if c.old == "pending" else method
         elif c.new == "subscribed" and baseline and c.container in known.adopt:
             state, method = "opt_in", "adopted"
         else:
@@ -129,7 +132,7 @@ def from_statuses(known: Containers, changes: Iterable[StatusChange], *, since: 
         content = orjson.dumps([said(level, topic, state) for level, topic in scope]).decode()
         utterance = Utterance(known.connection, known.name, method, made, int(baseline), content)
         entries.append(NewEntry(utterance, c.record, c.address, lo, hi, c.key, c.evidence,
-                                head if state == "opt_in" and not baseline else None))
+                                knows_at=None if baseline else knows_at))
     return entries
 
 
@@ -137,25 +140,34 @@ def from_events(known: Containers, events: Iterable[Event], *, sends: Mapping[st
                 now: Micros) -> tuple[list[NewEntry], int]:
     """Entries for events, and how many could not be resolved to a topic (they are taken at their widest meaning).
 
+    An event of coming back counts where it says when: the status alone does not show it if the person left and came back
+    between two readings.
+
     :param sends: send id -> topics, as far as the mapping's campaigns tell
     """
     entries, wide = [], 0
     for e in events:
-        if e.kind not in ("unsubscribe", "master_unsubscribe", "complaint"):
+        if e.kind not in _SAID or (e.kind == "resubscribe" and e.at is None):
             continue
-        scope = [("master", None)] if e.kind != "unsubscribe" else known.scope(e.container)
+        method, state = _SAID[e.kind]
+        scope = [("master", None)] if e.kind in ("master_unsubscribe", "complaint") else known.scope(e.container)
         if e.kind == "unsubscribe" and not e.container and e.send in sends:
             scope = [("topic", t) for t in sends[e.send]]
         if scope is None:
             # A list outside the mapping: nothing we write depends on it, so it is recorded nowhere wider than it is.
             wide += 1
             continue
-        at = e.at if e.at is not None else now
-        content = orjson.dumps([said(level, topic, "opt_out") for level, topic in scope]).decode()
-        method = "complaint" if e.kind == "complaint" else "unsubscribe"
+        at = min(e.at, now) if e.at is not None else now
+        content = orjson.dumps([said(level, topic, state) for level, topic in scope]).decode()
         utterance = Utterance(known.connection, known.name, method, 1, 0, content)
-        entries.append(NewEntry(utterance, e.record, e.address, min(at, now), min(at, now), e.key, e.evidence))
+        entries.append(NewEntry(utterance, e.record, e.address, at, at, e.key, e.evidence,
+                                knows_at=at if state == "opt_in" else None))
     return entries, wide
+
+
+_SAID = {"unsubscribe": ("unsubscribe", "opt_out"), "master_unsubscribe": ("unsubscribe", "opt_out"),
+         "complaint": ("complaint", "opt_out"), "resubscribe": ("resubscribe", "opt_in")}
+"""Kind of event -> (method, what it says)."""
 
 
 def flag_column(flag: FlagDef) -> str:

@@ -61,3 +61,17 @@ SELECT e.position, CASE WHEN e.record IS NULL THEN 'address' ELSE 'keyed' END, e
   u.method, u.person_made, e.said_lo, e.said_hi, e.seen_at, e.knowledge, e.retracts, u.purpose, u.baseline, e.evidence,
   u.unit, r.person
 FROM entry e CROSS JOIN utterance u ON u.id = e.utterance LEFT JOIN record r ON r.id = e.record WHERE e.address = ?;
+
+-- name: acknowledged
+-- The newest position whose opt-out a connection had confirmed for a person at an instant.
+SELECT max(o.permit) FROM record r CROSS JOIN operation o ON o.person = r.person
+WHERE r.id = :record AND o.connection = :connection AND o.class = 0 AND o.state = 10 AND o.closed_at <= :at;
+
+-- name: opt_outs
+-- What was said against mail about a record's person or an address, oldest position first, and whether it was said at
+-- this connection by that instant.
+SELECT e.position, u.connection IS :connection AND e.said_hi <= :at FROM entry e CROSS JOIN utterance u ON u.id = e.utterance
+WHERE e.position IN (SELECT f.position FROM record r CROSS JOIN record o ON o.person = r.person
+                     CROSS JOIN entry f ON f.record = o.id WHERE r.id = :record
+                     UNION SELECT f.position FROM entry f WHERE f.address = :address)
+AND u.said LIKE '%"opt_out"%' ORDER BY e.position;

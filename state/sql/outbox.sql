@@ -101,3 +101,7 @@ SELECT object FROM batch WHERE id = ?;
 
 -- name: depth
 SELECT sum(state = 2), sum(state = 3) FROM operation WHERE connection = ? AND state IN (2, 3);
+
+-- name: reasserted
+UPDATE request SET reasserted = reasserted + 1 WHERE field = :field
+AND record IN (SELECT record FROM operation WHERE batch = :batch AND state = 3);

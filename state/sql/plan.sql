@@ -8,14 +8,15 @@ WHERE EXISTS (SELECT 1 FROM operation f WHERE f.person = c.person AND f.state = 
 
 -- name: block_key
 -- Every subscriber the ESP has under the person's key or any of its addresses gets the blocking status.
-INSERT INTO operation (connection, object, kind, class, person, record, key, address, columns, payload, before, state, run)
+INSERT INTO operation (connection, object, kind, class, person, record, key, address, columns, payload, before, permit,
+  state, run)
 SELECT :connection, :object, 'status', 0, w.person, w.id, w.key, w.address, '["status","reason"]',
-  '["unsubscribed","syncd"]', CASE WHEN s.status IS NULL THEN NULL ELSE json_array(s.status) END, 0, :run
-FROM (SELECT c.person, m.id, m.key, m.address FROM chunk c CROSS JOIN decision d ON d.person = c.person AND :opted_out
+  '["unsubscribed","syncd"]', CASE WHEN s.status IS NULL THEN NULL ELSE json_array(s.status) END, w.position, 0, :run
+FROM (SELECT c.person, d.position, m.id, m.key, m.address FROM chunk c CROSS JOIN decision d ON d.person = c.person AND :opted_out
         CROSS JOIN record r ON r.person = c.person AND r.address IS NOT NULL
         CROSS JOIN remote_status m ON m.address = r.address AND m.connection = :connection AND m.container = ''
           AND m.status <> 'removed'
-      UNION SELECT c.person, m.id, m.key, m.address FROM chunk c CROSS JOIN decision d ON d.person = c.person AND :opted_out
+      UNION SELECT c.person, d.position, m.id, m.key, m.address FROM chunk c CROSS JOIN decision d ON d.person = c.person AND :opted_out
         CROSS JOIN subscriber_key k ON k.connection = :connection AND k.person = c.person
         CROSS JOIN remote_status m ON m.connection = :connection AND m.container = '' AND m.key = k.key
           AND m.status <> 'removed') w
@@ -26,9 +27,9 @@ AND NOT EXISTS (SELECT 1 FROM operation f WHERE f.person = w.person AND f.object
 
 -- name: block_unknown
 -- People the ESP does not know yet, where the mapping asks to create them unsubscribed.
-INSERT INTO operation (connection, object, kind, class, person, record, key, address, columns, payload, state, run)
+INSERT INTO operation (connection, object, kind, class, person, record, key, address, columns, payload, permit, state, run)
 SELECT :connection, :object, 'status', 0, c.person, 0, k.key, a.address, '["status","reason","create"]',
-  '["unsubscribed","syncd",1]', 0, :run
+  '["unsubscribed","syncd",1]', d.position, 0, :run
 FROM chunk c CROSS JOIN decision d ON d.person = c.person AND :opted_out CROSS JOIN attr a ON a.person = c.person
 CROSS JOIN subscriber_key k ON k.connection = :connection AND k.person = c.person
 WHERE :create AND NOT EXISTS (SELECT 1 FROM remote_status m WHERE m.connection = :connection AND m.container = ''
@@ -50,10 +51,11 @@ AND NOT EXISTS (SELECT 1 FROM operation f WHERE f.person = c.person AND f.object
 
 -- name: block_address
 -- Address-keyed containers (a blacklist, mailing lists): for people this connection knows, or who are in the container.
-INSERT INTO operation (connection, object, kind, class, person, record, key, address, columns, payload, before, state, run)
+INSERT INTO operation (connection, object, kind, class, person, record, key, address, columns, payload, before, permit,
+  state, run)
 SELECT :connection, :object, 'status', 0, w.person, w.address, ad.email, w.address, '["status","reason"]',
-  '["unsubscribed","syncd"]', CASE WHEN s.status IS NULL THEN NULL ELSE json_array(s.status) END, 0, :run
-FROM (SELECT DISTINCT c.person, r.address FROM chunk c CROSS JOIN decision d ON d.person = c.person AND :opted_out
+  '["unsubscribed","syncd"]', CASE WHEN s.status IS NULL THEN NULL ELSE json_array(s.status) END, w.position, 0, :run
+FROM (SELECT DISTINCT c.person, d.position, r.address FROM chunk c CROSS JOIN decision d ON d.person = c.person AND :opted_out
         CROSS JOIN record r ON r.person = c.person AND r.address IS NOT NULL AND r.deleted = 0) w
 CROSS JOIN address ad ON ad.id = w.address AND ad.email IS NOT NULL
 LEFT JOIN remote_status s ON s.connection = :connection AND s.container = :container AND s.key = ad.email
@@ -77,7 +79,7 @@ AND NOT EXISTS (SELECT 1 FROM operation f WHERE f.person = c.person AND f.object
 -- name: update_records
 INSERT INTO operation (connection, object, kind, class, person, record, key, columns, payload, before, permit, state, run)
 SELECT :connection, :object, 'update', max(w.class), r.person, r.id, r.rid, json_group_array(w.field),
-  json_group_array(w.value), json_group_array(w.before), CASE WHEN max(w.class) = 1 THEN d.position END, 0, :run
+  json_group_array(w.value), json_group_array(w.before), d.position, 0, :run
 FROM (SELECT * FROM flagwish ORDER BY record, field) w CROSS JOIN record r ON r.id = w.record
 CROSS JOIN decision d ON d.person = r.person
 WHERE NOT EXISTS (SELECT 1 FROM operation f WHERE f.object = :object AND f.record = r.id AND f.state = 3)

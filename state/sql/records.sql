@@ -53,3 +53,10 @@ INSERT OR IGNORE INTO dirty_record SELECT id FROM record WHERE stream = ? AND sw
 
 -- name: bury_unseen
 UPDATE record SET deleted = 1 WHERE stream = ? AND sweep < ? AND deleted = 0;
+
+-- name: ask
+INSERT INTO request (record, field, asked_at) VALUES (?, ?, ?)
+ON CONFLICT (record, field) DO UPDATE SET asked_at = excluded.asked_at;
+
+-- name: withdraw
+DELETE FROM request WHERE record = ? AND field = ?;

@@ -167,7 +167,7 @@ CREATE TABLE operation (
   columns TEXT NOT NULL,             -- JSON list
   payload TEXT,                      -- JSON list of values; NULL once a create is done (its run tells)
   before TEXT,                       -- JSON list of the values before; NULL = there was nothing
-  permit INTEGER,                    -- ledger position that permits a class-1 operation
+  permit INTEGER,                    -- ledger position that permits (class 1) or demands (class 0) it
   depends_on INTEGER,
   state INTEGER NOT NULL,            -- 0 planned 1 held 2 queued 3 sealed | 10 done 11 rejected 12 dropped
   hold INTEGER,

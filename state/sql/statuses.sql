@@ -69,6 +69,10 @@ INSERT OR IGNORE INTO event_seen (connection, event, at) SELECT :connection, eve
 -- name: mark_record
 INSERT OR IGNORE INTO dirty SELECT person FROM record WHERE id = ?;
 
+-- name: overrule
+-- A fresh opt-out is written to the CRM even where somebody insisted on the opposite before.
+DELETE FROM request WHERE record IN (SELECT o.id FROM record r CROSS JOIN record o ON o.person = r.person WHERE r.id = ?);
+
 -- name: mark_address
 INSERT OR IGNORE INTO dirty SELECT person FROM record WHERE address = ?;
 
