@@ -204,6 +204,7 @@ def _expressions(mapping: Mapping, catalogues: Map[str, Catalogue]) -> Iterator[
             _record(source.where, source.stream, Type.BOOL, catalogues, problems)
     _consent(mapping, catalogues, problems)
     _computed(mapping, attributes, catalogues, problems)
+    problems += _personas(mapping, attributes.get("personas"))
     scope = person_scope(mapping, attributes, catalogues)
     for where in (*(topic.where for topic in mapping.topics.values()), *(s.where for s in mapping.segments.values())):
         if where is not None:
@@ -215,6 +216,18 @@ def _expressions(mapping: Mapping, catalogues: Map[str, Catalogue]) -> Iterator[
             except MappingProblems as error:
                 problems.extend(error.problems)
     yield from problems
+
+
+def _personas(mapping: Mapping, held: Column | None) -> Iterator[Problem]:
+    for topic in mapping.topics.values():
+        if held is None or not topic.personas:
+            continue
+        if held.type not in (Type.CHOICES, Type.ANY):
+            yield Problem.at(topic.place, f'Personas are a multiple choice, and "personas" is {held.type}.',
+                             "Map it to a field that holds several values.")
+        for persona in topic.personas:
+            if held.choices and persona not in held.choices:
+                yield Problem.at(topic.place, f'"{persona}" is not a persona.', did_you_mean(persona, held.choices))
 
 
 def _compile(expression: Expression, scope: ExpressionScope, expect: Type | None, problems: list[Problem]) \

@@ -155,6 +155,8 @@ def parse(text: str, file: str) -> Source:
     try:
         tree = loader.load(text)
         return Source(file, text, {} if tree is None else tree)
+    except Unreadable:
+        raise
     except DuplicateKeyError as error:
         name = re.search(r'duplicate key "(.*?)"', str(error))
         what = f'The key "{name[1]}"' if name else "A key"

@@ -86,16 +86,16 @@ DAYS = st.sampled_from(FEW_DAYS) | st.dates(date(1995, 1, 1), date(2035, 12, 31)
 FEW_INSTANTS = [datetime(day.year, day.month, day.day, hour, tzinfo=UTC) for day in FEW_DAYS for hour in (0, 5, 11, 23)]
 INSTANTS = st.sampled_from(FEW_INSTANTS) | st.datetimes(datetime(1999, 1, 1), datetime(2030, 1, 1),
                                                         timezones=st.just(UTC))
-WORDS = (st.sampled_from(["a", "A", "ab", "ß", "ẞ", "ss", "SS", "é", "É", "E\u0301", "İ", "i\u0307", "K", " a ", "a b", " ",
-                          "%", "a%", "_b", "b;a"])
+SPELLINGS = ["ß", "SS", "É", "e\u0301"]
+WORDS = (st.sampled_from(["a", "A", " a ", "%", *SPELLINGS])
          | st.text("aAbBßẞéÉİ '%_!;K", min_size=1, max_size=5))
-DECIMALS = (st.sampled_from([Decimal(text) for text in ("0", "0.0001", "0.5", "-0.5", "1", "2", "3", "0.0002", "-3")])
+DECIMALS = (st.sampled_from([Decimal(text) for text in ("0", "0.0001", "-0.0001", "0.5", "2")])
             | st.decimals(-1000, 1000, places=4, allow_nan=False))
 CURRENCIES = st.sampled_from(["EUR", "USD"])
 
 VALUES: dict[Type, st.SearchStrategy[Any]] = {
-    Type.INTEGER: st.integers(-3, 3) | st.integers(-1000, 1000), Type.DECIMAL: DECIMALS, Type.TEXT: WORDS, Type.BOOL: st.booleans(),
-    Type.DATE: DAYS, Type.INSTANT: INSTANTS, Type.CHOICES: st.frozensets(st.sampled_from(["buyer", "user", "Buyer"]),
+    Type.INTEGER: st.integers(-3, 3) | st.integers(-1000, 1000), Type.DECIMAL: DECIMALS, Type.TEXT: WORDS,
+    Type.BOOL: st.booleans(), Type.DATE: DAYS, Type.INSTANT: INSTANTS, Type.CHOICES: st.frozensets(st.sampled_from(["buyer", "user", "Buyer"]),
                                                                         min_size=1),
     Type.MONEY: st.builds(Money, DECIMALS, CURRENCIES),
 }
@@ -105,8 +105,20 @@ def _rows(kinds: Mapping[str, Type]) -> st.SearchStrategy[dict[str, Any]]:
     return st.fixed_dictionaries({name: VALUES[kind] | st.none() | VALUES[kind] for name, kind in kinds.items()})
 
 
-WORLDS = st.builds(World, _rows(PERSON), st.fixed_dictionaries({"orders": st.lists(_rows(ORDER), max_size=4)}),
-                   INSTANTS, st.sampled_from([None, "EUR"]), st.just(MONEY))
+def _worlds(orders: st.SearchStrategy[list[dict[str, Any]]]) -> st.SearchStrategy[World]:
+    return st.builds(World, _rows(PERSON), st.fixed_dictionaries({"orders": orders}), INSTANTS,
+                     st.sampled_from([None, "EUR"]), st.just(MONEY))
+
+
+def _row(number: int) -> st.SearchStrategy[dict[str, Any]]:
+    """A row without nulls whose currency differs from its neighbour's."""
+    return st.fixed_dictionaries({name: VALUES[kind] for name, kind in ORDER.items()} | {
+        "amount": st.builds(Money, DECIMALS, st.just(["EUR", "USD"][number % 2]))})
+
+
+WORLDS = _worlds(st.lists(_rows(ORDER), max_size=4))
+RICH_WORLDS = _worlds(st.tuples(*map(_row, range(3))).map(list))
+"""With related rows in plenty."""
 
 
 # --------------------------------------------------------------------------- expressions
@@ -166,7 +178,7 @@ def _filters(depth: int) -> st.SearchStrategy[n.Node | None]:
 
 def _aggregate(depth: int, *choices: tuple[n.AggregateName, str | None]) -> st.SearchStrategy[n.Node]:
     return st.builds(lambda choice, where: n.Aggregate(choice[0], "orders", choice[1], where),
-                     st.sampled_from(choices), _filters(depth))
+                     st.sampled_from(choices), st.none() | _filters(depth))
 
 
 _AGGREGATES = {
@@ -287,6 +299,10 @@ FOCUS: dict[str, st.SearchStrategy[n.Node]] = {
     "money": st.one_of(_moneys(0, False)), "text": st.one_of(_texts(0, False)), "date": st.one_of(_dates(0, False)),
     "sum of money": _AGGREGATES[Type.MONEY](1), "sum of numbers": _AGGREGATES[Type.DECIMAL](0),
     "count": _AGGREGATES[Type.INTEGER](1), "latest": _AGGREGATES[Type.DATE](1),
+    "ties": st.builds(n.Arithmetic, st.sampled_from("*/"), st.just(n.Name("d")), st.sampled_from(
+        [n.Number(Decimal("0.5")), n.Number(Decimal(2)), n.Number(Decimal(-2))])),
+    "spellings": st.builds(n.Compare, st.sampled_from(["=", "!="]), st.just(n.Name("t")),
+                           st.sampled_from(SPELLINGS).map(n.Text)),
     "logic": st.one_of(_bools(0, False)), "clock": timely(1, False),
     "clock of rows": st.builds(lambda where: n.Compare(">", n.Aggregate("count", "orders", None, where),
                                                        n.Number(Decimal(0))), timely(0, True)),

@@ -21,7 +21,7 @@ from mappings.nodes import Boolean, Compare, Node, Now, Null, Number, Text, dept
 from mappings.parse import MAX_DEPTH, MAX_LENGTH, parse
 from mappings.problems import Place
 from mappings.types import SCALE
-from tests.properties.expression_worlds import ANY_KIND, FOCUS, WORLDS, expressions, parameters, scope, timely
+from tests.properties.expression_worlds import ANY_KIND, FOCUS, RICH_WORLDS, WORLDS, expressions, parameters, scope, timely
 from tests.properties.reference_expressions import EPOCH, Money, World, answers_at, changes, evaluate
 
 PLACE = Place("m.yaml", 1, 1)
@@ -84,7 +84,7 @@ def test_sqlite_agrees_with_the_naive_evaluator(db: sqlite3.Connection, data: st
 
 @pytest.mark.parametrize("sort", FOCUS)
 @settings(COMMON, max_examples=60)
-@given(st.data(), WORLDS)
+@given(st.data(), WORLDS | RICH_WORLDS)
 def test_sqlite_agrees_about(db: sqlite3.Connection, sort: str, data: st.DataObject, world: World) -> None:
     agree(db, data.draw(FOCUS[sort]), world)
 
@@ -143,7 +143,7 @@ def samples(start: datetime, end: datetime) -> list[datetime]:
 
 
 @settings(COMMON, max_examples=250)
-@given(st.data(), WORLDS)
+@given(st.data(), WORLDS | RICH_WORLDS)
 def test_due_is_the_first_flip(db: sqlite3.Connection, data: st.DataObject, world: World) -> None:
     clock = timely(1, False)
     pair = st.tuples(clock, clock).map(lambda both: logic("or", both))
