@@ -188,9 +188,9 @@ def _upsert_target(a: AudienceDef) -> str:
             f" WHERE o.batch = :batch AND o.state = {SEALED}")
 
 
-def queued(conn: db.Connection, connection: int) -> tuple[int, int]:
-    """(operations waiting to be sent, operations sent and unresolved)."""
-    row = conn.execute(load("outbox")["depth"], (connection,)).fetchone()
+def queued(conn: db.Connection, connection: int, until: int) -> tuple[int, int]:
+    """(operations to be sent until then, operations sent and unresolved)."""
+    row = conn.execute(load("outbox")["depth"], (until, connection)).fetchone()
     return int(row[0] or 0), int(row[1] or 0)
 
 

@@ -109,7 +109,8 @@ class App:
         connection = self.store.connection(name, self.endpoints[name].role)
         specs: dict[str, StreamSpec] = c.container_specs.get(name, {})
         return Lane(self.store, c.relations, connection, self.connectors[name], specs, self.clock,
-                    cycle.consent_is_fresh, self.stop, failpoint=self.failpoint)
+                    cycle.consent_is_fresh, self.stop,
+                    {c.audience_names[o]: d for o, (n, d) in c.creates.items() if n == name}, failpoint=self.failpoint)
 
     def close(self) -> None:
         """Release connectors and state."""

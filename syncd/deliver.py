@@ -12,15 +12,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
+
 from connectors.base import Connector
-from connectors.errors import ConnectorError, LostReply, RejectRecord, Throttled
+from connectors.errors import ConnectorError, LostReply, Misconfigured, Reauthenticate, RejectRecord, Throttled
 from state import outbox
 from state.outbox import Sealed
 from state.relations import Relations
 from state.store import Store
-from syncd.model import UNKNOWN, Batch, Field, Micros, Op, Outcome, StreamSpec, Value
+from syncd.model import UNKNOWN, AudienceDefinition, Batch, Field, Micros, Op, Outcome, StreamSpec, Value
 from syncd.normalise import decimal_text
 
+MISCONFIGURED_WAIT = 300.0
+"""Seconds before an object that could not be written as it stands is tried again."""
 FIRST_ASK, LONGEST_ASK = 0.3, 60.0
 """Seconds before an accepted request is asked after, and the longest pause between two questions."""
 
@@ -54,7 +58,10 @@ class Lane:
     clock: Callable[[], Micros]
     grants: Callable[[], bool]
     stop: threading.Event = field(default_factory=threading.Event)
+    creates: Mapping[str, AudienceDefinition] = field(default_factory=dict)
+    """Audiences the mapping asks to be created, by object name."""
     _pauses: dict[int, float] = field(default_factory=dict)
+    _misconfigured: dict[str, Misconfigured] = field(default_factory=dict)
     failpoint: Callable[[str], None] = lambda name: None
 
     def drain(self, deadline: float | None, *, wait: bool = True) -> Delivered:
@@ -64,6 +71,8 @@ class Lane:
         """
         report = Delivered()
         failures = 0
+        self._misconfigured.clear()
+        self._create(report)
         while not self.stop.is_set():
             try:
                 worked = self._resolve(report) or self._send(report)
@@ -71,7 +80,7 @@ class Lane:
             except ConnectorError as error:
                 report.error = error
                 failures += 1
-                if failures > 3 or type(error).__name__ in ("Reauthenticate", "Misconfigured"):
+                if failures > 3 or isinstance(error, Reauthenticate | Misconfigured):
                     break
                 worked = False
             else:
@@ -87,22 +96,50 @@ class Lane:
                 break
             self.stop.wait(0.1 if not failures else min(5.0, 0.2 * 2 ** failures))
         queued, flying = self._depth()
+        report.error = report.error or next(iter(self._misconfigured.values()), None)
         report.left = queued + flying
         report.grants_waited = bool(queued) and not self.grants()
         return report
 
     def _depth(self) -> tuple[int, int]:
         with self.store.reading() as conn:
-            return outbox.queued(conn, self.connection)
+            return outbox.queued(conn, self.connection, self.clock() + int(LONGEST_ASK * 1e6))
 
     def _waiting_soon(self, deadline: float | None) -> bool:
-        """Whether a queued operation becomes due before the deadline."""
+        """Whether a queued operation becomes due before the deadline; what is put off for longer is for a later cycle."""
         rows = self.store.rows("SELECT min(not_before) FROM operation WHERE connection = ? AND state = 2"
                                " AND not_before IS NOT NULL", (self.connection,))
         if rows[0][0] is None:
             return False
         wait = (rows[0][0] - self.clock()) / 1e6
-        return deadline is None or time.monotonic() + wait < deadline
+        return wait < LONGEST_ASK and (deadline is None or time.monotonic() + wait < deadline)
+
+    # ------------------------------------------------------------------ creating
+
+    def _create(self, report: Delivered) -> None:
+        """Make the audiences that are asked for and not there, once something is approved to go into them."""
+        for name, definition in self.creates.items():
+            waiting = self.store.rows(
+                "SELECT 1 FROM object b WHERE b.connection = ? AND b.name = ? AND b.kind = 'audience'"
+                " AND b.created_at IS NULL AND EXISTS (SELECT 1 FROM operation o WHERE o.object = b.id AND o.state = 2)",
+                (self.connection, name))
+            if not waiting:
+                continue
+            try:
+                if name not in self.connector.describe([name]).objects:
+                    text = orjson.dumps(definition).decode()
+                    outcome = self.connector.apply(Batch("create_object", name, ("definition",),
+                                                         [Op(0, name, None, (text,))]))[0]
+                    report.counts[f"create_{outcome.state}"] = report.counts.get(f"create_{outcome.state}", 0) + 1
+                    if outcome.state != "done":
+                        raise Misconfigured(f"{name} could not be created.", code=outcome.reason or outcome.state,
+                                            remedy="Create it at the provider, or correct its fields in the mapping.")
+            except ConnectorError as error:
+                report.error = error
+                continue
+            self.store.write(lambda conn, n=name: conn.execute(  # type: ignore[misc]
+                "UPDATE object SET created_at = ? WHERE connection = ? AND name = ? AND kind = 'audience'",
+                (self.clock(), self.connection, n)).rowcount)
 
     # ------------------------------------------------------------------ sending
 
@@ -130,6 +167,10 @@ class Lane:
             if len(batch.ops) == 1:
                 return [Outcome("rejected", error.code or str(error))]
             return [Outcome("retry", error.code, retry_after=0.0, max_batch=max(1, len(batch.ops) // 2))] * len(batch.ops)
+        except Misconfigured as error:
+            # This object cannot be written as it stands (it is gone, or its fields are): the others can.
+            self._misconfigured[batch.object] = error
+            return [Outcome("retry", error.code or "misconfigured", retry_after=MISCONFIGURED_WAIT)] * len(batch.ops)
         except ConnectorError as error:
             wait = error.retry_after if isinstance(error, Throttled) else None
             self._record(sealed, [Outcome("retry", error.code, retry_after=wait or 1.0)] * len(batch.ops), Delivered())

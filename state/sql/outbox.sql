@@ -100,7 +100,7 @@ ON CONFLICT (connection, container, key) DO UPDATE SET status = excluded.status,
 SELECT object FROM batch WHERE id = ?;
 
 -- name: depth
-SELECT sum(state = 2), sum(state = 3) FROM operation WHERE connection = ? AND state IN (2, 3);
+SELECT sum(state = 2 AND coalesce(not_before, 0) <= ?), sum(state = 3) FROM operation WHERE connection = ? AND state IN (2, 3);
 
 -- name: reasserted
 UPDATE request SET reasserted = reasserted + 1 WHERE field = :field
