@@ -65,10 +65,10 @@ class Cycle:
     max_consent_age: Micros
     failpoint: Callable[[str], None] = lambda name: None
 
-    def run(self, trigger: str, *, full: bool = False, deliver: bool = True, approve: Callable[[Plan], bool] | None = None,
+    def run(self, trigger: str, *, full: bool = False, deliver: bool = True, approve: Callable[[Plan], Plan] | None = None,
             deadline: float | None = None) -> Report:
-        """One cycle. ``approve`` is asked about every plan, before anything of it is sent, and says whether it has changed
-        what waits; what it raises ends the run. ``deadline`` is in monotonic seconds."""
+        """One cycle. ``approve`` is shown the plan before anything of it is sent, may approve or hold, and returns the plan
+        as it stands then; what it raises ends the run. ``deadline`` is in monotonic seconds."""
         now = self.clock()
         run = self._begin(trigger, now)
         try:
@@ -77,14 +77,14 @@ class Cycle:
             self._close(run, "failed", {})
             raise
 
-    def _run(self, run: int, now: Micros, *, full: bool, deliver: bool, approve: Callable[[Plan], bool] | None,
+    def _run(self, run: int, now: Micros, *, full: bool, deliver: bool, approve: Callable[[Plan], Plan] | None,
              deadline: float | None) -> Report:
         began = time.monotonic()
         report = Report(run, self.puller.run(self.feeds, now, full=full))
         self.failpoint("pulled")
         self._work(report, run)
-        if approve is not None and report.plan is not None and approve(report.plan):
-            report.plan = report.plan.approved()
+        if approve is not None and report.plan is not None:
+            report.plan = approve(report.plan)
         if deliver:
             # A resolved request can leave people to look at again; two more rounds reach a fixed point.
             for _ in range(3):

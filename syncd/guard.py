@@ -146,12 +146,27 @@ def _limits(conn: Any, rel: Relations, limits: Limits, now: Micros) -> None:
                           now, "hold_updates")
 
 
-def _hold(conn: Any, connection: int, obj: int | None, cls: str, reason: str, now: Micros, how: str) -> None:
+def _hold(conn: Any, connection: int, obj: int | None, cls: str, reason: str, now: Micros,
+          how: str | None) -> int:
+    """Open a hold, or find it open, and put under it what the query ``how`` says."""
     q = load("guard")
     given = {"connection": connection, "object": obj, "class": cls, "reason": reason, "now": now}
     found = conn.execute(q["find_hold"], given).fetchone() if obj is None else None
     hold = (found or conn.execute(q["open_hold"], given).fetchone())[0]
-    conn.execute(q[how], {"hold": hold, "connection": connection, "object": obj})
+    if how is not None:
+        conn.execute(q[how], {"hold": hold, "connection": connection, "object": obj})
+    return int(hold)
+
+
+def hold_run(store: Store, run: int, cls: str, reason: str, now: Micros) -> None:
+    """Hold everything a run put in the queue, opt-outs aside, until somebody has looked at it."""
+    def job(conn: Any) -> None:
+        q = load("guard")
+        for connection, *_ in conn.execute(q["approved"]).fetchall():
+            if conn.execute(q["queued_by_run"], {"run": run, "connection": connection}).fetchone():
+                hold = _hold(conn, connection, None, cls, reason, now, None)
+                conn.execute(q["hold_run"], {"hold": hold, "run": run, "connection": connection})
+    store.write(job)
 
 
 def current_plan(store: Store, rel: Relations, now: Micros) -> Plan:

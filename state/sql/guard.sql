@@ -35,6 +35,12 @@ UPDATE operation SET state = 1, hold = :hold WHERE state = 0 AND object = :objec
 UPDATE operation SET state = 1, hold = :hold WHERE state = 0 AND object = :object AND class = 1
 AND kind IN ('status', 'update') AND (permit IS NULL OR permit = 0);
 
+-- name: queued_by_run
+SELECT 1 FROM operation WHERE state = 2 AND class > 0 AND run = :run AND connection = :connection LIMIT 1;
+
+-- name: hold_run
+UPDATE operation SET state = 1, hold = :hold WHERE state = 2 AND class > 0 AND run = :run AND connection = :connection;
+
 -- name: release
 UPDATE operation SET state = 2, hold = NULL WHERE state = 0;
 
