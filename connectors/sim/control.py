@@ -8,8 +8,9 @@ from __future__ import annotations
 import dataclasses
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from http.server import ThreadingHTTPServer
+from types import NoneType
 from typing import Any
 
 import orjson
@@ -21,7 +22,7 @@ Answer = dict[str, Any]
 FAULTS = ("latency", "http_429", "http_500", "reset_before", "reset_after", "partial", "token_expired",
           "truncated_page", "empty_list", "drop_field", "slow_queue")
 ACTORS = ("recipient", "crm_user", "esp_user", "connect", "platform")
-_DEFAULT_ESP = "marketing_cloud"
+CRMS, ESPS = ("salesforce", "odoo"), ("marketing_cloud", "odoo")
 _NOTHING = {"calls": 0, "reads": 0, "writes": 0, "records_written": 0, "bytes_in": 0}
 
 _NUMBER = (int, float)
@@ -30,12 +31,13 @@ _FAULT_KEYS: dict[str, type | tuple[type, ...]] = {
     "seconds": _NUMBER, "seed": int}
 _ACT_KEYS: dict[str, type | tuple[type, ...]] = {
     "actor": str, "do": str, "crm": str, "esp": str, "object": str, "id": (str, int), "into": (str, int), "where": dict,
-    "set": dict, "email": str, "key": str, "kind": str, "from": (str, dict), "to": dict, "list": str, "name": str,
-    "classification": str, "audience": str, "topic": str, "emails": list, "status": str, "method": str}
+    "set": dict, "email": str, "key": str, "kind": str, "from": (str, dict), "to": dict, "list": (str, NoneType),
+    "name": str, "classification": str, "audience": str, "topic": str, "emails": list, "status": str, "method": str,
+    "delay": _NUMBER, "bu": int}
 """Keys whose values must have these types; others are the simulators' own business."""
 _WORDS: dict[type | tuple[type, ...], str] = {
     str: "text", int: "a whole number", _NUMBER: "a number", dict: "an object", list: "a list",
-    (str, int): "text or a number", (str, dict): "text or an object"}
+    (str, int): "text or a number", (str, dict): "text or an object", (str, NoneType): "text or null"}
 
 
 class Control:
@@ -66,8 +68,10 @@ class Control:
             return _refused(405, f"{request.path} takes {' and '.join(sorted(methods))}.")
         try:
             return Response(200, orjson.dumps(work(request)))
-        except ValueError as error:  # BadAct is one; so is what int() says of an id that is none
+        except BadAct as error:
             return _refused(400, str(error))
+        except ValueError as error:  # what int() says of an id that is none
+            return _refused(400, f"A value is not what it should be: {error}.")
         except Exception as error:
             # A simulator that fails must be seen at once, in the test that made it fail.
             traceback.print_exc(file=sys.stderr)
@@ -82,11 +86,11 @@ class Control:
         return self._side(request.query.get("side"), "side").world(
             request.query.get("after") or None, None if limit is None else int(limit))
 
-    def _side(self, name: Any, key: str) -> Simulator:
-        found = self._simulators.get(name) if isinstance(name, str) else None
-        if found is None:
-            raise BadAct(f"{key} must be one of {', '.join(self._simulators)}.")
-        return found
+    def _side(self, name: str | None, key: str, among: Iterable[str] | None = None) -> Simulator:
+        allowed = [side for side in (among or self._simulators) if side in self._simulators]
+        if name not in allowed:
+            raise BadAct(f"{key} must be one of {', '.join(allowed)}.")
+        return self._simulators[name]
 
     def _journal(self, request: Request) -> Answer:
         journal = self._kernel.journal.snapshot()
@@ -100,23 +104,25 @@ class Control:
     # ------------------------------------------------------------------ acting
 
     def _act(self, request: Request) -> Answer:
-        body = _body(request)
+        # Null says nothing, except that a send is tied to no list.
+        body = {key: value for key, value in _body(request).items() if value is not None or key == "list"}
         _typed(body, _ACT_KEYS)
         actor = body.get("actor")
         if actor not in ACTORS:
             raise BadAct(f"actor must be one of {', '.join(ACTORS)}.")
         if "do" not in body:
             raise BadAct("do is missing: say what is done.")
+        _shaped(body)
         if actor == "crm_user":
-            return self._side(body.get("crm"), "crm").act(body)
+            return self._side(body.get("crm"), "crm", CRMS).act(body)
         if actor in ("connect", "platform"):
-            return self._side(_DEFAULT_ESP, "esp").act(body)
-        return self._side(body.get("esp", _DEFAULT_ESP), "esp").act(body)
+            return self._simulators[ESPS[0]].act(body)
+        return self._side(body.get("esp", ESPS[0]), "esp", ESPS).act(body)
 
     # ------------------------------------------------------------------ faults
 
     def _add_fault(self, request: Request) -> Answer:
-        body = _body(request)
+        body = {key: value for key, value in _body(request).items() if value is not None}
         strange = sorted(set(body) - set(_FAULT_KEYS))
         if strange:
             raise BadAct(f"A fault has no {', '.join(strange)}; it has {', '.join(_FAULT_KEYS)}.")
@@ -130,7 +136,7 @@ class Control:
             raise BadAct("count must be at least 1, and seconds not below 0.")
         if body["fault"] == "drop_field" and "field" not in body:
             raise BadAct("drop_field needs the field that is to vanish.")
-        fault = Fault(**{key: value for key, value in body.items() if value is not None})
+        fault = Fault(**body)
         self._kernel.faults.add(fault)
         return {"added": {key: value for key, value in dataclasses.asdict(fault).items() if key != "rng"}}
 
@@ -170,8 +176,23 @@ def _body(request: Request) -> dict[str, Any]:
     return body
 
 
+def _shaped(body: Mapping[str, Any]) -> None:
+    """Refuse parts of an act that no simulator could make sense of."""
+    place = body.get("from")
+    if isinstance(place, str) and place != "all":
+        raise BadAct('from is "all", or an object with a topic, an audience or a mail.')
+    if isinstance(place, dict):
+        _typed(place, {"topic": str, "audience": str, "mail": (str, int)})
+    for key in ("set", "where"):
+        topics = (body.get(key) or {}).get("topics", {})
+        if not isinstance(topics, dict) or not all(state in (True, False, None) for state in topics.values()):
+            raise BadAct(f"topics in {key} must be an object of true, false or null.")
+    if not all(isinstance(email, str) for email in body.get("emails") or ()):
+        raise BadAct("emails must be a list of text.")
+
+
 def _typed(body: Mapping[str, Any], types: Mapping[str, type | tuple[type, ...]]) -> None:
     for key, kind in types.items():
         value = body.get(key)
-        if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
+        if key in body and (not isinstance(value, kind) or isinstance(value, bool)):
             raise BadAct(f"{key} must be {_WORDS[kind]}.")

@@ -39,6 +39,9 @@ Profile = Literal["full", "bench"]
 
 CHUNK = 5_000
 """People whose rows are made at a time."""
+FILLED, TIDIED = 30, 2
+"""Days ago on which the world was made, and on which employees deleted and merged records. Rows without a date of their
+own would else be news to every reader that looks back some hours."""
 
 
 class Sandbox:
@@ -51,6 +54,7 @@ class Sandbox:
     def __init__(self, population: Population, profile: Profile, queue_seconds: float) -> None:
         secret = files.secrets(population.seed)
         self.kernel = Kernel(seed=population.seed)
+        self.kernel.clock.advance(-FILLED * DAY)
         self.population = population
         self.profile = profile
         self.control_url = ""
@@ -77,11 +81,12 @@ class Sandbox:
     # ------------------------------------------------------------------ filling
 
     def fill(self) -> None:
-        """Load the world; what employees have deleted and merged since is done as they would do it."""
-        rows = MarketingCloudRows(self.population)
+        """Load the world, let employees tidy it, and let the time since go by."""
+        clock, rows = self.kernel.clock, MarketingCloudRows(self.population)
         self.marketing_cloud.load(rows.furniture())
         if self.odoo is None:
             self.salesforce.load({"Contact": bench_contacts(self.population)})
+            clock.advance(FILLED * DAY)
             return
         salesforce, odoo = SalesforceRows(self.population), OdooRows(self.population)
         self.salesforce.load(salesforce.furniture())
@@ -90,13 +95,18 @@ class Sandbox:
             self.salesforce.load(salesforce.tables(people))
             self.odoo.load(odoo.tables(people))
             self.marketing_cloud.load(rows.tables(people))
+        clock.advance((FILLED - TIDIED) * DAY)
+        self._tidy(salesforce, odoo, self.odoo)
+        clock.advance(TIDIED * DAY)
+
+    def _tidy(self, salesforce: SalesforceRows, odoo: OdooRows, server: OdooSim) -> None:
         employee = {"actor": "crm_user", "crm": "salesforce"}
         for loser, winner in salesforce.merged:
             self.salesforce.act({**employee, "do": "merge", "object": "Contact", "id": loser, "into": winner})
         for record in salesforce.deleted:
             self.salesforce.act({**employee, "do": "delete", "id": record})
         for partner in odoo.deleted:
-            self.odoo.act({"actor": "crm_user", "crm": "odoo", "do": "delete", "object": "res.partner", "id": partner})
+            server.act({"actor": "crm_user", "crm": "odoo", "do": "delete", "object": "res.partner", "id": partner})
 
     def _echo(self, key: str, email: str) -> bool:
         """What Marketing Cloud Connect does with an unsubscribe: it knows CRM records by the subscriber key only."""

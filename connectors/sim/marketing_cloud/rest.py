@@ -175,7 +175,6 @@ class RestEndpoint:
         dropped = self.faults.active(SIDE, "drop_field", request.path, extension.key)
         items = _items(extension, [extension.rows[k] for k in shown], request.query.get("$fields"),
                        dropped.field if dropped else None)
-        call.records = len(items)
         links = {"self": f"/v1/customobjectdata/key/{key}/rowset?$page={page}&$pagesize={size}"}
         if page * size < len(keys):
             links["next"] = f"/v1/customobjectdata/key/{key}/rowset?$page={page + 1}&$pagesize={size}"

@@ -66,7 +66,7 @@ class SoapEndpoint:
 
     def _content(self, action: str, message: Node, session: Session, call: Call) -> str:
         if action == "Retrieve":
-            content, call.records = self.retriever.answer(message, session.mid, session.scopes)
+            content, _ = self.retriever.answer(message, session.mid, session.scopes)
             return content
         if action in ("Create", "Update", "Delete"):
             check_order(message, _ORDERS[message.name])

@@ -1,1 +1,1 @@
-"""Ready mappings for the sandbox, copied into its directory: ``full`` for the messy world, ``bench`` for a plain one."""
+"""Ready mappings for the sandbox, copied into its directory: ``full`` for the messy world, ``bench`` for the plain."""

@@ -80,7 +80,7 @@ class OdooRows:
         email = address(human, dice)
         name = f"{human.first} {human.last}"
         if human.number % 1_000 == 17:
-            name = (f"{human.first}{human.last}" * (LONG_NAME // len(name) + 1))[:LONG_NAME]
+            name = (f"{human.first}{human.last}" * LONG_NAME)[:LONG_NAME]
         created, written = _micros(human.joined, human), _micros(human.changed, human)
         stamps: Row = {"create_date": created, "write_date": written}
         if dice.chance(5):
