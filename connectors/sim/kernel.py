@@ -43,7 +43,7 @@ class Clock:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One HTTP request as a simulator sees it. Header names are lower case; ``query`` keeps the last value of a name."""
+    """One HTTP request as a simulator sees it. Header names are lower case; ``query`` keeps a name's last value."""
 
     method: str
     path: str

@@ -178,8 +178,8 @@ def _chunks(people: Iterable[Human]) -> Iterator[list[Human]]:
 # --------------------------------------------------------------------------- command line
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """``serve --dir DIR --people N --seed S [--port P]``: prints {"ready": true, "control": URL, "config": PATH} as one
-    line when everything answers, and serves until SIGTERM or SIGINT."""
+    """``[serve] --dir DIR --people N --seed S [--port P]``: prints {"ready": true, "control": URL, "config": PATH} as
+    one line when everything answers, and serves until SIGTERM or SIGINT; the exit code."""
     options = _parser().parse_args(argv)
     # Both signals interrupt whatever the main thread is doing, filling a big world included.
     before = {s: signal.signal(s, signal.default_int_handler) for s in (signal.SIGTERM, signal.SIGINT)}
@@ -199,7 +199,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="syncd sandbox", description="Serve a simulated world on 127.0.0.1.")
-    parser.add_argument("command", choices=("serve",))
+    parser.add_argument("command", nargs="?", choices=("serve",), default="serve", help="may be left out")
     parser.add_argument("--dir", type=Path, required=True, help="where syncd.yaml and mapping.yaml are written")
     parser.add_argument("--people", type=_people, default=1_000, help="size of the world (default 1000)")
     parser.add_argument("--seed", type=int, default=1, help="the same seed makes the same world (default 1)")

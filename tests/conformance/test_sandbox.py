@@ -362,9 +362,9 @@ def test_a_port_that_is_taken_is_told_and_nothing_stays_open() -> None:
     assert threading.active_count() == threads
 
 
-@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
-def test_the_command_serves_until_it_is_told_to_stop(tmp_path: Path, stop: signal.Signals) -> None:
-    command = [sys.executable, "-m", "connectors.sim.sandbox", "serve", "--dir", str(tmp_path), "--people", "50",
+@pytest.mark.parametrize(("first", "stop"), [(["serve"], signal.SIGTERM), ([], signal.SIGINT)])
+def test_the_command_serves_until_it_is_told_to_stop(tmp_path: Path, first: list[str], stop: signal.Signals) -> None:
+    command = [sys.executable, "-m", "connectors.sim.sandbox", *first, "--dir", str(tmp_path), "--people", "50",
                "--seed", "4"]
     root = Path(__file__).parents[2]
     with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
@@ -384,7 +384,7 @@ def test_the_command_serves_until_it_is_told_to_stop(tmp_path: Path, stop: signa
         assert process.stderr.read() == b""
 
 
-@pytest.mark.parametrize("arguments", [["serve"], ["serve", "--dir", "x", "--people", "0"], ["stop", "--dir", "x"]])
+@pytest.mark.parametrize("arguments", [[], ["serve"], ["serve", "--dir", "x", "--people", "0"], ["stop", "--dir", "x"]])
 def test_the_command_refuses_what_makes_no_sense(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         sandbox.main(arguments)
