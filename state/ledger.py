@@ -125,7 +125,7 @@ class Book:
                 refusals.append((position, e))
             salt = salts[SALT * index:SALT * (index + 1)]
             knowledge = e.knowledge if e.knows_at is None else known(conn, e, refusals)
-            content = [*name, e.key, e.said_lo, e.said_hi, e.evidence, knowledge, e.retracts, now]
+            content = [*name, e.said_lo, e.said_hi, e.evidence, knowledge, e.retracts, now]
             commitment = commit(salt, found[1] + orjson.dumps(content))
             commitments.append(commitment)
             rows.append((position, commitment, salt, found[0], e.record, e.address, e.key, e.said_lo, e.said_hi,
@@ -149,10 +149,10 @@ class Book:
         return found
 
 
-def _names(conn: db.Connection, entries: Sequence[NewEntry]) -> list[tuple[str | None, str | None]]:
-    """(rid, address hash) of each entry. An entry that came under a subscriber key is named by the key alone: the record
-    it belongs to may only be found later."""
-    found: list[tuple[str | None, str | None]] = []
+def _names(conn: db.Connection, entries: Sequence[NewEntry]) -> list[tuple[str | None, str | None, str | None]]:
+    """(rid, address hash, key) of each entry. One that came under a subscriber key is named by the key alone, as the record
+    it belongs to may only be found later; and by the address alone where the key is an address."""
+    found: list[tuple[str | None, str | None, str | None]] = []
     q = load("ledger")
     for e in entries:
         rid, hash_ = e.rid, e.hash
@@ -162,7 +162,8 @@ def _names(conn: db.Connection, entries: Sequence[NewEntry]) -> list[tuple[str |
             rid = conn.execute(q["rid"], (e.record,)).fetchone()[0]
         if hash_ is None and e.address is not None:
             hash_ = conn.execute(q["hash"], (e.address,)).fetchone()[0]
-        found.append((rid, hash_.hex() if hash_ is not None else None))
+        key = e.key if e.key is not None and "@" not in e.key else None
+        found.append((rid, hash_.hex() if hash_ is not None else None, key))
     return found
 
 

@@ -56,7 +56,7 @@ def _container_sql(c: ContainerDef, code: str) -> list[str]:
     else:
         names = ("block_key", "block_unknown", "reopen_key")
     may = "1" if c.topic is None else f"d.{mailable(c.topic)} = 1"
-    return [q[n].replace(":opted_out", f"{code} = {OPTED_OUT}").replace(":opted_in", f"{code} = {OPTED_IN} AND {may}")
+    return [q[n].replace(":opted_out", f"{code} >= {OPTED_OUT}").replace(":opted_in", f"{code} = {OPTED_IN} AND {may}")
             for n in names]
 
 

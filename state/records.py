@@ -48,6 +48,8 @@ def store(conn: db.Connection, rel: Relations, stream: int, rows: Iterable[Prepa
     if source is not None:
         conn.execute(sql["changed"])
         conn.execute(q["dirty_moved_records"])
+        if rel.join_by_address == "separate":
+            conn.execute(q["dirty_neighbours"], given)
     conn.execute(sql["store"])
     conn.execute(q["update_records"], given)
     if source is not None:
@@ -56,7 +58,9 @@ def store(conn: db.Connection, rel: Relations, stream: int, rows: Iterable[Prepa
         conn.execute(statement)
     if entries:
         book.append(conn, entries, now)
-        conn.executemany(q["dirty_person_of_record"], [(e.record,) for e in entries if e.record <= base])  # type: ignore[operator]
+        known = [e for e in entries if e.record is not None and e.record <= base]
+        conn.executemany(q["dirty_person_of_record"], ((e.record,) for e in known))
+        conn.executemany(q["dirty_holders"], ((e.address,) for e in known))
     if cursor is not None:
         conn.execute(q["advance"], {"stream": stream, "cursor": cursor,
                                     "complete": now if complete else None})

@@ -228,8 +228,9 @@ def standing(topic: str) -> str:
     return quote(f"standing.{topic}")
 
 
-NEVER_SAID, OPTED_IN, PENDING, OPTED_OUT = 0, 1, 2, 3
-"""Codes of ``decision.master`` and ``decision.standing.*``."""
+NEVER_SAID, OPTED_IN, PENDING, OPTED_OUT, ADDRESS_OUT = 0, 1, 2, 3, 4
+"""Codes of ``decision.master`` and ``decision.standing.*``. ADDRESS_OUT: somebody refused at this address, nobody knows that
+it was this person; the providers are told, the person's own CRM flags stay as they are."""
 
 
 # --------------------------------------------------------------------------- storing a page
@@ -258,13 +259,14 @@ def store_page(relations: Relations, stream: int) -> dict[str, str]:
 
 def flag_changes(relations: Relations, source: SourceDef) -> str | None:
     """Rows of ``page`` whose consent fields are new or different: (record, rid, fresh, address, hash, modified, then per flag its old
-    value, new value, said_at, method, person_made)."""
+    value, new value, said_at, method, person_made). A tombstone counts when it is first read, and only what it holds."""
     if not source.flags:
         return None
     slot = {f.name: f"f{i}" for i, f in enumerate(relations.streams[source.stream])}
     columns, different = [], []
     for flag in source.flags:
-        new, old = f"p.{slot[flag.field]}", f"x.{quote(flag.field)}"
+        old = f"x.{quote(flag.field)}"
+        new = f"CASE WHEN p.deleted AND p.{slot[flag.field]} IS NULL THEN {old} ELSE p.{slot[flag.field]} END"
         said = f"p.{slot[flag.said_at]}" if flag.said_at else "NULL"
         method = f"p.{slot[flag.method]}" if flag.method else "NULL"
         made = _over_page(flag.person_made, slot) if flag.person_made else "0"
@@ -274,7 +276,8 @@ def flag_changes(relations: Relations, source: SourceDef) -> str | None:
             different.append(f"x.{quote(flag.said_at)} IS NOT {said}")
     return (f"SELECT p.record, p.rid, p.fresh, p.address, p.hash, p.modified, {', '.join(columns)} FROM page p"
             f" LEFT JOIN {rec(source.stream)} x ON x.record = p.record AND p.fresh = 0"
-            f" WHERE p.fresh = 1 OR {' OR '.join(different)}")
+            " LEFT JOIN record r ON r.id = p.record"
+            f" WHERE p.fresh = 1 OR (NOT (p.deleted AND r.deleted) AND ({' OR '.join(different)}))")
 
 
 def _over_page(sql: str, slot: Mapping[str, str]) -> str:

@@ -30,15 +30,25 @@ class Decider:
         self.store.write(self._bind)
         while self.store.write(lambda conn: identify.step(conn, self.rel, now)):
             pass
+        self.store.write(self._bind_by_address)
 
     def _bind(self, conn: Any) -> None:
         q = load("ledger")
-        if conn.execute(q["unbound"]).fetchone() is None:
+        if conn.execute(q["unbound"]).fetchone() is None or conn.execute(q["calm"]).fetchone()[0]:
             return
         found = [row[0] for row in conn.execute(q["bind_by_key"])]
         for source in self.rel.sources:
             found += [row[0] for row in conn.execute(q["bind"], {"stream": source.stream})]
         conn.executemany(load("records")["dirty_person_of_record"], ((r,) for r in found))
+
+    @staticmethod
+    def _bind_by_address(conn: Any) -> None:
+        """Each entry once, at the first cycle after it came: who holds the address later did not say it."""
+        head = conn.execute("SELECT coalesce(max(position), 0) FROM chain").fetchone()[0]
+        row = conn.execute("SELECT value FROM meta WHERE name = 'bound_to'").fetchone()
+        if row is None or row[0] != head:
+            conn.execute(load("ledger")["bind_by_address"], {"after": row[0] if row else 0})
+            conn.execute("INSERT OR REPLACE INTO meta VALUES ('bound_to', ?)", (head,))
 
     def wishes(self, run: int, now: Micros) -> int:
         """Attributes, decisions, keys and wishes of every dirty person. Returns how many people that were."""

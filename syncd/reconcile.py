@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from state.people import Case, Decided
-from state.relations import NEVER_SAID, OPTED_IN, OPTED_OUT, PENDING, TopicDef
+from state.relations import ADDRESS_OUT, NEVER_SAID, OPTED_IN, OPTED_OUT, PENDING, TopicDef
 from syncd import consent
 from syncd.consent import Decision, Policy, TopicDecision, TopicPolicy
 from syncd.model import Statement
@@ -37,7 +37,7 @@ class Reconciler:
         for topic in self.policy.topics:
             answer = full.topics[topic.id]
             code = self._code(answer)
-            if code == OPTED_OUT:
+            if code in (OPTED_OUT, ADDRESS_OUT):
                 if narrow is None:
                     own = [s for s in case.statements if s.scope.level == "topic" or s.state == "opt_in"]
                     narrow = consent.fold(case.person, case.address, own, case.holders, self.policy).topics
@@ -51,8 +51,8 @@ class Reconciler:
     @staticmethod
     def _code(answer: TopicDecision) -> int:
         """Another holder's opt-out silences the address; it is not this person's wish."""
-        if answer.state == "unsubscribed" and answer.whose == "holder":
-            return NEVER_SAID
+        if answer.state == "unsubscribed" and answer.whose != "person":
+            return NEVER_SAID if answer.whose == "holder" else ADDRESS_OUT
         if answer.state == "subscribed" and answer.position == 0:
             return NEVER_SAID
         return CODES[answer.state]

@@ -30,8 +30,8 @@ SELECT hash FROM address WHERE id = ?;
 SELECT position, value FROM chain ORDER BY position;
 
 -- name: verify
-SELECT e.position, e.commitment, e.salt, CASE WHEN e.key IS NULL THEN r.rid END, lower(hex(a.hash)),
-  e.key, e.said_lo, e.said_hi, e.evidence, e.knowledge, e.retracts, e.seen_at,
+SELECT e.position, e.commitment, e.salt, CASE WHEN e.key IS NULL AND e.bound IS NULL THEN r.rid END, lower(hex(a.hash)),
+  CASE WHEN instr(e.key, '@') = 0 THEN e.key END, e.said_lo, e.said_hi, e.evidence, e.knowledge, e.retracts, e.seen_at,
   u.source, u.method, u.person_made, u.baseline, u.said, u.channel, u.purpose, u.basis, u.unit
 FROM entry e LEFT JOIN record r ON r.id = e.record LEFT JOIN address a ON a.id = e.address
 LEFT JOIN utterance u ON u.id = e.utterance ORDER BY e.position;
@@ -48,8 +48,19 @@ UPDATE entry SET record = k.person FROM subscriber_key k, utterance u
 WHERE entry.record IS NULL AND entry.key IS NOT NULL AND u.id = entry.utterance AND k.connection = u.connection
 AND k.key = entry.key RETURNING entry.record;
 
+-- name: bind_by_address
+-- What was said under an address alone binds the person too, where exactly one held it then.
+UPDATE entry SET record = h.record, bound = 1
+FROM (SELECT e.position, min(r.person) AS record FROM entry e CROSS JOIN record r ON r.address = e.address AND r.deleted = 0
+      WHERE e.position > :after AND e.record IS NULL GROUP BY e.position HAVING count(DISTINCT r.person) = 1) h
+WHERE entry.position = h.position;
+
 -- name: unbound
 SELECT 1 FROM entry WHERE record IS NULL AND key IS NOT NULL LIMIT 1;
+
+-- name: calm
+-- Nothing is new: then no record and no key is either.
+SELECT NOT EXISTS (SELECT 1 FROM dirty) AND NOT EXISTS (SELECT 1 FROM dirty_record);
 
 -- name: of_person
 SELECT e.position, 'keyed', e.address, u.channel, u.said, u.source, u.method, u.person_made, e.said_lo, e.said_hi,

@@ -32,14 +32,16 @@ SELECT s.person, (SELECT coalesce(a.address, (SELECT r.address FROM record r WHE
 FROM spoken s;
 
 -- name: keys_existing
--- A subscriber who is there already under another key keeps it: the one with the person's own id first, then any.
+-- A subscriber who is there already under another key keeps it: the one with the person's own id first, then any that
+-- is not the id of somebody else's record.
 INSERT OR IGNORE INTO subscriber_key (connection, person, key, existing)
 SELECT :connection, c.person, s.key, 1
 FROM chunk c CROSS JOIN attr a ON a.person = c.person CROSS JOIN record r ON r.id = a.record
 CROSS JOIN remote_status s ON s.address = a.address AND s.connection = :connection AND s.container = ''
   AND s.status <> 'removed'
 LEFT JOIN subscriber_key k ON k.connection = :connection AND k.person = c.person
-WHERE k.person IS NULL
+WHERE k.person IS NULL AND (s.key = r.rid OR NOT EXISTS (SELECT 1 FROM stream t CROSS JOIN record o
+  ON o.stream = t.id AND o.rid = s.key WHERE t.kind = 'record' AND o.person <> c.person))
 ORDER BY c.person, s.key = r.rid DESC, s.status = 'subscribed' DESC, s.key;
 
 -- name: keys_new

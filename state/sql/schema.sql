@@ -80,6 +80,7 @@ CREATE TABLE entry (
   record INTEGER,                    -- whose statement it is; NULL = known by address only
   address INTEGER,
   key TEXT,                          -- subscriber key it arrived under
+  bound INTEGER,                     -- 1 = the record was found by the address later, so it is not in the commitment
   said_lo INTEGER,
   said_hi INTEGER,
   seen_at INTEGER,

@@ -1,0 +1,362 @@
+"""Who is who, over whole cycles: duplicates, merges, moved and shared addresses, deletions, several CRMs, existing keys."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from connectors.memory.client import fields
+from tests.system.lab import DAY, MAPPING, NEWS, OFFERS, Lab
+
+SHARED = "team@mail.example"
+
+
+def separate(text: str = "separate") -> str:
+    return MAPPING.replace("same_email: one_person", f"same_email: {text}")
+
+
+# --------------------------------------------------------------------------- deletion, merge
+
+def test_a_deleted_contact_leaves_and_a_new_one_with_the_address_inherits_the_opt_out(lab: Lab) -> None:
+    lab.contacts(3)
+    lab.link()
+    lab.unsubscribe("p1", "L2")
+    lab.cycle()
+    lab.world.act("sf", "delete", object="Contact", id=lab.ids["p1"])
+    lab.cycle()
+    assert lab.keys(OFFERS) == lab.keys(NEWS) == {"p0", "p2"}
+    lab.contact("again", email="P1@mail.example ", no_news=0)
+    lab.settle()
+    assert "p1" not in {a.lower() for a in lab.send(NEWS)}
+    assert lab.flags("again")["no_news"] == 1
+
+
+def test_a_deletion_that_leaves_no_trace_is_found_by_the_daily_listing(tmp_path: Path) -> None:
+    with Lab(tmp_path, crm={"deletes_visible": False}) as lab:
+        lab.contacts(3)
+        lab.link()
+        lab.world.act("sf", "delete", object="Contact", id=lab.ids["p1"])
+        lab.cycle()
+        assert "p1" in lab.keys(NEWS)
+        lab.advance(DAY)
+        lab.cycle()
+        assert lab.keys(OFFERS) == lab.keys(NEWS) == {"p0", "p2"}
+
+
+def test_a_tombstone_without_values_is_no_opt_out(lab: Lab) -> None:
+    """Nor is it a statement each time it is read again."""
+    lab.contacts(2)
+    lab.link()
+    entries = lab.entries()
+    lab.world.act("sf", "edit", object="Contact", id=lab.ids["p1"], set={"offers": None, "opted_out": None})
+    lab.world.act("sf", "delete", object="Contact", id=lab.ids["p1"])
+    lab.cycle()
+    assert lab.entries() == entries
+    lab.world.act("sf", "undelete", object="Contact", id=lab.ids["p1"])
+    lab.edit("p1", offers=1, opted_out=0)
+    lab.settle()
+    assert "p1" in lab.keys(OFFERS)
+
+
+def test_an_opt_out_made_just_before_the_deletion_is_kept(lab: Lab) -> None:
+    lab.contacts(2)
+    lab.link()
+    lab.edit("p1", opted_out=1)
+    lab.world.act("sf", "delete", object="Contact", id=lab.ids["p1"])
+    lab.cycle()
+    entries = lab.entries()
+    lab.world.act("sf", "delete", object="Contact", id=lab.ids["p1"])
+    lab.cycle()
+    assert lab.entries() == entries
+    lab.contact("again", email="p1@mail.example")
+    lab.settle()
+    assert lab.keys(NEWS) == {"p0"}
+    assert lab.flags("again")["opted_out"] == 1
+
+
+def test_a_merge_with_an_opted_out_loser_opts_the_winner_out(lab: Lab) -> None:
+    lab.contacts(4)
+    lab.link()
+    lab.unsubscribe("p1")
+    lab.cycle()
+    lab.world.act("sf", "merge", object="Contact", id=lab.ids["p1"], into=lab.ids["p2"])
+    lab.settle()
+    assert lab.keys(OFFERS) == lab.keys(NEWS) == {"p0", "p3"}
+    assert lab.flags("p2")["opted_out"] == 1
+    assert lab.status("p2") == "unsubscribed"
+    lab.world.act("sf", "undelete", object="Contact", id=lab.ids["p1"])
+    lab.settle()
+    assert lab.status("p2") == "unsubscribed", "the flag that was written to the winner is there and stands"
+
+
+def test_an_unmerge_gives_each_her_own_history_back(lab: Lab) -> None:
+    lab.contacts(3)
+    lab.link()
+    lab.unsubscribe("p1", "L1")
+    lab.cycle()
+    lab.world.fault("outage", connection="sf", verb="apply", count=None)
+    lab.world.act("sf", "merge", object="Contact", id=lab.ids["p1"], into=lab.ids["p2"])
+    lab.cycle()
+    assert lab.keys(OFFERS) == {"p0"}
+    lab.world.act("sf", "undelete", object="Contact", id=lab.ids["p1"])
+    lab.cycle()
+    assert lab.keys(OFFERS) == {"p0", "p2"}
+
+
+# --------------------------------------------------------------------------- addresses
+
+def test_an_opted_out_person_who_moves_is_blocked_at_both_addresses(lab: Lab) -> None:
+    lab.contacts(3)
+    lab.link()
+    lab.unsubscribe("p1", "L2")
+    lab.cycle()
+    lab.edit("p1", email="new@mail.example")
+    lab.settle()
+    lab.contact("heir", email="p1@mail.example")
+    lab.settle()
+    assert lab.keys(NEWS) == {"p0", "p2"}
+    assert lab.flags("heir")["no_news"] == 0, "the address is blocked, but it was not the heir who refused"
+
+
+def test_a_changed_address_moves_the_row_and_nothing_else(lab: Lab) -> None:
+    lab.contacts(3)
+    lab.link()
+    lab.edit("p1", email="new@mail.example")
+    lab.settle()
+    assert lab.row(OFFERS, "p1")["email"] == "new@mail.example"  # type: ignore[index]  # the row is there
+    assert lab.keys(OFFERS) == {"p0", "p1", "p2"}
+
+
+def test_two_people_swap_addresses_and_keep_their_own_wishes(lab: Lab) -> None:
+    lab.contacts(3)
+    lab.link()
+    lab.unsubscribe("p1", "L1")
+    lab.cycle()
+    lab.edit("p1", email="p2@mail.example")
+    lab.edit("p2", email="p1@mail.example")
+    lab.settle()
+    assert (lab.flags("p1")["offers"], lab.flags("p2")["offers"]) == (0, 1)
+    assert lab.send(OFFERS) == {"p0"}, "the refused mailbox stays quiet though another person reads it now"
+    assert lab.keys(NEWS) == {"p0", "p1", "p2"}
+
+
+@pytest.mark.parametrize("address", ["", "not an address", "two@at@mail.example", "a b@mail.example"])
+def test_who_has_no_usable_address_is_listed_and_comes_in_once_it_is_repaired(lab: Lab, address: str) -> None:
+    lab.contacts(2)
+    lab.contact("odd", email=address)
+    lab.link()
+    assert lab.keys(NEWS) == {"p0", "p1"}
+    query = "SELECT reason, key, closed_at IS NULL FROM quarantine"
+    assert lab.rows(query) == ([("invalid_address", lab.ids["odd"], 1)] if address else [])
+    lab.edit("odd", email="odd@mail.example")
+    lab.cycle()
+    assert lab.keys(NEWS) == {"p0", "p1", "odd"}
+    assert all(not is_open for _, _, is_open in lab.rows(query))
+
+
+def test_an_address_that_bounced_too_often_is_left_out_until_it_works_again(lab: Lab) -> None:
+    lab.contacts(3)
+    lab.link()
+    for _ in range(3):
+        lab.world.act("mc", "bounce", email="p1@mail.example")
+    lab.settle()
+    assert lab.keys(OFFERS) == lab.keys(NEWS) == {"p0", "p2"}
+    assert lab.flags("p1")["opted_out"] == 0
+    lab.world.act("mc", "open", email="p1@mail.example")
+    lab.settle()
+    assert lab.keys(NEWS) == {"p0", "p1", "p2"}
+
+
+# --------------------------------------------------------------------------- shared addresses
+
+def couple(lab: Lab, **second: str) -> None:
+    """Two records with one address, and somebody else."""
+    lab.contact("eva", email=SHARED)
+    lab.contact("tom", email=SHARED, **second)
+    lab.contact("ann")
+
+
+def test_one_address_is_one_person_with_one_row(lab: Lab) -> None:
+    couple(lab, first_name="Eva")
+    lab.link()
+    assert lab.keys(NEWS) == {"eva", "ann"}
+    lab.edit("tom", opted_out=1)
+    lab.settle()
+    assert lab.keys(NEWS) == {"ann"}
+    assert lab.flags("eva")["opted_out"] == 1
+
+
+def test_one_address_with_two_names_is_nobody_until_somebody_decides(lab: Lab) -> None:
+    couple(lab)
+    lab.link()
+    assert lab.keys(NEWS) == {"ann"}
+    assert lab.rows("SELECT reason FROM ambiguous") == [("different_names",)]
+    lab.edit("tom", email="tom@mail.example")
+    lab.settle()
+    assert lab.keys(NEWS) == {"ann", "eva", "tom"}
+    assert lab.rows("SELECT * FROM ambiguous") == []
+
+
+def test_too_many_records_of_one_address_are_nobody(lab: Lab) -> None:
+    for n in range(6):
+        lab.contact(f"eva{n}", first_name="Eva", email=SHARED)
+    lab.link()
+    assert lab.keys(NEWS) == set()
+    assert lab.rows("SELECT reason FROM ambiguous") == [("too_many_records",)]
+
+
+def test_excluded_shared_addresses_are_listed(tmp_path: Path) -> None:
+    with Lab(tmp_path, separate("exclude")) as lab:
+        couple(lab, first_name="Eva")
+        lab.link()
+        assert lab.keys(NEWS) == {"ann"}
+        assert lab.rows("SELECT reason FROM ambiguous") == [("shared_address",)]
+
+
+def test_separate_people_at_one_address_have_a_row_each_and_one_refusal_silences_both(tmp_path: Path) -> None:
+    with Lab(tmp_path, separate()) as lab:
+        couple(lab)
+        lab.link()
+        assert lab.keys(NEWS) == {"ann", "eva", "tom"}
+        lab.edit("tom", no_news=1)
+        lab.settle()
+        assert lab.keys(NEWS) == {"ann"}
+        assert lab.flags("eva")["no_news"] == 0
+        assert lab.keys(OFFERS) == {"ann", "eva", "tom"}
+
+
+def test_an_address_only_refusal_silences_whoever_holds_it_and_speaks_for_nobody(tmp_path: Path) -> None:
+    with Lab(tmp_path, separate()) as lab:
+        couple(lab)
+        lab.link()
+        lab.world.act("mc", "unsubscribe", email=SHARED, keyed=False)
+        lab.settle()
+        assert lab.keys(NEWS) == lab.keys(OFFERS) == {"ann"}
+        assert (lab.flags("eva")["opted_out"], lab.flags("tom")["opted_out"]) == (0, 0)
+
+
+def test_an_address_only_refusal_binds_the_one_person_who_held_it(tmp_path: Path) -> None:
+    with Lab(tmp_path, separate()) as lab:
+        couple(lab)
+        lab.link()
+        lab.world.act("mc", "unsubscribe", email="ann@mail.example", keyed=False)
+        lab.settle()
+        assert lab.flags("ann")["opted_out"] == 1
+        lab.edit("ann", email="new@mail.example")
+        lab.settle()
+        assert lab.keys(NEWS) == {"eva", "tom"}
+
+
+def test_the_journal_names_nobody(tmp_path: Path) -> None:
+    with Lab(tmp_path, separate()) as lab:
+        couple(lab)
+        lab.world.act("mc", "import", list="L1", members={"eva@mail.example": "eva@mail.example"}, status="unsubscribed")
+        lab.link()
+        lab.world.act("mc", "unsubscribe", email="ann@mail.example", keyed=False)
+        lab.settle()
+        assert lab.entries() > 4
+        assert b"mail.example" not in (tmp_path / "journal.log").read_bytes()
+
+
+# --------------------------------------------------------------------------- keys and members that were there before
+
+def test_existing_subscribers_keep_their_key_and_their_refusals(lab: Lab) -> None:
+    lab.contacts(4)
+    members = {"legacy-1": "p1@mail.example", "legacy-2": "p2@mail.example", "stranger": "x@elsewhere.example"}
+    lab.world.act("mc", "import", list="L1", members=members)
+    lab.world.act("mc", "import", list="L1", members={"legacy-3": "P3@mail.example"}, status="unsubscribed")
+    lab.link()
+    assert lab.keys(OFFERS) == {"p0", "legacy-1", "legacy-2"}
+    assert lab.flags("p3")["offers"] == 0
+    assert lab.status("stranger", "L1") == "subscribed"
+    lab.world.act("mc", "unsubscribe", email="p2@mail.example", list="L1")
+    lab.settle()
+    assert lab.keys(OFFERS) == {"p0", "legacy-1"}
+    assert lab.flags("p2")["offers"] == 0
+
+
+def test_nobody_takes_the_key_that_is_another_persons_own(tmp_path: Path) -> None:
+    with Lab(tmp_path, separate()) as lab:
+        couple(lab)
+        lab.world.act("mc", "import", list="L2", members={lab.ids["tom"]: SHARED})
+        lab.link()
+        assert lab.keys(NEWS) == {"ann", "eva", "tom"}
+
+
+def test_foreign_rows_and_members_are_left_alone(lab: Lab) -> None:
+    lab.contacts(3)
+    lab.world.act("mc", "write_rows", audience=OFFERS, rows={"guest": {"email": "guest@elsewhere.example"}})
+    lab.world.act("mc", "import", list="L1", members={"guest": "guest@elsewhere.example"})
+    lab.link()
+    lab.edit("p1", first_name="Other")
+    lab.unsubscribe("p2")
+    lab.settle()
+    assert lab.keys(OFFERS) == {"p0", "p1", "guest"}
+    assert lab.status("guest", "L1") == "subscribed"
+
+
+def test_a_subscriber_who_was_deleted_at_the_provider_keeps_the_refusal(lab: Lab) -> None:
+    lab.contacts(3)
+    lab.link()
+    lab.unsubscribe("p1")
+    lab.settle()
+    lab.world.act("mc", "delete_subscribers", keys=[lab.ids["p1"]])
+    lab.advance(DAY)
+    lab.settle()
+    assert lab.keys(NEWS) == {"p0", "p2"}
+    lab.world.act("mc", "import", list="L2", members={lab.ids["p1"]: "p1@mail.example"})
+    lab.settle()
+    assert lab.status("p1") == "unsubscribed"
+
+
+def test_unknown_people_are_created_unsubscribed_where_the_mapping_asks_for_it(tmp_path: Path) -> None:
+    with Lab(tmp_path, MAPPING.replace("unknown_subscriber: skip", "unknown_subscriber: create_unsubscribed")) as lab:
+        lab.contact("ann")
+        lab.contact("bob", opted_out=1)
+        lab.link()
+        assert lab.status("bob") == "unsubscribed"
+
+
+# --------------------------------------------------------------------------- two CRMs
+
+SECOND = """    odoo.Partner: {attributes: {email: email, first_name: name}}
+"""
+
+
+def with_odoo(lab: Lab) -> None:
+    lab.world.create_crm("odoo", {"Partner": {"fields": fields("email", "name", out="bool"), "master_flag": "out"}},
+                         blacklist=True)
+    lab.roles["odoo"] = "crm"
+
+
+def test_what_is_said_in_one_crm_reaches_the_other_and_the_provider(tmp_path: Path) -> None:
+    text = MAPPING.replace("topics:", SECOND + "topics:", 1)
+    with Lab(tmp_path, text, build=with_odoo) as lab:
+        lab.contacts(3)
+        [one, two] = lab.world.load("odoo", "Partner", [
+            {"email": "p1@mail.example", "name": "P1", "out": 0}, {"email": "only@mail.example", "name": "Only", "out": 0}])
+        lab.link()
+        assert lab.keys(NEWS) == {"p0", "p1", "p2", two}
+        lab.unsubscribe("p1")
+        lab.settle()
+        partners = {p["id"]: p["fields"]["out"] for p in lab.world.truth()["odoo"]["people"]}
+        assert partners == {one: 1, two: 0}
+        assert {s["email"]: s["status"] for s in lab.world.truth()["odoo"]["subscribers"]}["p1@mail.example"] == "unsubscribed"
+        lab.world.act("odoo", "unsubscribe", email="only@mail.example")
+        lab.settle()
+        assert lab.keys(NEWS) == {"p0", "p2"}
+
+
+def test_the_first_source_that_knows_a_fact_gives_it(tmp_path: Path) -> None:
+    text = MAPPING.replace("topics:", SECOND + "topics:", 1)
+    with Lab(tmp_path, text, build=with_odoo) as lab:
+        lab.contact("ann", first_name=None)
+        lab.world.load("odoo", "Partner", [{"email": "ann@mail.example", "name": "Anne", "out": 0}])
+        lab.link()
+        assert lab.row(NEWS, "ann")["first_name"] == "Anne"  # type: ignore[index]  # the row is there
+        lab.edit("ann", first_name="Ann")
+        lab.settle()
+        assert lab.row(NEWS, "ann")["first_name"] == "Ann"  # type: ignore[index]
+
+
