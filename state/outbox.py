@@ -165,9 +165,11 @@ def _apply(conn: db.Connection, rel: Relations, batch_id: int, batch: Batch, now
     audience = next((a for a in rel.audiences if a.object == object_), None)
     if kind == "upsert" and audience is not None:
         conn.execute(_upsert_target(audience), {"batch": batch_id})
+        conn.execute(q["no_longer_foreign"], {"batch": batch_id})
     elif kind == "remove" and audience is not None:
         conn.execute(f"DELETE FROM {audience.table} WHERE person IN (SELECT person FROM operation"
-                     f" WHERE batch = :batch AND state = {SEALED})", {"batch": batch_id})
+                     f" WHERE batch = :batch AND state = {SEALED} AND record = 0)", {"batch": batch_id})
+        conn.execute(q["foreign_removed"], {"batch": batch_id})
     elif kind == "update":
         conn.executemany(q["reasserted"], ({"batch": batch_id, "field": column} for column in batch.columns))
         for stream, fields in rel.streams.items():

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from state import db
+from state import db, drift
 from state.queries import load
 from state.relations import (
     OPTED_IN,
@@ -93,7 +93,8 @@ def audience_sql(a: AudienceDef, rel: Relations) -> dict[str, str]:
             CASE WHEN t.person IS NULL THEN NULL ELSE json_array({before}) END,
             d.position, {depends.format(p='c')}, {PLANNED}, :run
             FROM {source} LEFT JOIN {a.table} t ON t.person = c.person
-            WHERE {wanted} AND ({differs}) AND NOT {flying.format(p='c', more='')}""",
+            WHERE {wanted} AND ({differs}) AND NOT {flying.format(p='c', more='')}
+            AND NOT EXISTS (SELECT 1 FROM vanished v WHERE v.object = :object AND v.person = c.person)""",
         "remove": f"""{_INSERT} SELECT :connection, :object, 'remove',
             CASE WHEN d.{mailable(a.topic)} = 1 THEN {HARMLESS} ELSE {SUPPRESS} END,
             c.person, 0, coalesce(t.key, k.key), t.address, '[]', '[]',
@@ -121,6 +122,7 @@ def audiences(conn: db.Connection, rel: Relations, run: int, parameters: Mapping
         sql = audience_sql(a, rel)
         conn.execute(sql["upsert"], given)
         conn.execute(sql["remove"], given)
+        conn.execute(drift.removals(a, f"d.master = {OPTED_OUT} OR d.{standing(a.topic)} = {OPTED_OUT}"), given)
 
 
 def rank(conn: db.Connection, rel: Relations, parameters: Mapping[str, Any]) -> int:

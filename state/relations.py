@@ -113,6 +113,7 @@ class AudienceDef:
     order_by: str | None = None
     limit: int | None = None
     due: str | None = None
+    exclusive: bool = False
 
     @property
     def table(self) -> str:

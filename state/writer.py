@@ -28,6 +28,8 @@ class Writer:
         self._jobs: queue.PriorityQueue[tuple[int, int, Callable[[db.Connection], Any] | None, Future[Any]]]
         self._jobs = queue.PriorityQueue()
         self._order = itertools.count()
+        self.done = 0
+        """Transactions so far; moves while there is progress."""
         self._thread = threading.Thread(target=self._work, name="state-writer", daemon=True)
         self._thread.start()
 
@@ -63,6 +65,7 @@ class Writer:
                     self._conn.execute("ROLLBACK") if self._conn.in_transaction else None
                     raise
                 self._conn.execute("COMMIT")
+                self.done += 1
             except BaseException as error:  # handed to the caller, never lost
                 future.set_exception(error)
             else:

@@ -93,7 +93,8 @@ class App:
         """The cycle of the compiled mapping (compiling it first where that has not happened)."""
         c = self.compiled or self.compile()
         rel = c.relations
-        puller = Puller(self.store, rel, normalise.hasher(self.policy.hash_key), c.containers, {}, self.policy.full_every)
+        puller = Puller(self.store, rel, normalise.hasher(self.policy.hash_key), c.containers, {}, self.policy.full_every,
+                        frozenset(c.audience_names[o] for o in c.creates))
         decider = Decider(self.store, rel, Reconciler(rel.topics), c.record_objects, c.zones)
         cycle = Cycle(self.store, rel, puller, decider, c.feeds, {}, self._limits(c), self.clock,
                       self.policy.max_consent_age, self.failpoint)

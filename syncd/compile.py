@@ -87,7 +87,7 @@ class Compiler:
             name = StreamName.parse(source.name)
             connection = self.wiring[name.connection].id
             objects[source.stream] = (connection, self.store.object(connection, name.object, "record"))
-        return CompiledMapping(relations, [*self._record_feeds(sources), *feeds], known, specs, objects,
+        return CompiledMapping(relations, [*self._record_feeds(sources), *feeds, *self._row_feeds(audiences, names)], known, specs, objects,
                          frozenset(self.zones), churn, creates, names, self.parts)
 
     # ------------------------------------------------------------------ streams
@@ -311,6 +311,17 @@ class Compiler:
                     creates[object_] = (d.connection, self._definition(audience, scope))
         return tuple(found), names, churn, creates
 
+    def _row_feeds(self, audiences: Iterable[rel.AudienceDef], names: Mapping[int, str]) -> list[Feed]:
+        """What the audiences hold, listed now and then to find rows that are not ours and rows that vanished."""
+        by_id = {w.id: (name, w) for name, w in self.wiring.items()}
+        feeds = []
+        for a in audiences:
+            name, w = by_id[a.connection]
+            row = self.store.stream(w.id, names[a.object], "row", "", False)
+            feeds.append(Feed(w.id, w.connector, f"{name}.{names[a.object]}", StreamSpec(names[a.object], "row"), False,
+                              row.id, audience=a))
+        return feeds
+
     def _audience(self, connection: int, topic: str, segment: str | None, audience: Audience,
                   scope: ExpressionScope) -> rel.AudienceDef:
         object_ = self.store.object(connection, audience.object, "audience")
@@ -332,7 +343,7 @@ class Compiler:
             limit = s.limit
             where = " AND ".join(conditions) or None
         return rel.AudienceDef(object_, connection, topic, where, fields, audience.primary_key, audience.email_field,
-                               segment, order, limit, due)
+                               segment, order, limit, due, audience.rows == "exclusive")
 
     def _definition(self, audience: Audience, scope: ExpressionScope) -> AudienceDefinition:
         kinds = {Type.MONEY: "decimal", Type.NULL: "text"}

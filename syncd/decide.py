@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mappings.functions import clock_parameters
-from state import identify, people, plan
+from state import drift, identify, people, plan
 from state.queries import load
 from state.relations import Relations
 from state.store import Store
@@ -58,7 +58,13 @@ class Decider:
         if total and any(a.limit is not None for a in self.rel.audiences) \
                 and self.store.write(lambda conn: plan.rank(conn, self.rel, bound)):
             total += self._chunks(run, bound)
+        self.store.write(lambda conn: self._own(conn, run))
         return total
+
+    def _own(self, conn: Any, run: int) -> None:
+        for audience in self.rel.audiences:
+            if audience.exclusive:
+                drift.own(conn, audience, run)
 
     def _chunks(self, run: int, bound: Mapping[str, Any]) -> int:
         total = 0

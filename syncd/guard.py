@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from state import drift
 from state.plan import GRANT, HARMLESS
 from state.queries import load
 from state.relations import Relations, quote
@@ -240,11 +241,13 @@ def decide_hold(store: Store, hold_id: int, verdict: str, now: Micros) -> int:
     """
     def job(conn: Any) -> int:
         q = load("guard")
-        row = conn.execute("SELECT connection, class FROM hold WHERE id = ? AND closed_at IS NULL",
+        row = conn.execute("SELECT connection, class, object FROM hold WHERE id = ? AND closed_at IS NULL",
                            (hold_id,)).fetchone()
         if row is None:
             raise KeyError(hold_id)
-        if verdict == "approved":
+        if row[1] == "vanished":
+            count = drift.decide(conn, row[2], again=verdict == "approved")
+        elif verdict == "approved":
             count = conn.execute(q["approve_hold"], (hold_id,)).rowcount
             if row[1] == "first_plan":
                 conn.execute("UPDATE connection SET approved_at = ? WHERE id = ?", (now, row[0]))

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from connectors.base import Connector
-from connectors.errors import ConnectorError
-from state import records, statuses
+from connectors.errors import ConnectorError, Misconfigured
+from state import drift, records, statuses
 from state.queries import load
-from state.relations import Relations
+from state.relations import AudienceDef, Relations
 from state.store import Store, StreamRow
 from syncd import normalise
 from syncd.model import Field, Micros, Page, StreamSpec, Value
@@ -41,6 +41,7 @@ class Feed:
     email: int | None = None
     names: tuple[int, ...] = ()
     sweeps: bool = False
+    audience: AudienceDef | None = None
 
 
 @dataclass(slots=True)
@@ -67,8 +68,10 @@ class Puller:
     containers: Mapping[int, Containers]
     sends: Mapping[str, tuple[str, ...]]
     full_every: Micros
+    creates: frozenset[str] = frozenset()
+    """Audiences that may not exist yet, because the mapping asks to create them."""
     empty_share: float = 0.5
-    accept_empty: frozenset[str] = frozenset()
+    """A listing that lacks more than this share of the known records is held, not believed."""
 
     def run(self, feeds: Sequence[Feed], now: Micros, *, full: bool = False) -> Pulled:
         """Read all feeds once. Never raises for a connector's error."""
@@ -88,6 +91,10 @@ class Puller:
     def _feed(self, feed: Feed, now: Micros, full: bool, pulled: Pulled) -> None:
         row = self._row(feed)
         due = full or row.full_at is None or now - row.full_at >= self.full_every
+        if feed.audience is not None:
+            if due:
+                self._rows(feed, feed.audience, now, pulled)
+            return
         if feed.spec.kind == "status" and due:
             self._read(feed, row, None, self._sweep(feed), now, pulled)
         else:
@@ -206,6 +213,33 @@ class Puller:
             out.append((event, kind, container, send, key, norm, self.hashed(norm) if norm else None, at, evidence))
         return out
 
+    # ------------------------------------------------------------------ audiences
+
+    def _rows(self, feed: Feed, audience: AudienceDef, now: Micros, pulled: Pulled) -> None:
+        """List an audience: whose rows are not ours, which of ours vanished. One that does not exist yet has none."""
+        sweep, complete, read = self._sweep(feed), False, 0
+        try:
+            for page in ahead(feed.connector.changes(feed.spec, None)):
+                for rows, _ in _slices(page.rows):
+                    listed = [(key, norm, self.hashed(norm) if norm else None) for key, email, *_ in rows
+                              for norm in (normalise.email(str(email)) if email else None,)]
+                    self.store.write(lambda conn, listed=listed: drift.store(  # type: ignore[misc]
+                        conn, audience, listed, sweep))
+                read += len(page.rows)
+                complete = complete or (page.last and page.complete)
+        except Misconfigured:
+            if feed.spec.object not in self.creates:
+                raise
+            complete = True
+
+        def job(conn: Any) -> None:
+            if complete:
+                drift.finish(conn, audience, sweep, now, now)
+                drift.hold(conn, audience, now)
+                conn.execute(load("registry")["end_sweep"], (now, now, feed.stream))
+        self.store.write(job)
+        pulled.rows[feed.name] = read
+
     # ------------------------------------------------------------------ what is no longer there
 
     def _vanish(self, feed: Feed, sweep: int, now: Micros) -> None:
@@ -230,7 +264,7 @@ class Puller:
         if not complete:
             return
         missing, known = self.store.write(lambda conn: records.unseen(conn, feed.stream, sweep))
-        if missing > 20 and missing > known * self.empty_share and feed.name not in self.accept_empty:
+        if missing > 20 and missing > known * self.empty_share and not self._accepted(feed, missing, known, now):
             pulled.emptied[feed.name] = (missing, known)
             return
 
@@ -238,6 +272,21 @@ class Puller:
             records.bury(conn, feed.stream, sweep)
             conn.execute(load("registry")["end_sweep"], (now, now, feed.stream))
         self.store.write(job)
+
+
+    def _accepted(self, feed: Feed, missing: int, known: int, now: Micros) -> bool:
+        """Whether somebody approved that so much is gone since the last believed listing; opens the hold otherwise."""
+        q = load("guard")
+        object_ = self.store.object(feed.connection, feed.spec.object, "record")
+
+        def job(conn: Any) -> bool:
+            if conn.execute(q["empty_accepted"], (feed.connection, object_, feed.stream)).fetchone():
+                return True
+            conn.execute(q["open_hold"], {
+                "connection": feed.connection, "object": object_, "class": "empty_source", "now": now,
+                "reason": f"{missing} of {known} records are gone from {feed.name}; approve if they were really deleted"})
+            return False
+        return self.store.write(job)
 
 
 def _slices(rows: Sequence[T]) -> Iterator[tuple[Sequence[T], bool]]:

@@ -96,6 +96,13 @@ SELECT o.connection, b.name, o.key, o.address, o.payload->>0, :now, 'self'
 FROM operation o CROSS JOIN object b ON b.id = o.object WHERE o.batch = :batch AND o.state = 3
 ON CONFLICT (connection, container, key) DO UPDATE SET status = excluded.status, at = excluded.at, origin = 'self';
 
+-- name: no_longer_foreign
+DELETE FROM foreign_row WHERE id IN (SELECT f.id FROM operation o CROSS JOIN foreign_row f ON f.object = o.object
+  AND f.key = o.key WHERE o.batch = :batch AND o.state = 3) AND EXISTS (SELECT 1 FROM foreign_row);
+
+-- name: foreign_removed
+DELETE FROM foreign_row WHERE id IN (SELECT record FROM operation WHERE batch = :batch AND state = 3 AND record <> 0);
+
 -- name: object_of
 SELECT object FROM batch WHERE id = ?;
 

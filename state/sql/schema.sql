@@ -131,6 +131,24 @@ CREATE TABLE object (
   UNIQUE (connection, name, kind)
 ) STRICT;
 
+-- Rows of an audience that we did not write, and rows of ours that somebody removed there.
+CREATE TABLE foreign_row (
+  id INTEGER PRIMARY KEY,
+  object INTEGER NOT NULL,
+  key TEXT NOT NULL,
+  address INTEGER,
+  sweep INTEGER NOT NULL,
+  UNIQUE (object, key)
+) STRICT;
+CREATE INDEX foreign_row_address ON foreign_row (address) WHERE address IS NOT NULL;
+CREATE TABLE vanished (
+  object INTEGER NOT NULL,
+  person INTEGER NOT NULL,
+  since INTEGER NOT NULL,
+  accepted INTEGER NOT NULL DEFAULT 0,
+  PRIMARY KEY (object, person)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE run (
   id INTEGER PRIMARY KEY,
   trigger TEXT NOT NULL,             -- once | daemon | plan | apply | resync

@@ -1,0 +1,83 @@
+"""Remote drift: rows an audience holds that we did not write, and rows of ours that are gone.
+
+A complete listing of an audience is compared with its target. A foreign row is remembered; it is removed when its person
+must not be mailed, or when the mapping owns all rows. A row of ours that vanished is not silently added again: it waits in a
+hold until somebody says whether to add it or to accept that it is gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from state import db
+from state.queries import load
+from state.relations import AudienceDef, mailable
+
+
+def begin(conn: db.Connection) -> None:
+    """Before the first page of a listing."""
+    conn.execute("CREATE TEMP TABLE IF NOT EXISTS listed (object INTEGER, person INTEGER, PRIMARY KEY (object, person))"
+                 " WITHOUT ROWID")
+
+
+def store(conn: db.Connection, a: AudienceDef, rows: Iterable[tuple[Any, ...]], sweep: int) -> None:
+    """Take a page of rows: (key, normalised email, hash) each."""
+    q = load("drift")
+    begin(conn)
+    conn.execute(q["page_table"])
+    conn.execute("DELETE FROM row_page")
+    conn.executemany(q["fill"], rows)
+    given = {"object": a.object, "connection": a.connection, "sweep": sweep}
+    conn.execute(q["add_addresses"])
+    conn.execute(q["resolve"])
+    conn.execute(q["listed"].replace(":target", a.table), given)
+    conn.execute(q["foreign"].replace(":target", a.table), given)
+    conn.execute(q["dirty_foreign"], given)
+
+
+def finish(conn: db.Connection, a: AudienceDef, sweep: int, began: int, now: int) -> int:
+    """A complete listing ended: forget foreign rows that left, find rows of ours that vanished. Returns how many did.
+
+    :param began: µs: what was acknowledged after this may be too young to have been listed
+    """
+    q = load("drift")
+    given = {"object": a.object, "connection": a.connection, "sweep": sweep, "began": began, "now": now}
+    conn.execute(q["foreign_gone"], given)
+    gone = conn.execute(q["vanished"].replace(":target", a.table), given).rowcount
+    if gone:
+        conn.execute(f"DELETE FROM {a.table} WHERE person IN (SELECT person FROM vanished WHERE object = ?)", (a.object,))
+    conn.execute("DELETE FROM listed WHERE object = ?", (a.object,))
+    return int(gone)
+
+
+def hold(conn: db.Connection, a: AudienceDef, now: int) -> None:
+    """Keep one open hold per audience with vanished rows that nobody decided about."""
+    q = load("drift")
+    count = conn.execute("SELECT count(*) FROM vanished WHERE object = ? AND accepted = 0", (a.object,)).fetchone()[0]
+    if count:
+        conn.execute(q["hold"], {"object": a.object, "connection": a.connection, "now": now,
+                                 "reason": f"{count} rows of ours vanished there; approve adds them again, reject accepts"})
+
+
+def decide(conn: db.Connection, object_: int, *, again: bool) -> int:
+    """The verdict on an audience's vanished rows: add them again, or accept that they are gone."""
+    q = load("drift")
+    if again:
+        conn.execute(q["dirty_vanished"], (object_,))
+        return int(conn.execute("DELETE FROM vanished WHERE object = ? AND accepted = 0", (object_,)).rowcount)
+    return int(conn.execute("UPDATE vanished SET accepted = 1 WHERE object = ? AND accepted = 0", (object_,)).rowcount)
+
+
+def removals(a: AudienceDef, code: str) -> str:
+    """SQL that plans to remove foreign rows of the chunk's people whose decision forbids the topic (``code``: the
+    condition over d that an opt-out stands)."""
+    return load("drift")["remove_blocked"].replace(":blocked", f"d.{mailable(a.topic)} = 0 AND ({code})")
+
+
+def own(conn: db.Connection, a: AudienceDef, run: int) -> None:
+    """Where the mapping owns all rows: plan to remove every foreign row nobody is wanted under."""
+    q = load("drift")
+    given = {"object": a.object, "connection": a.connection, "run": run}
+    conn.execute(q["forget_owned"], given)
+    conn.execute(q["remove_owned"], given)

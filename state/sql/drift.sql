@@ -1,0 +1,68 @@
+-- name: page_table
+CREATE TEMP TABLE IF NOT EXISTS row_page (n INTEGER PRIMARY KEY, key TEXT UNIQUE ON CONFLICT REPLACE, email TEXT, hash BLOB,
+  address INTEGER);
+
+-- name: fill
+INSERT INTO row_page (key, email, hash) VALUES (?, ?, ?);
+
+-- name: add_addresses
+INSERT OR IGNORE INTO address (hash, email) SELECT hash, email FROM row_page WHERE hash IS NOT NULL;
+
+-- name: resolve
+UPDATE row_page SET address = (SELECT a.id FROM address a WHERE a.hash = row_page.hash) WHERE hash IS NOT NULL;
+
+-- name: listed
+INSERT OR IGNORE INTO listed SELECT :object, t.person FROM row_page p
+CROSS JOIN subscriber_key k ON k.connection = :connection AND k.key = p.key
+CROSS JOIN :target t ON t.person = k.person AND t.key = p.key;
+
+-- name: foreign
+-- Not ours: no target row under this key, and nothing of ours under way for it.
+INSERT INTO foreign_row (object, key, address, sweep)
+SELECT :object, p.key, p.address, :sweep FROM row_page p
+LEFT JOIN subscriber_key k ON k.connection = :connection AND k.key = p.key
+WHERE NOT EXISTS (SELECT 1 FROM :target t WHERE t.person = k.person AND t.key = p.key)
+AND NOT EXISTS (SELECT 1 FROM operation o WHERE o.object = :object AND o.person = k.person AND o.key = p.key AND o.state = 3)
+ON CONFLICT (object, key) DO UPDATE SET address = excluded.address, sweep = excluded.sweep;
+
+-- name: dirty_foreign
+INSERT OR IGNORE INTO dirty SELECT r.person FROM row_page p CROSS JOIN foreign_row f ON f.object = :object AND f.key = p.key
+CROSS JOIN record r ON r.address = p.address WHERE p.address IS NOT NULL;
+
+-- name: foreign_gone
+DELETE FROM foreign_row WHERE object = :object AND sweep < :sweep;
+
+-- name: vanished
+INSERT OR IGNORE INTO vanished (object, person, since)
+SELECT :object, t.person, :now FROM :target t CROSS JOIN operation o ON o.id = t.operation
+WHERE o.closed_at < :began
+AND NOT EXISTS (SELECT 1 FROM listed l WHERE l.object = :object AND l.person = t.person)
+AND NOT EXISTS (SELECT 1 FROM operation f WHERE f.object = :object AND f.person = t.person AND f.state = 3);
+
+-- name: hold
+INSERT INTO hold (connection, object, class, reason, opened_at) VALUES (:connection, :object, 'vanished', :reason, :now)
+ON CONFLICT (connection, object, class) WHERE closed_at IS NULL DO UPDATE SET reason = excluded.reason;
+
+-- name: dirty_vanished
+INSERT OR IGNORE INTO dirty SELECT person FROM vanished WHERE object = ? AND accepted = 0;
+
+-- name: remove_blocked
+INSERT INTO operation (connection, object, kind, class, person, record, key, address, columns, payload, state, run)
+SELECT :connection, :object, 'remove', 0, c.person, f.id, f.key, f.address, '[]', '[]', 0, :run
+FROM (SELECT DISTINCT c.person, f.id FROM chunk c CROSS JOIN record r ON r.person = c.person AND r.address IS NOT NULL
+  CROSS JOIN foreign_row f ON f.address = r.address AND f.object = :object) w
+CROSS JOIN chunk c ON c.person = w.person CROSS JOIN foreign_row f ON f.id = w.id
+CROSS JOIN decision d ON d.person = c.person WHERE :blocked
+AND NOT EXISTS (SELECT 1 FROM operation o WHERE o.object = :object AND o.person = c.person AND o.record = f.id AND o.state = 3);
+
+-- name: forget_owned
+DELETE FROM operation WHERE object = :object AND person = 0 AND state < 3
+AND record NOT IN (SELECT id FROM foreign_row WHERE object = :object);
+
+-- name: remove_owned
+INSERT INTO operation (connection, object, kind, class, person, record, key, address, columns, payload, state, run)
+SELECT :connection, :object, 'remove', 2, 0, f.id, f.key, f.address, '[]', '[]', 0, :run FROM foreign_row f
+WHERE f.object = :object
+AND NOT EXISTS (SELECT 1 FROM operation o WHERE o.object = :object AND o.record = f.id AND o.kind = 'remove' AND o.state <= 3)
+AND NOT EXISTS (SELECT 1 FROM subscriber_key k CROSS JOIN operation o ON o.person = k.person AND o.object = :object
+  AND o.kind = 'upsert' AND o.state <= 3 WHERE k.connection = :connection AND k.key = f.key);
