@@ -1,0 +1,160 @@
+-- name: connections
+SELECT c.id, c.name, c.role, c.linked_at, c.approved_at,
+  (SELECT count(*) FROM operation o WHERE o.connection = c.id AND o.state = 2),
+  (SELECT count(*) FROM batch b WHERE b.connection = c.id AND b.state <> 'closed'),
+  (SELECT count(*) FROM quarantine q WHERE q.connection = c.id AND q.closed_at IS NULL)
+FROM connection c ORDER BY c.name;
+
+-- name: suppressions
+-- The outbox of opt-outs: how many wait, and since which run the oldest of them has been wanted.
+SELECT count(*), min((SELECT r.started_at FROM run r WHERE r.id = o.run)) FROM operation o
+WHERE o.connection = ? AND o.class = 0 AND o.state = 2;
+
+-- name: streams
+SELECT c.name, s.object, s.kind, s.consent, s.cursor IS NOT NULL, s.complete_at, s.full_at, s.error
+FROM stream s CROSS JOIN connection c ON c.id = s.connection ORDER BY c.name, s.kind, s.object;
+
+-- name: runs
+SELECT id, trigger, started_at, ended_at, outcome, mapping, counts FROM run ORDER BY id DESC LIMIT ?;
+
+-- name: run
+SELECT id, trigger, started_at, ended_at, outcome, mapping, counts FROM run WHERE id = ?;
+
+-- name: last_good_run
+SELECT max(ended_at) FROM run WHERE outcome IN ('ok', 'held', 'left');
+
+-- name: head
+SELECT coalesce(max(position), 0) FROM entry;
+
+-- name: hold
+SELECT h.id, c.name, b.name, h.class, h.reason, h.opened_at, h.closed_at, h.verdict
+FROM hold h CROSS JOIN connection c ON c.id = h.connection LEFT JOIN object b ON b.id = h.object WHERE h.id = ?;
+
+-- name: hold_counts
+SELECT b.name, o.kind, o.class, o.before IS NULL, count(*) FROM operation o CROSS JOIN object b ON b.id = o.object
+WHERE o.state = 1 AND o.hold = ? GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4;
+
+-- name: hold_sample
+SELECT b.name, o.kind, o.class, o.before IS NULL, o.person, o.key FROM operation o CROSS JOIN object b ON b.id = o.object
+WHERE o.state = 1 AND o.hold = :hold ORDER BY o.id LIMIT :limit;
+
+-- name: quarantine
+SELECT q.id, c.name, q.object, q.key, q.reason, q.remedy, q.consent, q.opened_at FROM quarantine q
+CROSS JOIN connection c ON c.id = q.connection WHERE q.closed_at IS NULL ORDER BY q.id;
+
+-- name: quarantined
+SELECT q.id, c.name, q.object, q.key, q.reason, q.remedy, q.consent, q.opened_at, q.closed_at, q.connection
+FROM quarantine q CROSS JOIN connection c ON c.id = q.connection WHERE q.id = ?;
+
+-- name: quarantined_people
+-- Whose operations were refused under this key: the people to look at again. Status and update wishes keep their own.
+SELECT DISTINCT o.person FROM operation o CROSS JOIN object b ON b.id = o.object
+WHERE o.connection = :connection AND b.name = :object AND o.key = :key AND o.state IN (2, 11);
+
+-- name: close_quarantine
+UPDATE quarantine SET closed_at = :now WHERE id = :id AND closed_at IS NULL;
+
+-- name: try_now
+UPDATE operation SET not_before = NULL WHERE connection = :connection AND key = :key AND state = 2;
+
+-- name: plan_operations
+SELECT c.name, b.name, o.kind, o.class, o.before IS NULL, o.state, o.person, o.key, o.columns, o.before, o.payload, o.permit
+FROM operation o CROSS JOIN object b ON b.id = o.object CROSS JOIN connection c ON c.id = o.connection
+WHERE o.state IN (1, 2) ORDER BY o.class > 0, o.id;
+
+-- name: unfinished_first
+-- Connections whose first approved plan is not wholly done, those without one included.
+SELECT c.name FROM connection c WHERE c.approved_at IS NULL OR EXISTS (
+  SELECT 1 FROM plan p WHERE p.approved_at = c.approved_at AND (
+    EXISTS (SELECT 1 FROM operation o WHERE o.connection = c.id AND o.state = 2 AND o.id <= p.last_operation)
+    OR EXISTS (SELECT 1 FROM batch b CROSS JOIN operation o ON o.batch = b.id
+               WHERE b.connection = c.id AND b.state <> 'closed' AND o.state = 3 AND o.id <= p.last_operation)
+    OR EXISTS (SELECT 1 FROM operation o WHERE o.state < 2 AND o.connection = c.id AND o.id <= p.last_operation)));
+
+-- name: overdue
+-- Queued operations that nothing but time kept back: not deferred by the vendor, not waiting for another one.
+SELECT count(*) FROM operation o WHERE o.connection = ? AND o.state = 2 AND (o.not_before IS NULL OR o.not_before <= ?);
+
+-- name: flying
+SELECT count(*) FROM batch WHERE connection = ? AND state <> 'closed';
+
+-- name: connection_id
+SELECT id FROM connection WHERE name = ?;
+
+-- name: address
+SELECT id, email, undeliverable FROM address WHERE hash = ?;
+
+-- name: address_by_id
+SELECT id, email, undeliverable FROM address WHERE id = ?;
+
+-- name: people_at
+-- Everyone who holds the address now, and everyone about whom something was said under it.
+SELECT person FROM record WHERE address = :address
+UNION SELECT r.person FROM entry e CROSS JOIN record r ON r.id = e.record WHERE e.address = :address ORDER BY 1;
+
+-- name: holders
+SELECT DISTINCT person FROM record WHERE address = ? AND deleted = 0 ORDER BY 1;
+
+-- name: people_of_rid
+SELECT DISTINCT r.person FROM stream s CROSS JOIN record r ON r.stream = s.id AND r.rid = :rid
+WHERE s.kind = 'record' ORDER BY 1;
+
+-- name: records_of
+SELECT r.id, r.stream, c.name, s.object, r.rid, r.address, r.modified, r.deleted, r.merged_into, r.first_seen
+FROM record r CROSS JOIN stream s ON s.id = r.stream CROSS JOIN connection c ON c.id = s.connection
+WHERE r.person = ? ORDER BY r.id;
+
+-- name: address_of
+-- The address the person's decision is made for.
+SELECT coalesce(
+  (SELECT a.address FROM attr a WHERE a.person = :person),
+  (SELECT r.address FROM record r WHERE r.person = :person AND r.address IS NOT NULL ORDER BY r.deleted, r.id LIMIT 1));
+
+-- name: ambiguous
+SELECT reason, since FROM ambiguous WHERE person = ?;
+
+-- name: is_dirty
+SELECT EXISTS (SELECT 1 FROM dirty WHERE person = :person)
+  OR EXISTS (SELECT 1 FROM record r CROSS JOIN dirty_record t ON t.record = r.id WHERE r.person = :person);
+
+-- name: keys_of
+SELECT c.name, k.key, k.existing FROM subscriber_key k CROSS JOIN connection c ON c.id = k.connection WHERE k.person = ?;
+
+-- name: operations_of
+-- Newest first; the last write of each object is the first closed one met.
+SELECT o.id, c.name, b.name, o.kind, o.class, o.before IS NULL, o.state, o.key, o.columns, o.payload, o.before, o.permit,
+  o.reason, o.closed_at, o.run, o.hold
+FROM operation o CROSS JOIN object b ON b.id = o.object CROSS JOIN connection c ON c.id = o.connection
+WHERE o.person = ? ORDER BY o.id DESC LIMIT 200;
+
+-- name: statuses_of
+SELECT c.name, s.container, s.key, s.status, s.at, s.origin FROM subscriber_key k
+CROSS JOIN remote_status s ON s.connection = k.connection AND s.key = k.key
+CROSS JOIN connection c ON c.id = s.connection WHERE k.person = :person
+UNION SELECT c.name, s.container, s.key, s.status, s.at, s.origin FROM remote_status s
+CROSS JOIN connection c ON c.id = s.connection WHERE s.address = :address
+ORDER BY 1, 2, 3;
+
+-- name: words_at
+-- Statements under an address that belong to no record.
+SELECT e.position, 'address', e.address, u.channel, u.said, u.source, u.method, u.person_made, e.said_lo, e.said_hi,
+  e.seen_at, e.knowledge, e.retracts, u.purpose, u.baseline, e.evidence, u.unit, NULL
+FROM entry e CROSS JOIN utterance u ON u.id = e.utterance WHERE e.address = ? AND e.record IS NULL;
+
+-- name: entry
+SELECT e.position, e.record, e.address, e.key, e.retracts, u.channel, u.purpose, u.person_made, u.baseline, u.said, u.unit
+FROM entry e LEFT JOIN utterance u ON u.id = e.utterance WHERE e.position = ?;
+
+-- name: retraction_of
+SELECT position FROM entry WHERE retracts = ? LIMIT 1;
+
+-- name: leading_record
+SELECT coalesce((SELECT a.record FROM attr a WHERE a.person = :person),
+  (SELECT min(r.id) FROM record r WHERE r.person = :person));
+
+-- name: forget_cursor
+-- The stream is read from its beginning; what is known stays known, so nothing it says counts as a first link.
+UPDATE stream SET cursor = NULL WHERE id = ?;
+
+-- name: dirty_stream
+INSERT OR IGNORE INTO dirty SELECT DISTINCT person FROM record WHERE stream = ?1 AND (?2 IS NULL OR modified >= ?2);

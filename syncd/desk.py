@@ -1,0 +1,320 @@
+"""What can be asked of syncd, by name: every verb of the command line that needs the state, whoever holds the state.
+
+The daemon answers these over its socket (``syncd.control``); without a daemon the command line opens the state and asks
+the desk itself. Verbs in ``EXCLUSIVE`` run cycles: one at a time, in the thread that owns the schedule.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from mappings.model import Mapping as MappingFile
+from state.queries import load
+from state.store import Store
+from syncd import compose, grants, guard, views
+from syncd.answers import Answer, exit_of_plan, exit_of_run, report_json
+from syncd.app import App, wall
+from syncd.compile import CompiledMapping
+from syncd.config import Config
+from syncd.cycle import Cycle, Report
+from syncd.failures import FAILED, USAGE, Failure
+from syncd.guard import Plan
+from syncd.model import Micros
+from syncd.views import Json
+
+EXCLUSIVE = frozenset(("plan", "apply", "once", "resync"))
+"""Verbs that run a cycle."""
+
+DEADLINE = 300.0
+"""Seconds after which `once` gives up waiting for a slow destination."""
+
+
+class Desk:
+    """One configuration over one opened store. Thread-safe except for the verbs in ``EXCLUSIVE``."""
+
+    def __init__(self, config: Config, store: Store, mapping: MappingFile | None = None, *,
+                 clock: Callable[[], Micros] = wall) -> None:
+        self.config = config
+        self.store = store
+        self.stop = threading.Event()
+        self.mask = views.Mask(config.hash_key.reveal().encode())
+        self._clock = clock
+        self._mapping = mapping
+        self._app: App | None = None
+        self._making = threading.RLock()
+
+    def call(self, verb: str, parameters: Mapping[str, Any]) -> Answer:
+        """Answer a verb.
+
+        :raises Failure: it cannot be done, or there is no such verb
+        """
+        method = VERBS.get(verb)
+        if method is None:
+            raise Failure(USAGE, f'this syncd knows no verb "{verb}".', next="Use the same version on both sides.")
+        answer: Answer = method(self, **parameters)
+        return answer
+
+    # ------------------------------------------------------------------ parts, made when first needed
+
+    @property
+    def mapping(self) -> MappingFile:
+        if self._mapping is None:
+            self._mapping = compose.mapping_of(self.config)
+        return self._mapping
+
+    @property
+    def app(self) -> App:
+        """The application; making it makes no call."""
+        with self._making:
+            if self._app is None:
+                self._app = compose.app(self.config, self.mapping, self.store, self.stop, clock=self._clock)
+            return self._app
+
+    @property
+    def compiled(self) -> CompiledMapping:
+        """The compiled mapping; the first time every connection is asked to describe itself.
+
+        :raises ConnectorError, MappingProblems:
+        """
+        with self._making:
+            return self.app.compiled or self.app.compile()
+
+    def now(self) -> Micros:
+        """The application's clock where there is one, else the host's."""
+        return self._app.clock() if self._app is not None else self._clock()
+
+    def progress(self) -> tuple[int, ...]:
+        """Numbers that move while a cycle does: calls of every connection, transactions of the state."""
+        calls = self._calls().values() if self._app is not None else ()
+        return (self.store.writer.done, *calls)
+
+    def close(self) -> None:
+        """Release the connectors; the store belongs to who opened it."""
+        self.stop.set()
+        if self._app is not None:
+            for connector in self._app.connectors.values():
+                connector.close()
+
+    # ------------------------------------------------------------------ looking
+
+    def status(self) -> Answer:
+        size = Path(self.config.state).stat().st_size
+        return Answer({"state": str(self.config.state), "bytes": size, **views.status(self.store, self.now())})
+
+    def runs(self, limit: int = 20) -> Answer:
+        return Answer({"runs": views.runs(self.store, limit)})
+
+    def holds(self) -> Answer:
+        return Answer({"holds": views.holds(self.store)})
+
+    def hold(self, id: int) -> Answer:
+        return Answer(self._hold(id))
+
+    def quarantine(self) -> Answer:
+        return Answer({"quarantine": views.quarantine(self.store, self.mask)})
+
+    def quarantined(self, id: int) -> Answer:
+        return Answer(self._quarantined(id))
+
+    def explain(self, address: str | None = None, crm_id: str | None = None) -> Answer:
+        from syncd import explain
+
+        return Answer(explain.Explainer(self.store, self.compiled, self.mapping, self.config, self.now()).explain(
+            address, crm_id))
+
+    # ------------------------------------------------------------------ deciding
+
+    def decide_hold(self, id: int, verdict: str) -> Answer:
+        """Approve or reject a hold; the answer says what that frees or drops."""
+        before = self._hold(id)
+        try:
+            count = guard.decide_hold(self.store, id, verdict, self.now())
+        except KeyError:
+            raise Failure(USAGE, f"hold {id} is not open any more.", next="Run `syncd holds list`.") from None
+        return Answer({**before, "verdict": verdict, "operations": count})
+
+    def quarantine_retry(self, ids: list[int] | None = None) -> Answer:
+        """Take rows out of quarantine and look at their people again; ``ids`` None = all rows."""
+        chosen = [self._quarantined(i) for i in ids] if ids is not None else views.quarantine(self.store, str)
+        q, now = load("views"), self.now()
+        people: set[int] = set()
+        for row in chosen:
+            given = {"connection": self._connection(row["connection"]), "object": row["object"], "key": row["key"],
+                     "id": row["id"], "now": now}
+            found = [r[0] for r in self.store.rows(q["quarantined_people"], given)]
+            people.update(found)
+
+            def job(conn: Any, given: Json = given, found: list[int] = found) -> None:
+                conn.executemany("INSERT OR IGNORE INTO dirty VALUES (?)", ((p,) for p in found))
+                conn.execute(q["try_now"], given)
+                conn.execute(q["close_quarantine"], given)
+            self.store.write(job)
+        return Answer({"retried": len(chosen), "people": len(people)})
+
+    def quarantine_drop(self, id: int) -> Answer:
+        """Forget that a row was refused; never one that carries an opt-out."""
+        row = self._quarantined(id)
+        if row["opt_out"]:
+            raise Failure(USAGE, f"row {id} carries an opt-out, which is never dropped: it is sent again every hour.",
+                          next="Correct the cause, then `syncd quarantine retry`.")
+        self.store.write(lambda conn: conn.execute(
+            load("views")["close_quarantine"], {"id": id, "now": self.now()}).rowcount)
+        return Answer({**row, "key": self.mask(row["key"]), "dropped": True})
+
+    # ------------------------------------------------------------------ consent
+
+    def consent_show(self, address: str) -> Answer:
+        return Answer(grants.show(self.store, self.mapping, self.config, address))
+
+    def consent_history(self, address: str) -> Answer:
+        return Answer(grants.history(self.store, self.config, address))
+
+    def consent_grant(self, address: str, topic: str | None, evidence: str, by: str,
+                      crm_id: str | None = None) -> Answer:
+        return Answer(grants.grant(self.store, self.mapping, self.config, address, topic=topic, evidence=evidence,
+                                   by=by, crm_id=crm_id, now=self.now()))
+
+    def consent_retract(self, statement: int, evidence: str, by: str) -> Answer:
+        return Answer(grants.retract(self.store, statement, evidence=evidence, by=by, now=self.now()))
+
+    def consent_verify(self) -> Answer:
+        return grants.verify(self.store)
+
+    # ------------------------------------------------------------------ cycles
+
+    def plan(self, operations: bool = False) -> Answer:
+        """Read everything and compute what would be written; write nothing."""
+        calls, cycle = self._calls(), self._cycle()
+        report = cycle.run("plan", deliver=False)
+        data = self._report(report, calls)
+        if operations:
+            data["mapping"] = cycle.rel.fingerprint
+            data["operations"] = views.plan_operations(self.store)
+        return Answer(data, exit_of_plan(report))
+
+    def apply(self, plan: str, deadline: float = DEADLINE) -> Answer:
+        """Read, check that the plan still says what would happen, write it."""
+        return self._run("apply", lambda current: self.approve(current, plan), deadline)
+
+    def once(self, approve: str | None = None, deadline: float = DEADLINE) -> Answer:
+        """One cycle. ``approve``: a plan's id; "" = whatever needs no look at it; None = nothing."""
+        return self._run("once", lambda plan: self._may(plan, approve), deadline)
+
+    def resync(self, **how: Any) -> Answer:
+        """Read again, decide again; whatever that would change beyond opt-outs waits for approval."""
+        from syncd.resync import Resync
+
+        resync = Resync(self, **how)
+        calls, cycle = self._calls(), self._cycle()
+        found = resync.prepare(cycle)
+        report = cycle.run("resync", full=resync.full, deliver=not resync.dry_run, approve=resync.decide,
+                           deadline=time.monotonic() + resync.deadline)
+        data = {**self._report(report, calls), "resync": found}
+        return Answer(data, exit_of_plan(report) if resync.dry_run else exit_of_run(report, self._unfinished(report)))
+
+    def backup(self, target: str) -> Answer:
+        """Copy the state while it is in use, check the copy, move it to ``target``."""
+        path = Path(target)
+        if not path.parent.is_dir():
+            raise Failure(USAGE, f"{path.parent} is not a directory.", next="Make it first.")
+        try:
+            self.store.backup(path)
+        except OSError as error:
+            raise Failure(FAILED, f"{path} cannot be written: {error.strerror}.") from None
+        return Answer({"backup": str(path), "bytes": path.stat().st_size, "ledger": self._head()})
+
+    def cycle(self, trigger: str, deadline: float) -> tuple[Report, Json]:
+        """One cycle of the daemon's schedule; nothing is approved by it."""
+        calls = self._calls()
+        report = self._cycle().run(trigger, deadline=time.monotonic() + deadline)
+        return report, self._report(report, calls)
+
+    def _run(self, trigger: str, approve: Callable[[Plan], Plan], deadline: float) -> Answer:
+        calls, cycle = self._calls(), self._cycle()
+        report = cycle.run(trigger, approve=approve, deadline=time.monotonic() + deadline)
+        return Answer(self._report(report, calls), exit_of_run(report, self._unfinished(report)))
+
+    def _cycle(self) -> Cycle:
+        with self._making:
+            return self.app.cycle()
+
+    def _report(self, report: Report, before: Mapping[str, int]) -> Json:
+        return report_json(report, {name: count - before[name] for name, count in self._calls().items()})
+
+    def _calls(self) -> dict[str, int]:
+        return {name: endpoint.connector.counter.calls  # type: ignore[attr-defined]  # beside the contract, as all have it
+                for name, endpoint in self.app.endpoints.items()}
+
+    def _unfinished(self, report: Report) -> bool:
+        """Whether something that was due is still open. What a vendor deferred, or refused until a person corrects it,
+        does not make a run unfinished."""
+        q, now = load("views"), self.now()
+        for name, delivered in report.delivered.items():
+            if delivered.left:
+                connection = self._connection(name)
+                if self.store.rows(q["overdue"], (connection, now))[0][0] or self.store.rows(
+                        q["flying"], (connection,))[0][0]:
+                    return True
+        return False
+
+    # ------------------------------------------------------------------ approving
+
+    def _may(self, plan: Plan, approve: str | None) -> Plan:
+        """The plan after ``--approve``: approved, if that covers it."""
+        if approve is None or not (approve or plan.held):
+            return plan
+        if approve:
+            return self.approve(plan, approve)
+        return self.approve(plan, plan.id) if self.is_covered(plan) else plan
+
+    def is_covered(self, plan: Plan) -> bool:
+        """Whether a plan may be approved without naming it: no removals, no reopenings, and only on connections whose
+        first approved plan is not yet wholly done."""
+        first = {row[0] for row in self.store.rows(load("views")["unfinished_first"])}
+        return not plan.removals and not plan.reopenings and {
+            c.connection for c in plan.counts if c.state == "held"} <= first
+
+    def approve(self, plan: Plan, plan_id: str) -> Plan:
+        """Approve ``plan_id``, which must still say what would happen.
+
+        :raises Failure: no such plan was made
+        :raises guard.Stale: something waits that it did not show
+        """
+        try:
+            guard.approve_plan(self.store, self.compiled.relations, plan_id, "cli", self.now())
+        except KeyError:
+            raise Failure(USAGE, f"no plan {plan_id} was ever made here.", next="Run `syncd plan`.",
+                          code="unknown_plan") from None
+        return plan.approved()
+
+    # ------------------------------------------------------------------ small look-ups
+
+    def _hold(self, id: int) -> Json:
+        found = views.hold(self.store, id, self.mask)
+        if found is None:
+            raise Failure(USAGE, f"there is no hold {id}.", next="Run `syncd holds list`.")
+        return found
+
+    def _quarantined(self, id: int) -> Json:
+        found = views.quarantined(self.store, id)
+        if found is None:
+            raise Failure(USAGE, f"there is no row {id} in quarantine.", next="Run `syncd quarantine list`.")
+        return found
+
+    def _connection(self, name: str) -> int:
+        return int(self.store.rows(load("views")["connection_id"], (name,))[0][0])
+
+    def _head(self) -> int:
+        return int(self.store.rows(load("views")["head"])[0][0])
+
+
+VERBS: Mapping[str, Callable[..., Answer]] = {
+    name: getattr(Desk, name) for name in (
+        "status", "runs", "holds", "hold", "decide_hold", "quarantine", "quarantined", "quarantine_retry",
+        "quarantine_drop", "explain", "consent_show", "consent_history", "consent_grant", "consent_retract",
+        "consent_verify", "plan", "apply", "once", "resync", "backup")}
+"""Every verb with the method that answers it; nothing else can be called from outside."""

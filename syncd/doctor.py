@@ -1,0 +1,89 @@
+"""``syncd doctor``: what can be wrong around a good configuration. Reads only; works beside a running daemon."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import threading
+from pathlib import Path
+
+from connectors.errors import ConnectorError
+from mappings.checks import check_online
+from mappings.model import Mapping as MappingFile
+from state import db
+from syncd import compose
+from syncd.app import objects_of
+from syncd.config import Config
+from syncd.failures import FAILED, USAGE, failure_of
+from syncd.model import Catalogue, Health
+from syncd.views import Json
+
+LOW_DISK = 1 << 30
+"""Free bytes below which the state's disk is warned about."""
+
+
+def examine(config: Config, mapping: MappingFile) -> Json:
+    """Findings about every connection, the mapping against what the connections describe, and this machine."""
+    findings = [*_files(config)]
+    connections: dict[str, Json] = {}
+    catalogues: dict[str, Catalogue] = {}
+    for name, endpoint in compose.endpoints(config, mapping, threading.Event()).items():
+        connector = endpoint.connector
+        connections[name] = {"account": None, "quota": {}}
+        try:
+            health = connector.check()
+            connections[name] = {"account": health.account, "quota": {k: list(v) for k, v in health.quota.items()}}
+            findings += _health(name, health)
+            catalogues[name] = connector.describe(sorted(objects_of(mapping, name)))
+        except ConnectorError as error:
+            failure = failure_of(error)
+            findings.append(_finding("error", name, failure.message, failure.next, failure.exit_code))
+        finally:
+            connector.close()
+    findings += [_finding(p.level, str(p.place), p.message, p.remedy, USAGE)
+                 for p in check_online(mapping, catalogues)]
+    free = shutil.disk_usage(_existing(Path(config.state))).free
+    return {"connections": connections, "sqlite": ".".join(map(str, db.VERSION)), "free_bytes": free,
+            "findings": findings}
+
+
+def _finding(level: str, where: str, message: str, remedy: str = "", exit_code: int = FAILED) -> Json:
+    return {"level": level, "where": where, "message": message, "remedy": remedy, "exit": exit_code}
+
+
+def _health(name: str, health: Health) -> list[Json]:
+    return [_finding(f.level, name, f.message, f.remedy, USAGE) for f in health.findings]
+
+
+def _files(config: Config) -> list[Json]:
+    """The machine: directories, permissions, disk, SQLite."""
+    found = []
+    state, journal = Path(config.state), Path(config.journal)
+    for path in (state, journal):
+        directory = path.parent
+        if not directory.is_dir():
+            found.append(_finding("warning", str(directory), "The directory is not there yet.",
+                                  "Make it, for syncd's user only: mkdir -m 700."))
+        elif not os.access(directory, os.W_OK):
+            found.append(_finding("error", str(directory), "This user may not write there.",
+                                  "Run the command as the user syncd runs as."))
+        elif path.exists() and stat.S_IMODE(path.stat().st_mode) & 0o077:
+            found.append(_finding("error", str(path), "Other users can read it, and it holds personal data.",
+                                  f"chmod 600 {path}"))
+    if _existing(state).stat().st_dev == _existing(journal).stat().st_dev:
+        found.append(_finding("info", str(journal), "The journal is on the same disk as the state.",
+                              "On another disk it survives what the state does not."))
+    if shutil.disk_usage(_existing(state)).free < LOW_DISK:
+        found.append(_finding("warning", str(state), "Less than 1 GiB is free on its disk.", "Make room."))
+    if not db.wal_is_safe():
+        found.append(_finding("info", str(state), "This SQLite lacks the WAL fix, so every read holds back the writer.",
+                              "Install pysqlite3, or SQLite 3.51.3 or later."))
+    return found
+
+
+def _existing(path: Path) -> Path:
+    """The path itself or the nearest directory above it that exists."""
+    while not path.exists():
+        path = path.parent
+    return path
