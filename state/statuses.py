@@ -53,10 +53,11 @@ def store(conn: db.Connection, connection: int, stream: int, rows: Iterable[tupl
     conn.execute(q["inherit_address"], given)
     changes = [StatusChange(*row) for row in conn.execute(q["changes"], given)]
     entries = speak(changes)
-    conn.execute(q["undeliverable"], given)
     conn.execute(q["dirty_by_key"], given)
     conn.execute(q["dirty_by_address"], given)
     conn.execute(q["upsert"], given)
+    moved = {c.address for c in changes if c.address is not None and "held" in (c.old, c.new)}
+    conn.executemany(q["undeliverable"], ({"address": a, "now": now} for a in moved))
     if entries:
         book.append(conn, entries, now)
         mark(conn, entries)

@@ -77,7 +77,8 @@ ROW_COLUMNS = ("key", "email")
 
 Status = Literal["subscribed", "unsubscribed", "pending", "held", "bounced", "removed"]
 STATUSES: tuple[Status, ...] = ("subscribed", "unsubscribed", "pending", "held", "bounced", "removed")
-"""``held`` and ``bounced`` are about the address, not about the person's wish; ``removed`` = no longer in the container."""
+"""``held`` and ``bounced`` are about the address, not about the person's wish: the vendor mails a bounced one still, a held
+one no more. ``removed`` = no longer in the container."""
 
 Origin = Literal["person", "complaint", "bounce", "import", "api", "user", "connect", "send", "self", "unknown"]
 ORIGINS: tuple[Origin, ...] = (

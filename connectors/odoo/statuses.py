@@ -111,7 +111,7 @@ class Statuses:
                 # The person blacklisted the address first; who touched the row later does not make it less so.
                 origin = "person"
             if r["email"] in bounced:
-                status, origin = "bounced", "bounce"
+                status, origin = "held", "bounce"
             at = micros(r["write_date"]) if r["write_date"] else None
             rows.append(("", r["email"], r["email"], status, at, origin, _evidence(BLACKLIST, r)))
         return rows

@@ -59,7 +59,7 @@ FROM (SELECT DISTINCT c.person, d.position, r.address FROM chunk c CROSS JOIN de
         CROSS JOIN record r ON r.person = c.person AND r.address IS NOT NULL AND r.deleted = 0) w
 CROSS JOIN address ad ON ad.id = w.address AND ad.email IS NOT NULL
 LEFT JOIN remote_status s ON s.connection = :connection AND s.container = :container AND s.key = ad.email
-WHERE s.status IS NOT 'unsubscribed'
+WHERE coalesce(s.status, '') NOT IN ('unsubscribed', 'held')   -- a held row blocks already, and is read as held again
 AND (s.status IS NOT NULL OR EXISTS (SELECT 1 FROM record o CROSS JOIN stream t ON t.id = o.stream
   WHERE o.person = w.person AND o.deleted = 0 AND t.connection = :connection))
 AND NOT EXISTS (SELECT 1 FROM operation f WHERE f.person = w.person AND f.object = :object AND f.record = w.address

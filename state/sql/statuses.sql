@@ -31,10 +31,9 @@ FROM status_page p LEFT JOIN remote_status s ON s.connection = :connection AND s
 WHERE s.status IS NOT p.status ORDER BY p.n;
 
 -- name: undeliverable
--- A held address gets no mail whatever the person wants; a status of subscribed lifts it.
-UPDATE address SET undeliverable = CASE WHEN p.status = 'held' THEN coalesce(address.undeliverable, p.at, :now) END
-FROM status_page p WHERE p.address = address.id AND p.container = ''
-AND (p.status = 'held') <> (address.undeliverable IS NOT NULL) AND p.status IN ('held', 'subscribed');
+-- An address that any connection holds back for bounces gets no mail, whatever the person wants.
+UPDATE address SET undeliverable = CASE WHEN EXISTS (SELECT 1 FROM remote_status s WHERE s.address = :address
+  AND s.container = '' AND s.status = 'held') THEN coalesce(undeliverable, :now) END WHERE id = :address;
 
 -- name: dirty_by_key
 INSERT OR IGNORE INTO dirty SELECT k.person FROM status_page p CROSS JOIN subscriber_key k

@@ -103,7 +103,7 @@ def test_bounces_are_told_from_wishes_only_when_sure(lab: Lab) -> None:
     lab.act("recipient", "bounce", email="c@x.test", kind="hard")
     # The same account's row, with fewer bounces than Odoo wants: somebody's automation, perhaps on a person's behalf.
     lab.sim.load({"mail.blacklist": [{"id": 90, "email": "c@x.test", "write_uid": 1, "create_uid": 1}]})
-    assert lab.statuses("") == {"b@x.test": ("bounced", "bounce"), "c@x.test": ("unsubscribed", "api")}
+    assert lab.statuses("") == {"b@x.test": ("held", "bounce"), "c@x.test": ("unsubscribed", "api")}
 
 
 # --------------------------------------------------------------------------- writing
