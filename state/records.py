@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
+import orjson
+
 from state import db, ledger, relations
 from state.queries import load
 from state.relations import Relations, SourceDef
@@ -73,6 +75,15 @@ def requests(conn: db.Connection, asked: Sequence[tuple[int, str]], withdrawn: S
     q = load("records")
     conn.executemany(q["withdraw"], withdrawn)
     conn.executemany(q["ask"], ((record, field, now) for record, field in asked))
+
+
+def quarantine(conn: db.Connection, connection: int, object_: str, doubts: Sequence[tuple[str, str]], now: int) -> None:
+    """List the records of the present page that hold what cannot be used, as (id, reason); strike off those of it that no
+    longer do."""
+    q = load("records")
+    given = {"connection": connection, "object": object_, "now": now}
+    conn.execute(q["repaired"], {**given, "still": orjson.dumps(doubts).decode()})
+    conn.executemany(q["doubt"], ({**given, "key": rid, "reason": reason} for rid, reason in doubts))
 
 
 def _fill(conn: db.Connection, rel: Relations, stream: int, rows: Iterable[Prepared]) -> int:

@@ -94,7 +94,7 @@ class App:
         c = self.compiled or self.compile()
         rel = c.relations
         puller = Puller(self.store, rel, normalise.hasher(self.policy.hash_key), c.containers, {}, self.policy.full_every,
-                        frozenset(c.audience_names[o] for o in c.creates))
+                        frozenset(c.audience_names[o] for o in c.creates), failpoint=self.failpoint)
         decider = Decider(self.store, rel, Reconciler(rel.topics), c.record_objects, c.zones)
         cycle = Cycle(self.store, rel, puller, decider, c.feeds, {}, self._limits(c), self.clock,
                       self.policy.max_consent_age, self.failpoint)
@@ -132,8 +132,8 @@ def open_store(path: os.PathLike[str] | str, journal: os.PathLike[str] | str | N
 
 def objects_of(mapping: MappingFile, connection: str) -> set[str]:
     """The remote objects the mapping names at one connection: CRM objects, lists, audiences."""
-    from mappings.model import StreamName
     from mappings.fields import record_fields
+    from mappings.model import StreamName
 
     found = {StreamName.parse(s).object for s in record_fields(mapping) if StreamName.parse(s).connection == connection}
     for topic in mapping.topics.values():

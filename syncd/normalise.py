@@ -66,14 +66,17 @@ def decimal(text: Value) -> int | None:
     if text is None:
         return None
     if isinstance(text, int):
-        return text * SCALE
-    match = _DECIMAL.fullmatch(text)
-    if match is None:
-        raise ValueError("not a decimal number")
-    sign, whole, fraction = match.groups()
-    digits = (fraction or "").ljust(5, "0")
-    value = int(whole) * SCALE + int(digits[:4]) + (digits[4] >= "5")
-    return -value if sign else value
+        value = text * SCALE
+    else:
+        match = _DECIMAL.fullmatch(text)
+        if match is None or len(match[2]) > 20:
+            raise ValueError("not a decimal number")
+        digits = (match[3] or "").ljust(5, "0")
+        value = int(match[2]) * SCALE + int(digits[:4]) + (digits[4] >= "5")
+        value = -value if match[1] else value
+    if abs(value) >= 2**63:
+        raise ValueError("more than the state can hold")
+    return value
 
 
 def decimal_text(value: int | None) -> str | None:

@@ -72,6 +72,7 @@ class Puller:
     """Audiences that may not exist yet, because the mapping asks to create them."""
     empty_share: float = 0.5
     """A listing that lacks more than this share of the known records is held, not believed."""
+    failpoint: Callable[[str], None] = lambda name: None
 
     def run(self, feeds: Sequence[Feed], now: Micros, *, full: bool = False) -> Pulled:
         """Read all feeds once. Never raises for a connector's error."""
@@ -96,9 +97,11 @@ class Puller:
                 self._rows(feed, feed.audience, now, pulled)
             return
         if feed.spec.kind == "status" and due:
-            self._read(feed, row, None, self._sweep(feed), now, pulled)
+            ended = self._read(feed, row, None, self._sweep(feed), now, pulled)
         else:
-            self._read(feed, row, row.cursor, row.sweep, now, pulled)
+            ended = self._read(feed, row, row.cursor, row.sweep, now, pulled)
+        if not ended:
+            return
         if feed.spec.kind == "record" and row.full_at is None:
             # Read for the first time: what was not there cannot be missing.
             self.store.write(lambda c: c.execute(load("registry")["end_sweep"], (now, now, feed.stream)).rowcount)
@@ -113,7 +116,7 @@ class Puller:
         """
         pulled, row = Pulled(), self._row(feed)
         page = feed.connector.fetch(feed.spec, keys)
-        pulled.changed[feed.name] = self._store(feed, row, page.rows, page, row.sweep, now, False, pulled)
+        pulled.changed[feed.name] = self._store(feed, row, page.rows, None, row.sweep, now, False, pulled)
         pulled.rows[feed.name] = len(page.rows)
         return pulled
 
@@ -127,25 +130,28 @@ class Puller:
 
     # ------------------------------------------------------------------ pages
 
-    def _read(self, feed: Feed, row: StreamRow, cursor: str | None, sweep: int, now: Micros, pulled: Pulled) -> None:
-        read, changed, complete = 0, 0, False
+    def _read(self, feed: Feed, row: StreamRow, cursor: str | None, sweep: int, now: Micros, pulled: Pulled) -> bool:
+        """Read a stream from a cursor to its end. False when it was cut: the next cycle goes on where this one stopped."""
+        read, changed, ended, complete = 0, 0, False, False
         for page in ahead(feed.connector.changes(feed.spec, cursor)):
             for rows, last in _slices(page.rows):
-                moved = self._store(feed, row, rows, page, sweep, now, last, pulled)
-                changed += moved
+                # A listing from the start that is not complete has not shown all there was.
+                ended = page.last and last and (page.complete or cursor is not None)
+                changed += self._store(feed, row, rows, page.cursor if last else None, sweep, now, ended, pulled)
+                self.failpoint("page_stored")
             read += len(page.rows)
             complete = complete or (page.last and page.complete)
         if feed.spec.kind == "status" and complete and cursor is None:
             self._vanish(feed, sweep, now)
         pulled.rows[feed.name] = read
         pulled.changed[feed.name] = changed
+        return ended
 
-    def _store(self, feed: Feed, row: StreamRow, rows: Sequence[tuple[Value, ...]], page: Page, sweep: int,
-               now: Micros, last: bool, pulled: Pulled) -> int:
-        cursor = page.cursor if last else None
-        complete = page.last and last
+    def _store(self, feed: Feed, row: StreamRow, rows: Sequence[tuple[Value, ...]], cursor: str | None, sweep: int,
+               now: Micros, complete: bool, pulled: Pulled) -> int:
         if feed.spec.kind == "record":
-            prepared, requests = self._records(feed, rows), Requests()
+            prepared, doubts = self._records(feed, rows)
+            requests = Requests()
 
             def job(conn: Any) -> records.Stored:
                 done = records.store(
@@ -154,6 +160,7 @@ class Puller:
                                                              since=row.complete_at, now=now, requests=requests),
                     complete=complete)
                 records.requests(conn, requests.found, requests.withdrawn, now)
+                records.quarantine(conn, feed.connection, feed.spec.object, doubts, now)
                 return done
             done = self.store.write(job)
             pulled.requests.found += requests.found
@@ -181,20 +188,31 @@ class Puller:
 
     # ------------------------------------------------------------------ rows
 
-    def _records(self, feed: Feed, rows: Sequence[tuple[Value, ...]]) -> list[records.Prepared]:
+    def _records(self, feed: Feed, rows: Sequence[tuple[Value, ...]]) -> tuple[list[records.Prepared],
+                                                                               list[tuple[str, str]]]:
+        """The rows as the state wants them, and (id, reason) for each that holds what cannot be used."""
         convert = normalise.converters(feed.spec.fields)
         hashed, address, names = self.hashed, feed.email, feed.names
         email, name_hash = normalise.email, normalise.name_hash
-        out = []
+        out: list[records.Prepared] = []
+        doubts: list[tuple[str, str]] = []
         for rid, modified, deleted, merged, *values in rows:
             for index, function in convert:
                 value = values[index]
                 if value is not None:
-                    values[index] = function(value)
-            norm = email(values[address]) if address is not None else None  # type: ignore[arg-type]
+                    try:
+                        values[index] = function(value)
+                    except ValueError:
+                        values[index] = None
+                        doubts.append((str(rid), f"invalid_value:{feed.spec.fields[index].name}"))
+            norm = None
+            if address is not None and (written := values[address]) is not None:
+                norm = email(str(written))
+                if norm is None and not deleted:
+                    doubts.append((str(rid), "invalid_address"))
             out.append((rid, modified, deleted or 0, merged, norm, hashed(norm) if norm else None,
                         name_hash([values[i] for i in names]) if names else None, *values))
-        return out
+        return out, doubts
 
     def _statuses(self, rows: Sequence[tuple[Value, ...]]) -> list[tuple[Any, ...]]:
         out = []

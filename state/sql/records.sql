@@ -69,3 +69,13 @@ ON CONFLICT (record, field) DO UPDATE SET asked_at = excluded.asked_at;
 
 -- name: withdraw
 DELETE FROM request WHERE record = ? AND field = ?;
+
+-- name: repaired
+UPDATE quarantine SET closed_at = :now WHERE connection = :connection AND object = :object AND closed_at IS NULL
+AND reason LIKE 'invalid%' AND key IN (SELECT rid FROM page)
+AND (key, reason) NOT IN (SELECT value->>0, value->>1 FROM json_each(:still));
+
+-- name: doubt
+INSERT INTO quarantine (connection, object, key, reason, remedy, opened_at) VALUES (:connection, :object, :key, :reason,
+  'correct the field in the CRM; the next poll takes it up', :now)
+ON CONFLICT (connection, object, key, reason) DO UPDATE SET closed_at = NULL;
