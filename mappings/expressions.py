@@ -83,10 +83,10 @@ def _moved(place: Place, offset: int) -> Place:
 
 def _compile(node: Node, scope: ExpressionScope, expect: Type | None) -> Compiled:
     top = still(Emitter(scope).term(node))
+    if top.type == Type.NULL:
+        raise ExpressionFault(node.at, "The expression is null.", "Leave it out.")
     if expect is not None:
         top = fit(top, expect)
-    elif top.type == Type.NULL:
-        raise ExpressionFault(node.at, "The expression is null.")
     money = top.type == Type.MONEY
     return Compiled(top.sql, top.type, top.columns, top.related, top.zones, earliest(top.due), node,
                     top.currency if money else None, _parts(top))

@@ -17,12 +17,13 @@ AggregateName = Literal["count", "sum", "min", "max", "avg"]
 AGGREGATES: tuple[AggregateName, ...] = ("count", "sum", "min", "max", "avg")
 
 RESERVED = frozenset((
-    "all", "and", "any", "as", "asc", "avg", "between", "by", "case", "count", "cross", "desc", "distinct", "div",
-    "else", "end", "escape", "except", "exists", "false", "fetch", "filter", "for", "from", "full", "glob", "group",
-    "having", "ilike", "in", "inner", "intersect", "interval", "into", "is", "isnull", "join", "lateral", "left",
-    "like", "limit", "max", "min", "natural", "not", "notnull", "now", "null", "offset", "on", "or", "order",
-    "outer", "over", "overlaps", "qualify", "regexp", "right", "rlike", "select", "set", "similar", "some", "sum",
-    "table", "then", "true", "union", "unknown", "using", "values", "when", "where", "window", "with", "xor",
+    "all", "alter", "and", "as", "asc", "avg", "between", "call", "case", "count", "create", "cross", "desc",
+    "distinct", "drop", "else", "end", "escape", "except", "execute", "exists", "explain", "false", "fetch",
+    "filter", "for", "from", "glob", "grant", "having", "ilike", "in", "inner", "insert", "intersect", "interval",
+    "into", "is", "isnull", "join", "lateral", "like", "max", "min", "not", "notnull", "now", "null", "on",
+    "optimize", "or", "outer", "over", "prepare", "qualify", "regexp", "rename", "returning", "revoke", "rlike",
+    "rollback", "select", "show", "sum", "tablesample", "then", "true", "uncache", "union", "using", "vacuum",
+    "when", "where", "with", "xor",
 ))
 """Words with a meaning in expressions: a name spelled like one must be written in double quotes."""
 

@@ -156,6 +156,8 @@ def _tree(text: str, tokens: list[Token]) -> Any:
         at = text.find(near, max(0, int(first.get("col") or 0) - len(near))) if near and first.get("line") == 1 else 0
         what = f'It cannot be read near "{near}".' if near else "It cannot be read."
         raise ExpressionFault(max(at, 0), f"This is not an expression. {what}") from None
+    if len(trees) != 1:
+        raise ExpressionFault(0, "This is not one expression.")
     return trees[0]
 
 

@@ -32,6 +32,8 @@ def _rename(node: Any) -> Any:
         reference = {"$ref": node["$ref"].replace("#/$defs/", "#/definitions/")}
         return {**beside, "allOf": [reference]} if beside else reference
     renamed = {"$defs": "definitions"}
-    # Pattern-named properties are said with propertyNames; "discriminator" is OpenAPI's, the tags' const says the same.
+    if "patternProperties" in node:
+        node = {"additionalProperties": False, **node}  # a key of another spelling is refused, not let through
+    # "discriminator" is OpenAPI's; the tags' const says the same.
     return {renamed.get(key, key): _rename(value) for key, value in node.items()
             if not (key == "discriminator" and isinstance(value, dict) and "propertyName" in value)}

@@ -62,7 +62,9 @@ def _decimal(value: Any) -> Any:
     return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-def _path(value: str, info: ValidationInfo) -> Path:
+def _path(value: Any, info: ValidationInfo) -> Any:
+    if not isinstance(value, str) or not value:
+        raise PydanticCustomError("path", "this must be the path of a file.")
     return (Path((info.context or {}).get("base", ".")) / Path(value).expanduser()).absolute()
 
 
@@ -96,7 +98,7 @@ Number = Annotated[int, BeforeValidator(_number), WithJsonSchema({"type": ["inte
 Decimal = Annotated[float, BeforeValidator(_decimal)]
 SecretText = Annotated[Secret, BeforeValidator(_secret),
                        WithJsonSchema({"type": "string", "pattern": r"^\$\{((file|cred):)?[^}]+\}$"})]
-FilePath = Annotated[str, Field(min_length=1), AfterValidator(_path), WithJsonSchema({"type": "string"})]
+FilePath = Annotated[Path, BeforeValidator(_path), WithJsonSchema({"type": "string", "minLength": 1})]
 Url = Annotated[str, AfterValidator(_url)]
 Text = Annotated[str, Field(min_length=1)]
 Host = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*$")]

@@ -95,8 +95,8 @@ CURRENCIES = st.sampled_from(["EUR", "USD"])
 
 VALUES: dict[Type, st.SearchStrategy[Any]] = {
     Type.INTEGER: st.integers(-3, 3) | st.integers(-1000, 1000), Type.DECIMAL: DECIMALS, Type.TEXT: WORDS,
-    Type.BOOL: st.booleans(), Type.DATE: DAYS, Type.INSTANT: INSTANTS, Type.CHOICES: st.frozensets(st.sampled_from(["buyer", "user", "Buyer"]),
-                                                                        min_size=1),
+    Type.BOOL: st.booleans(), Type.DATE: DAYS, Type.INSTANT: INSTANTS,
+    Type.CHOICES: st.frozensets(st.sampled_from(["buyer", "user", "Buyer"]), min_size=1),
     Type.MONEY: st.builds(Money, DECIMALS, CURRENCIES),
 }
 

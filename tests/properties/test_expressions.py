@@ -21,7 +21,16 @@ from mappings.nodes import Boolean, Compare, Node, Now, Null, Number, Text, dept
 from mappings.parse import MAX_DEPTH, MAX_LENGTH, parse
 from mappings.problems import Place
 from mappings.types import SCALE
-from tests.properties.expression_worlds import ANY_KIND, FOCUS, RICH_WORLDS, WORLDS, expressions, parameters, scope, timely
+from tests.properties.expression_worlds import (
+    ANY_KIND,
+    FOCUS,
+    RICH_WORLDS,
+    WORLDS,
+    expressions,
+    parameters,
+    scope,
+    timely,
+)
 from tests.properties.reference_expressions import EPOCH, Money, World, answers_at, changes, evaluate
 
 PLACE = Place("m.yaml", 1, 1)

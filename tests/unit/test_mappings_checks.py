@@ -29,7 +29,7 @@ def destination(topics: str = "offers: {publication_list: 1}", segments: str = "
     ("campaigns: {c: {topics: ofers, sends: x}}", 'There is no topic "ofers".'),
     ("campaigns: {c: {segments: s, sends: x}}", 'There is no segment "s".'),
     ("attributes: {city: {type: text, value: first_name}}", '"city" is already an attribute of the sources.'),
-    ("attributes: {limit: {type: text, value: first_name}}", '"limit" is a word of the expression language.'),
+    ("attributes: {end: {type: text, value: first_name}}", '"end" is a word of the expression language.'),
     ("attributes: {a: {type: integer, value: \"'x'\"}}", "'x' is text, but a whole number is needed here."),
     ("attributes: {a: {type: text, value: b}, b: {type: text, value: a}}", "These attributes read each other:"),
     ("related: {email: {stream: sf.Order, join: {ContactId: id}, attributes: {a: A}}}",
