@@ -135,8 +135,10 @@ class Puller:
         read, changed, ended, complete = 0, 0, False, False
         for page in ahead(feed.connector.changes(feed.spec, cursor)):
             for rows, last in _slices(page.rows):
-                # A listing from the start that is not complete has not shown all there was.
-                ended = page.last and last and (page.complete or cursor is not None)
+                # A listing from the start that is not complete has not shown all there was. Events are no listing: how
+                # far back they go is the vendor's business.
+                whole = page.complete or cursor is not None or feed.spec.kind == "event"
+                ended = page.last and last and whole
                 changed += self._store(feed, row, rows, page.cursor if last else None, sweep, now, ended, pulled)
                 self.failpoint("page_stored")
             read += len(page.rows)
