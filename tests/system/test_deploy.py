@@ -225,3 +225,18 @@ def test_only_ci_installs_system_packages() -> None:
     quoted = re.compile(r'echo >&2 "[^"]*"')  # what the reader may run
     assert "apt" not in quoted.sub("", (ROOT / "Makefile").read_text())
     assert "apt-get install" in (ROOT / ".ci" / "run").read_text()
+
+
+@pytest.mark.parametrize(("required", "code"), [("", 0), ("1", 1)])
+def test_a_skipped_test_fails_where_its_tool_is_required(tmp_path: Path, required: str, code: int) -> None:
+    (tmp_path / "conftest.py").write_text((ROOT / "tests" / "conftest.py").read_text())
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n    node: needs node\n")
+    (tmp_path / "test_tool.py").write_text(
+        "import pytest\n\n\n@pytest.mark.node\ndef test_it():\n    pytest.skip('node is not installed')\n\n\n"
+        "def test_other():\n    pytest.skip('for another reason')\n")
+    ran = subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"],
+                         cwd=tmp_path, env={"PATH": "/usr/bin:/bin", "SYNCD_REQUIRE_NODE": required},
+                         capture_output=True, text=True, timeout=60, check=False)
+    assert ran.returncode == code, ran.stdout
+    assert ("SYNCD_REQUIRE_NODE is set, and the test was skipped" in ran.stdout) is bool(required)
+    assert ("1 failed, 1 skipped" if required else "2 skipped") in ran.stdout
