@@ -79,6 +79,11 @@ def connect(path: Path | str, *, read_only: bool = False) -> Connection:
     return conn
 
 
+def plain(path: Path) -> Connection:
+    """A bare connection, for the copy a backup writes."""
+    return sqlite3.connect(str(path))
+
+
 FUNCTIONS: dict[str, tuple[Callable[..., Any], int]] = {}
 """SQL functions every connection gets: name -> (deterministic Python function, number of arguments)."""
 

@@ -53,7 +53,8 @@ def attributes(conn: db.Connection, rel: Relations, parameters: Mapping[str, Any
 
 def due(conn: db.Connection, rel: Relations, parameters: Mapping[str, Any]) -> None:
     """Store for each person of the chunk the instant at which a time-dependent rule next flips."""
-    rules = [r.due for r in (*rel.attributes, *rel.topics, *rel.audiences) if r.due]
+    rules = [due for due in (*(a.due for a in rel.attributes), *(t.due for t in rel.topics),
+                             *(a.due for a in rel.audiences)) if due]
     if not rules:
         return
     parts = [f"coalesce({rule}, 9223372036854775807)" for rule in rules]

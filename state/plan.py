@@ -51,10 +51,8 @@ def containers(conn: db.Connection, rel: Relations, run: int) -> None:
 
 def _container_sql(c: ContainerDef, code: str) -> list[str]:
     q = load("plan")
-    if c.keyed_by == "address":
-        names = ("block_address", "reopen_address")
-    else:
-        names = ("block_key", "block_unknown", "reopen_key")
+    names = ["block_address", "reopen_address"] if c.keyed_by == "address" else [
+        "block_key", "block_unknown", "reopen_key"]
     may = "1" if c.topic is None else f"d.{mailable(c.topic)} = 1"
     return [q[n].replace(":opted_out", f"{code} >= {OPTED_OUT}").replace(":opted_in", f"{code} = {OPTED_IN} AND {may}")
             for n in names]
@@ -122,7 +120,7 @@ def audiences(conn: db.Connection, rel: Relations, run: int, parameters: Mapping
         sql = audience_sql(a, rel)
         conn.execute(sql["upsert"], given)
         conn.execute(sql["remove"], given)
-        conn.execute(drift.removals(a, f"d.master = {OPTED_OUT} OR d.{standing(a.topic)} = {OPTED_OUT}"), given)
+        conn.execute(drift.removals(a, f"d.master >= {OPTED_OUT} OR d.{standing(a.topic)} >= {OPTED_OUT}"), given)
 
 
 def rank(conn: db.Connection, rel: Relations, parameters: Mapping[str, Any]) -> int:

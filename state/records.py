@@ -41,9 +41,9 @@ def store(conn: db.Connection, rel: Relations, stream: int, rows: Iterable[Prepa
     source = rel.source(stream)
     entries: list[ledger.NewEntry] = []
     if source is not None and source.flags:
-        sql = relations.flag_changes(rel, source)
-        assert sql is not None
-        entries = speak(source, conn.execute(sql).fetchall())
+        flags = relations.flag_changes(rel, source)
+        assert flags is not None
+        entries = speak(source, conn.execute(flags).fetchall())
     sql = relations.store_page(rel, stream)
     conn.execute("DELETE FROM moved")
     changed = conn.execute(f"INSERT INTO moved {sql['changed_rows']}").rowcount

@@ -259,8 +259,8 @@ def store_page(relations: Relations, stream: int) -> dict[str, str]:
 
 
 def flag_changes(relations: Relations, source: SourceDef) -> str | None:
-    """Rows of ``page`` whose consent fields are new or different: (record, rid, fresh, address, hash, modified, then per flag its old
-    value, new value, said_at, method, person_made). A tombstone counts when it is first read, and only what it holds."""
+    """Rows of ``page`` whose consent fields are new or different: (record, rid, fresh, address, hash, modified, then per
+    flag its old value, new value, said_at, method, person_made). A tombstone counts when it is first read, and only what it holds."""
     if not source.flags:
         return None
     slot = {f.name: f"f{i}" for i, f in enumerate(relations.streams[source.stream])}
@@ -323,10 +323,9 @@ def attributes(relations: Relations) -> list[str]:
         f"INSERT INTO attr (person, record, address{names})"
         f" SELECT c.person, {_first(relations, 'r.id')}, {_first(relations, 'r.address', 'r.address')}{shared}"
         f" FROM chunk c WHERE c.live > 1 AND {_first(relations, 'r.id')} IS NOT NULL")
-    derived = [a for a in relations.attributes if a.derived is not None]
-    for attribute in derived:
-        statements.append(f"UPDATE attr AS a SET {quote(attribute.name)} = {attribute.derived}"
-                          " WHERE a.person IN (SELECT person FROM chunk)")
+    statements.extend(f"UPDATE attr AS a SET {quote(attribute.name)} = {attribute.derived}"
+                      " WHERE a.person IN (SELECT person FROM chunk)"
+                      for attribute in relations.attributes if attribute.derived is not None)
     return statements
 
 

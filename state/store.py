@@ -132,7 +132,7 @@ class Store:
         part = target.with_suffix(target.suffix + ".part")
 
         def job(conn: db.Connection) -> None:
-            copy = db.sqlite3.connect(str(part))
+            copy = db.plain(part)
             try:
                 conn.backup(copy, pages=2000)
                 if copy.execute("PRAGMA integrity_check(1)").fetchone()[0] != "ok":

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from connectors.base import Connector
 from mappings import expressions as ex
@@ -22,6 +23,7 @@ from syncd.model import AudienceDefinition, Catalogue, Field, FieldInfo, StreamS
 from syncd.pull import Feed
 from syncd.statements import Containers
 
+MEANINGS: tuple[Literal["opt_in"], Literal["opt_out"]] = ("opt_in", "opt_out")
 NAME_ATTRIBUTES = ("first_name", "last_name", "name")
 CRM_ID_SQL = "(SELECT r.rid FROM record r WHERE r.id = a.record)"
 
@@ -87,8 +89,9 @@ class Compiler:
             name = StreamName.parse(source.name)
             connection = self.wiring[name.connection].id
             objects[source.stream] = (connection, self.store.object(connection, name.object, "record"))
-        return CompiledMapping(relations, [*self._record_feeds(sources), *feeds, *self._row_feeds(audiences, names)], known, specs, objects,
-                         frozenset(self.zones), churn, creates, names, self.parts)
+        feeds = [*self._record_feeds(sources), *feeds, *self._row_feeds(audiences, names)]
+        return CompiledMapping(relations, feeds, known, specs, objects, frozenset(self.zones), churn, creates, names,
+                               self.parts)
 
     # ------------------------------------------------------------------ streams
 
@@ -129,7 +132,8 @@ class Compiler:
             wiring = self.wiring[stream.connection]
             index = {f.name: i for i, f in enumerate(fields)}
             source = self.mapping.people.sources.get(name)
-            email, names = None, ()
+            email: int | None = None
+            names: tuple[int, ...] = ()
             if source is not None:
                 email = index.get(self._plain(source, "email") or "")
                 names = tuple(index[f] for a in NAME_ATTRIBUTES if (f := self._plain(source, a)) in index)
@@ -191,8 +195,8 @@ class Compiler:
             return {"true": 1, "false": 0}.get(value, value) if boolean else value
         meanings: dict[str | int | None, str] = {stored(v): m for v, m in f.values.items()}
         writes: dict[str, str | int] = {}
-        for meaning in ("opt_in", "opt_out"):
-            value = f.value_for(meaning)  # type: ignore[arg-type]
+        for meaning in MEANINGS:
+            value = f.value_for(meaning)
             if value is not None:
                 writes[meaning] = stored(value)
         if boolean and "opt_out" not in writes:
@@ -296,9 +300,8 @@ class Compiler:
         creates: dict[int, tuple[str, AudienceDefinition]] = {}
         for d in self.mapping.destinations.values():
             connection = self.wiring[d.connection].id
-            for delivery in d.topics.values():
-                if delivery.audience is not None:
-                    found.append(self._audience(connection, delivery.topic, None, delivery.audience, scope))
+            found.extend(self._audience(connection, delivery.topic, None, delivery.audience, scope)
+                         for delivery in d.topics.values() if delivery.audience is not None)
             for part in d.segments.values():
                 segment = self.mapping.segments[part.segment]
                 found.append(self._audience(connection, segment.topic, part.segment, part.audience, scope))
@@ -382,11 +385,11 @@ class Compiler:
                 feeds.append(Feed(w.id, w.connector, f"{name}.{spec.object}", spec, True, row.id))
                 if spec.kind == "status":
                     specs[name][spec.container or ""] = spec
-            for container, spec in specs[name].items():
-                for topic_id in topics.get(container, [None] if container == "" else []):  # type: ignore[list-item]
-                    found.append(rel.ContainerDef(
-                        self.store.object(w.id, container, "container"), w.id, container, topic_id,
-                        unknown.get(name, False), w.connector.capabilities.keyed_by))
+            for container in specs[name]:
+                meant: list[str | None] = [None] if container == "" else [*topics.get(container, [])]
+                found.extend(rel.ContainerDef(
+                    self.store.object(w.id, container, "container"), w.id, container, topic_id,
+                    unknown.get(name, False), w.connector.capabilities.keyed_by) for topic_id in meant)
         return tuple(found), known, specs, feeds
 
 

@@ -144,7 +144,7 @@ class Lane:
     # ------------------------------------------------------------------ sending
 
     def _send(self, report: Delivered) -> bool:
-        limits = dict(self.connector.capabilities.batch)
+        limits: dict[str, int] = {str(k): n for k, n in self.connector.capabilities.batch.items()}
         grants = self.grants()
         sealed = self.store.write(lambda conn: outbox.seal(
             conn, self.rel, self.connection, limits, grants=grants, now=self.clock()), urgent=True)

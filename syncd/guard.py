@@ -56,7 +56,7 @@ class Count(NamedTuple):
     kind: str
     sort: str
     state: str
-    count: int
+    operations: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,15 +77,15 @@ class Plan:
 
     @property
     def removals(self) -> int:
-        return sum(c.count for c in self.counts if c.sort == "remove")
+        return sum(c.operations for c in self.counts if c.sort == "remove")
 
     @property
     def reopenings(self) -> int:
-        return sum(c.count for c in self.counts if c.sort == "reopen")
+        return sum(c.operations for c in self.counts if c.sort == "reopen")
 
     @property
     def held(self) -> int:
-        return sum(c.count for c in self.counts if c.state == "held")
+        return sum(c.operations for c in self.counts if c.state == "held")
 
 
 def step(store: Store, rel: Relations, limits: Limits, now: Micros) -> None:
@@ -132,7 +132,7 @@ def _limits(conn: Any, rel: Relations, limits: Limits, now: Micros) -> None:
             continue
         size = conn.execute(f"SELECT count(*) FROM {audience.table}").fetchone()[0]
         churn = max(limits.removals_share, limits.churn.get(obj, 0.0))
-        if sort == "removals" and (count > limits.removals_count and count > size * churn
+        if sort == "removals" and ((count > limits.removals_count and count > size * churn)
                                    or (count > limits.removals_most and obj not in limits.churn)):
             _hold(conn, connection, obj, "removals", f"{count} of {size} rows would be removed", now, "hold_removals")
         elif sort == "creations" and size and count > max(limits.creations_count, size * limits.creations_share):

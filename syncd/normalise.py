@@ -17,7 +17,8 @@ VERSION = 1
 SCALE = 10_000
 """Decimals and money are integers of this many parts."""
 
-_PLAIN = re.compile(r"[a-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[a-z0-9!#$%&'*+/=?^_`{|}~-]+)*@(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)+[a-z]{2,}")
+_ATOM = r"[a-z0-9!#$%&'*+/=?^_`{|}~-]+"
+_PLAIN = re.compile(rf"{_ATOM}(?:\.{_ATOM})*@(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)+[a-z]{{2,}}")
 _DECIMAL = re.compile(r"(-?)(\d+)(?:\.(\d+))?")
 MAX_TEXT = 4000
 """Characters of a text value that are kept; more is cut, because no ESP takes it."""

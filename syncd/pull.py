@@ -20,7 +20,7 @@ from state.queries import load
 from state.relations import AudienceDef, Relations
 from state.store import Store, StreamRow
 from syncd import normalise
-from syncd.model import Field, Micros, Page, StreamSpec, Value
+from syncd.model import Field, Micros, StreamSpec, Value
 from syncd.statements import Containers, Requests, from_events, from_flags, from_statuses
 
 T = TypeVar("T")

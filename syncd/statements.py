@@ -150,8 +150,10 @@ def from_events(known: Containers, events: Iterable[Event], *, sends: Mapping[st
         if e.kind not in _SAID or (e.kind == "resubscribe" and e.at is None):
             continue
         method, state = _SAID[e.kind]
-        scope = [("master", None)] if e.kind in ("master_unsubscribe", "complaint") else known.scope(e.container)
-        if e.kind == "unsubscribe" and not e.container and e.send in sends:
+        scope: list[tuple[str, str | None]] | None = known.scope(e.container)
+        if e.kind in ("master_unsubscribe", "complaint"):
+            scope = [("master", None)]
+        if e.kind == "unsubscribe" and not e.container and e.send is not None and e.send in sends:
             scope = [("topic", t) for t in sends[e.send]]
         if scope is None:
             # A list outside the mapping: nothing we write depends on it, so it is recorded nowhere wider than it is.

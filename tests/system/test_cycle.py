@@ -19,7 +19,7 @@ def test_the_first_run_is_a_plan_and_writes_nothing_not_even_opt_outs(lab: Lab) 
     assert report.plan is not None
     assert lab.written() == {"sf": 0, "mc": 0}
     assert {h.cls for h in report.plan.holds} == {"first_plan"}
-    assert {(c.sort, c.count) for c in report.plan.counts if c.object == ""} == {("suppress", 1)}
+    assert {(c.sort, c.operations) for c in report.plan.counts if c.object == ""} == {("suppress", 1)}
     lab.approve(report.plan)
     lab.cycle()
     assert lab.keys(OFFERS) == lab.keys(NEWS) == {"ann"}
