@@ -130,6 +130,7 @@ class Store:
     def backup(self, target: Path) -> None:
         """Copy the live state page by page, check the copy, then move it into place."""
         part = target.with_suffix(target.suffix + ".part")
+        os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))  # it holds what the state holds
 
         def job(conn: db.Connection) -> None:
             copy = db.plain(part)
