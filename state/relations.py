@@ -260,7 +260,8 @@ def store_page(relations: Relations, stream: int) -> dict[str, str]:
 
 def flag_changes(relations: Relations, source: SourceDef) -> str | None:
     """Rows of ``page`` whose consent fields are new or different: (record, rid, fresh, address, hash, modified, then per
-    flag its old value, new value, said_at, method, person_made). A tombstone counts when it is first read, and only what it holds."""
+    flag its old value, new value, said_at, method, person_made). A tombstone counts when it is first read,
+    and only what it holds."""
     if not source.flags:
         return None
     slot = {f.name: f"f{i}" for i, f in enumerate(relations.streams[source.stream])}
