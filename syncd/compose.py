@@ -109,11 +109,16 @@ def warnings(config: Config, mapping: MappingFile) -> list[Problem]:
     return [p for p in check_offline(mapping, config.types) if p.level == "warning"]
 
 
+def connectors(config: Config, stop: threading.Event) -> dict[str, Stoppable]:
+    """A connector for every connection."""
+    return {name: Stoppable(TYPES[c.type](c), stop) for name, c in config.connections.items()}
+
+
 def endpoints(config: Config, mapping: MappingFile, stop: threading.Event) -> dict[str, Endpoint]:
-    """A connector for every connection. One that a destination names is an ESP, the others are CRMs."""
+    """Every connection with its role: one that a destination names is an ESP, the others are CRMs."""
     delivered = {d.connection for d in mapping.destinations.values()}
-    return {name: Endpoint("esp" if name in delivered else "crm", Stoppable(TYPES[c.type](c), stop), c.loopback)
-            for name, c in config.connections.items()}
+    return {name: Endpoint("esp" if name in delivered else "crm", connector, config.connections[name].loopback)
+            for name, connector in connectors(config, stop).items()}
 
 
 def policy(config: Config) -> Policy:

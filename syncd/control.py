@@ -1,7 +1,8 @@
 """The Unix socket beside the state: whoever holds the state answers the verbs of the command line on it.
 
 One JSON line asks, ``{"verb": …, "with": {…}}``; one JSON line answers, ``{"data": …, "exit": 0}`` or
-One JSON line asks, ``{"verb": …, "with": {…}}``; one JSON line answers, ``{"data": …, "exit": 0}`` or
+``{"error": {…}}``. The socket is for its owner only (mode 0600); addresses travel over it, never over a process's
+arguments.
 """
 
 from __future__ import annotations
@@ -34,6 +35,10 @@ class NotRunning(Exception):
     """Nobody answers on the socket."""
 
 
+class Broken(Failure):
+    """Whoever was asked ended before it answered: what was asked for may or may not have been done."""
+
+
 def socket_path(state: str | os.PathLike[str]) -> Path:
     """Where the holder of a state listens."""
     return Path(f"{os.fspath(state)}.sock")
@@ -57,7 +62,8 @@ def ask(path: Path, verb: str, parameters: Mapping[str, Any], timeout: float | N
 
     :param timeout: seconds of silence after which it is given up, None = never
     :raises NotRunning: nobody listens
-    :raises Failure: what the other side reported, or it ended before it answered
+    :raises Broken: it ended before it answered
+    :raises Failure: what the other side reported
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
         line.settimeout(timeout)
@@ -75,7 +81,7 @@ def ask(path: Path, verb: str, parameters: Mapping[str, Any], timeout: float | N
         except OSError:
             text = b""
     if not text.endswith(b"\n"):
-        raise Failure(FAILED, "the running syncd ended before it answered.", next="Run `syncd status`, then try again.")
+        raise Broken(FAILED, "the running syncd ended before it answered.", next="Run `syncd status`, then try again.")
     answer = orjson.loads(text)
     if "error" in answer:
         raise Failure.from_json(answer["error"])

@@ -20,12 +20,11 @@ from typing import TYPE_CHECKING, Any
 
 from syncd import compose, control, logs, views
 from syncd.answers import Answer, problem
-from syncd.desk import EXCLUSIVE, Desk
+from syncd.desk import EXCLUSIVE, LOOKS, Desk
 from syncd.failures import DAMAGED, LOCKED, Failure, failure_of
 from syncd.notify import notify, reloading, watchdog_seconds
 
 if TYPE_CHECKING:
-    from mappings.model import Mapping as MappingFile
     from state.store import Store
     from syncd.config import Config
     from syncd.cycle import Report
@@ -41,10 +40,6 @@ STALL = 900.0
 
 LATE = 900.0
 """Seconds an opt-out may wait for its destination before that is an alert."""
-
-LOOKS = frozenset(("status", "runs", "holds", "hold", "quarantine", "quarantined", "explain", "consent_show",
-                   "consent_history", "consent_verify"))
-"""Verbs that change nothing: not worth a line in the log."""
 
 
 @dataclass(slots=True)
@@ -64,7 +59,9 @@ class Daemon:
         self.log = logs.logger(pretty=pretty, debug=debug)
         self.wakes: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self.stopping = threading.Event()
+        self.signals: queue.SimpleQueue[int] = queue.SimpleQueue()
         self.reload = False
+        self.hurry = False
         self.desk: Desk
         self.alerts = Alerts(self)
         self.heart = Heart(self)
@@ -79,7 +76,7 @@ class Daemon:
         store = compose.store(config)
         try:
             self.desk = Desk(config, store, mapping)
-            self._signals()
+            self._listen()
             with control.Server(control.socket_path(config.state), self.answer):
                 self.log.info(logs.SERVICE_STARTED, state=str(config.state), mapping=mapping.fingerprint)
                 notify("READY=1", "STATUS=first cycle")
@@ -95,22 +92,27 @@ class Daemon:
 
     # ------------------------------------------------------------------ signals
 
-    def _signals(self) -> None:
-        signal.signal(signal.SIGTERM, self._stop)
-        signal.signal(signal.SIGINT, self._stop)
-        signal.signal(signal.SIGHUP, self._hangup)
+    def _listen(self) -> None:
+        """A handler may interrupt the main thread anywhere, so it only hands on the number; a thread acts on it."""
+        def handler(number: int, frame: FrameType | None) -> None:
+            self.signals.put(number)
 
-    def _stop(self, number: int, frame: FrameType | None) -> None:
-        if self.stopping.is_set():
-            os._exit(128 + number)
-        self.stopping.set()
-        self.desk.stop.set()
-        notify("STOPPING=1", "STATUS=finishing what is being sent")
-        self.wakes.put(None)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, handler)
+        threading.Thread(target=self._heed, name="signals", daemon=True).start()
 
-    def _hangup(self, number: int, frame: FrameType | None) -> None:
-        self.reload = True
-        self.wakes.put(None)
+    def _heed(self) -> None:
+        while True:
+            number = self.signals.get()
+            if number == signal.SIGHUP:
+                self.reload = True
+            elif self.stopping.is_set():
+                os._exit(128 + number)
+            else:
+                self.stopping.set()
+                self.desk.stop.set()
+                notify("STOPPING=1", "STATUS=finishing what is being sent")
+            self.wakes.put(None)
 
     # ------------------------------------------------------------------ the loop
 
@@ -126,13 +128,14 @@ class Daemon:
                 self._reload()
             if job is not None:
                 self._work(job)
-            if time.monotonic() >= due and not self.stopping.is_set():
+            if (self.hurry or time.monotonic() >= due) and not self.stopping.is_set():
+                self.hurry = False
                 try:
                     pause = self._cycle()
                 except Failure as failure:  # nothing a next cycle could do better
                     self.log.critical(logs.CYCLE_FAILED, **failure.as_json())
                     return failure.exit_code
-                due = self._next(due, pause)
+                due = self._next(min(due, time.monotonic()), pause)
         self.log.info(logs.STOP_ASKED)
         return 0
 
@@ -187,10 +190,10 @@ class Daemon:
         try:
             config, mapping = compose.load(self.path)
             self._same_state(config)
+            self._replace(Desk(config, self.store, mapping))
         except Exception as error:
             self.log.error(logs.CONFIG_REFUSED, **failure_of(error).as_json())
         else:
-            self._replace(config, mapping)
             self.log.info(logs.CONFIG_RELOADED, mapping=mapping.fingerprint)
         notify("READY=1")
 
@@ -200,10 +203,20 @@ class Daemon:
             raise Failure(LOCKED, "state, journal and hash_key cannot be changed while the service runs.",
                           next="Restart the service.")
 
-    def _replace(self, config: Config, mapping: MappingFile) -> None:
-        old, store = self.desk, self.store
-        self.desk = Desk(config, store, mapping)
+    def _replace(self, new: Desk) -> None:
+        """Take the new desk once its mapping fits what the connections describe.
+
+        :raises ConnectorError, MappingProblems: it does not, or nobody can tell
+        """
+        try:
+            new.app.compile()
+        except BaseException:
+            new.close()
+            raise
+        old, self.desk = self.desk, new
         old.close()
+        if self.stopping.is_set():
+            new.stop.set()
 
     @property
     def store(self) -> Store:
@@ -221,6 +234,7 @@ class Daemon:
                 answer.data["service"] = {"pid": os.getpid(), "failures": self.failures,
                                           "failing": sorted(self.alerts.known)}
             elif verb not in LOOKS:
+                self.hurry = True
                 self.wakes.put(None)
             return answer
         if self.stopping.is_set():

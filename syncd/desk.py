@@ -15,7 +15,7 @@ from typing import Any
 from mappings.model import Mapping as MappingFile
 from state.queries import load
 from state.store import Store
-from syncd import compose, grants, guard, views
+from syncd import compose, grants, guard, normalise, views
 from syncd.answers import Answer, exit_of_plan, exit_of_run, report_json
 from syncd.app import App, wall
 from syncd.compile import CompiledMapping
@@ -28,6 +28,10 @@ from syncd.views import Json
 
 EXCLUSIVE = frozenset(("plan", "apply", "once", "resync"))
 """Verbs that run a cycle."""
+
+LOOKS = frozenset(("status", "runs", "holds", "hold", "quarantine", "quarantined", "explain", "consent_show",
+                   "consent_history", "consent_verify"))
+"""Verbs that change nothing: asking twice does no harm, and they are not worth a line in the log."""
 
 DEADLINE = 300.0
 """Seconds after which `once` gives up waiting for a slow destination."""
@@ -143,8 +147,8 @@ class Desk:
         q, now = load("views"), self.now()
         people: set[int] = set()
         for row in chosen:
-            given = {"connection": self._connection(row["connection"]), "object": row["object"], "key": row["key"],
-                     "id": row["id"], "now": now}
+            given = {"connection": self._connection(row["connection"]), "key": row["key"], "id": row["id"], "now": now,
+                     "hash": self._hashed(row["key"]) if "@" in row["key"] else None}
             found = [r[0] for r in self.store.rows(q["quarantined_people"], given)]
             people.update(found)
 
@@ -304,6 +308,9 @@ class Desk:
         if found is None:
             raise Failure(USAGE, f"there is no row {id} in quarantine.", next="Run `syncd quarantine list`.")
         return found
+
+    def _hashed(self, address: str) -> bytes:
+        return normalise.hasher(self.config.hash_key.reveal().encode())(address)
 
     def _connection(self, name: str) -> int:
         return int(self.store.rows(load("views")["connection_id"], (name,))[0][0])

@@ -12,12 +12,15 @@ from connectors.errors import ConnectorError
 from mappings.checks import check_online
 from mappings.model import Mapping as MappingFile
 from state import db
-from syncd import compose
+from syncd import compose, control
 from syncd.app import objects_of
 from syncd.config import Config
-from syncd.failures import FAILED, USAGE, failure_of
+from syncd.failures import DAMAGED, FAILED, USAGE, Failure, failure_of
 from syncd.model import Catalogue, Health
 from syncd.views import Json
+
+SKEW = 60.0
+"""Seconds two clocks may differ before it is worth a word."""
 
 LOW_DISK = 1 << 30
 """Free bytes below which the state's disk is warned about."""
@@ -25,16 +28,18 @@ LOW_DISK = 1 << 30
 
 def examine(config: Config, mapping: MappingFile) -> Json:
     """Findings about every connection, the mapping against what the connections describe, and this machine."""
-    findings = [*_files(config)]
+    findings = [*_files(config), *_state(Path(config.state))]
     connections: dict[str, Json] = {}
     catalogues: dict[str, Catalogue] = {}
-    for name, endpoint in compose.endpoints(config, mapping, threading.Event()).items():
-        connector = endpoint.connector
+    for name, connector in compose.connectors(config, threading.Event()).items():
         connections[name] = {"account": None, "quota": {}}
         try:
             health = connector.check()
             connections[name] = {"account": health.account, "quota": {k: list(v) for k, v in health.quota.items()}}
             findings += _health(name, health)
+            if abs(connector.server_skew or 0.0) > SKEW:
+                findings.append(_finding("warning", name, f"Its clock differs by {round(connector.server_skew or 0)} s"
+                                         " from this machine's.", "Set this machine's clock (NTP)."))
             catalogues[name] = connector.describe(sorted(objects_of(mapping, name)))
         except ConnectorError as error:
             failure = failure_of(error)
@@ -80,6 +85,25 @@ def _files(config: Config) -> list[Json]:
         found.append(_finding("info", str(state), "This SQLite lacks the WAL fix, so every read holds back the writer.",
                               "Install pysqlite3, or SQLite 3.51.3 or later."))
     return found
+
+
+def _state(path: Path) -> list[Json]:
+    """Is the file whole? A running syncd looked when it started."""
+    try:
+        control.ask(control.socket_path(path), "status", {}, timeout=30.0)
+        return []
+    except (control.NotRunning, Failure):
+        pass
+    if not path.exists():
+        return []
+    conn = db.connect(path, read_only=True)
+    try:
+        db.quick_check(conn)
+    except db.StateDamaged as error:
+        return [_finding("error", str(path), str(error), exit_code=DAMAGED)]
+    finally:
+        conn.close()
+    return []
 
 
 def _existing(path: Path) -> Path:

@@ -86,7 +86,7 @@ def plan_json(plan: Plan | None) -> Json | None:
 
 def count_json(count: Count) -> Json:
     return {"connection": count.connection, "object": count.object, "kind": count.kind, "sort": count.sort,
-            "state": count.state, "count": count.count}
+            "state": count.state, "count": count.operations}
 
 
 def hold_json(hold: Hold) -> Json:

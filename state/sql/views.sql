@@ -47,9 +47,11 @@ SELECT q.id, c.name, q.object, q.key, q.reason, q.remedy, q.consent, q.opened_at
 FROM quarantine q CROSS JOIN connection c ON c.id = q.connection WHERE q.id = ?;
 
 -- name: quarantined_people
--- Whose operations were refused under this key: the people to look at again. Status and update wishes keep their own.
-SELECT DISTINCT o.person FROM operation o CROSS JOIN object b ON b.id = o.object
-WHERE o.connection = :connection AND b.name = :object AND o.key = :key AND o.state IN (2, 11);
+-- The people a remote key can mean: its subscriber, its CRM record, whoever holds it as an address.
+SELECT person FROM subscriber_key WHERE connection = :connection AND key = :key
+UNION SELECT r.person FROM stream s CROSS JOIN record r ON r.stream = s.id AND r.rid = :key
+  WHERE s.connection = :connection AND s.kind = 'record'
+UNION SELECT r.person FROM address a CROSS JOIN record r ON r.address = a.id WHERE a.hash = :hash;
 
 -- name: close_quarantine
 UPDATE quarantine SET closed_at = :now WHERE id = :id AND closed_at IS NULL;
@@ -118,7 +120,8 @@ SELECT EXISTS (SELECT 1 FROM dirty WHERE person = :person)
   OR EXISTS (SELECT 1 FROM record r CROSS JOIN dirty_record t ON t.record = r.id WHERE r.person = :person);
 
 -- name: keys_of
-SELECT c.name, k.key, k.existing FROM subscriber_key k CROSS JOIN connection c ON c.id = k.connection WHERE k.person = ?;
+SELECT c.name, k.key, k.existing FROM connection c
+CROSS JOIN subscriber_key k ON k.connection = c.id AND k.person = ?;
 
 -- name: operations_of
 -- Newest first; the last write of each object is the first closed one met.
@@ -128,9 +131,11 @@ FROM operation o CROSS JOIN object b ON b.id = o.object CROSS JOIN connection c 
 WHERE o.person = ? ORDER BY o.id DESC LIMIT 200;
 
 -- name: statuses_of
-SELECT c.name, s.container, s.key, s.status, s.at, s.origin FROM subscriber_key k
-CROSS JOIN remote_status s ON s.connection = k.connection AND s.key = k.key
-CROSS JOIN connection c ON c.id = s.connection WHERE k.person = :person
+SELECT c.name, s.container, s.key, s.status, s.at, s.origin FROM connection c
+CROSS JOIN subscriber_key k ON k.connection = c.id AND k.person = :person
+CROSS JOIN (SELECT connection, name FROM object WHERE kind = 'container' UNION SELECT id, '' FROM connection) b
+  ON b.connection = c.id
+CROSS JOIN remote_status s ON s.connection = c.id AND s.container = b.name AND s.key = k.key
 UNION SELECT c.name, s.container, s.key, s.status, s.at, s.origin FROM remote_status s
 CROSS JOIN connection c ON c.id = s.connection WHERE s.address = :address
 ORDER BY 1, 2, 3;

@@ -4,7 +4,11 @@ the state, and one way to fail."""
 from __future__ import annotations
 
 import functools
+import os
+import queue
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -166,22 +170,68 @@ def call(obj: Context, verb: str, check: bool = False, **parameters: Any) -> Ans
     :raises Failure: what went wrong, also at the other side
     """
     from syncd import control
+    from syncd.desk import LOOKS
 
     config = obj.config()
     path = control.socket_path(config.state)
     give_up = time.monotonic() + PATIENCE
     while True:
         try:
-            return control.ask(path, verb, parameters)
-        except control.NotRunning:
-            pass
-        try:
-            with desk(config, check=check) as opened:
-                return opened.call(verb, parameters)
+            with busy(obj, verb):
+                try:
+                    return control.ask(path, verb, parameters)
+                except control.NotRunning:
+                    with desk(config, check=check) as opened, interruptible(opened, verb):
+                        return opened.call(verb, parameters)
+        except control.Broken:
+            if verb not in LOOKS:
+                raise
         except Exception as error:
             if failure_of(error).exit_code != LOCKED or time.monotonic() > give_up:
                 raise
         time.sleep(0.05)
+
+
+@contextmanager
+def busy(obj: Context, verb: str) -> Iterator[None]:
+    """On a terminal, a sign of life while a cycle runs."""
+    if obj.json or verb not in ("plan", "apply", "once", "resync") or not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(f"{verb}: reading, deciding, writing"):
+        yield
+
+
+@contextmanager
+def interruptible(opened: Desk, verb: str) -> Iterator[None]:
+    """While this process runs a cycle, SIGINT and SIGTERM let what is being sent finish; the second one ends at once."""
+    from syncd.desk import EXCLUSIVE
+
+    if verb not in EXCLUSIVE or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers: queue.SimpleQueue[int | None] = queue.SimpleQueue()
+
+    def heed() -> None:
+        if numbers.get() is not None:
+            say("syncd: finishing what is being sent; interrupt again to end at once.")
+            opened.stop.set()
+            if (second := numbers.get()) is not None:
+                os._exit(128 + second)
+
+    before = {number: signal.signal(number, lambda n, _: numbers.put(n)) for number in (signal.SIGINT, signal.SIGTERM)}
+    watcher = threading.Thread(target=heed, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        numbers.put(None)
+        numbers.put(None)
+        watcher.join()
 
 
 @contextmanager

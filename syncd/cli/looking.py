@@ -20,6 +20,8 @@ def status(obj: Context) -> None:
 def _status_text(data: dict[str, Any]) -> Iterator[str]:
     last = data["last_run"]
     yield f"state {data['state']}: {data['bytes'] // 1024} KiB, {data['ledger']} ledger entries"
+    if "service" in data:
+        yield f"service: process {data['service']['pid']}"
     yield f"last run {last['run']}: {last['outcome']}, {last['started']}" if last else "no run yet"
     yield ""
     yield from table(

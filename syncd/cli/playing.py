@@ -18,12 +18,19 @@ def sandbox() -> None:
 @click.option("--people", type=click.IntRange(1), default=2000, show_default=True)
 @click.option("--seed", type=int, default=1, show_default=True)
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Of the control API; 0 = any free one.")
-def serve(obj: Context, directory: str, people: int, seed: int, port: int) -> int:
-    """Serve all simulators until SIGTERM. Writes a ready syncd.yaml and mapping.yaml."""
+@click.option("--profile", type=click.Choice(["full", "bench"]), default="full",
+              help="bench: contacts and one topic only.")
+@click.option("--queue-seconds", type=click.FloatRange(0), default=0.2, show_default=True,
+              help="How long Marketing Cloud's asynchronous requests take.")
+def serve(obj: Context, directory: str, people: int, seed: int, port: int, profile: str, queue_seconds: float) -> int:
+    """Serve all simulators until SIGTERM. Writes a ready syncd.yaml and mapping.yaml.
+
+    Prints one line of JSON when everything answers: {"ready": true, "control": URL, "config": PATH}.
+    """
     from connectors.sim import sandbox as simulators
 
-    return int(simulators.main(["--dir", directory, "--people", str(people), "--seed", str(seed), "--port", str(port)])
-               or 0)
+    return simulators.main(["--dir", directory, "--people", str(people), "--seed", str(seed), "--port", str(port),
+                            "--profile", profile, "--queue-seconds", str(queue_seconds)])
 
 
 @command(name="demo")
