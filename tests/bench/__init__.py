@@ -1,0 +1,1 @@
+"""Speed, memory and calls against budgets: ``python -m tests.bench``. No test imports this package."""

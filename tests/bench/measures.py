@@ -1,0 +1,103 @@
+"""What is measured: each function runs processes and gives figures by the names of budgets.toml.
+
+A name that budgets.toml does not hold is told for information.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tests.bench.world import serve, work
+
+MB = 1024 * 1024
+POLLS = frozenset({"bulk.poll", "async.status"})
+BULK_PAGE, ASYNC_ROWS, DELETES = 20_000, 2_500, 50
+"""Rows of a Bulk page, of an asynchronous upsert and of a SOAP Delete: the connectors' settings."""
+SLOW_PEOPLE, SLOW_CALL = 1_000, 0.05
+LEAVERS = "email not like '%0@%'"
+"""The sandbox's people are p0@…, p1@…: one in ten has a number that ends with 0."""
+
+Figures = dict[str, float]
+
+
+def million(people: int) -> Figures:
+    """A first link, cycles without news, everyone decided anew, and a tenth that leaves by a change of the filter."""
+    found: Figures = {}
+    with tempfile.TemporaryDirectory(prefix="syncd-bench-") as place, serve(Path(place), people, "bench") as world:
+        linked = work("link", world)
+        world.mapping.write_text(world.mapping.read_text().replace("name: Tips", f'name: Tips\n    where: "{LEAVERS}"'))
+        left = work("leave", world)["leave"][0]
+    link, whole = linked["link"][0], linked["linked"][0]
+    found["first link: CPU per person"] = whole["cpu"] / people * 1e6
+    found |= _calls("first link", link, pages=math.ceil(people / BULK_PAGE), rows=people, deletes=0)
+    found["first link: peak memory"] = whole["peak"] / MB
+    found["first link: ledger entries"] = link["entries"]
+    found |= {f"first link: CPU per person until {step}": cpu / people * 1e6 for step, cpu in link["steps"].items()}
+    quiet = linked["quiet"][1:]
+    found["no change: CPU per cycle"] = statistics.median(each["cpu"] for each in quiet) * 1e3
+    found["no change: calls"] = max(sum(each["calls"].values()) for each in quiet)
+    found["everyone compared with the targets: CPU per person"] = linked["compare"][0]["cpu"] / people * 1e6
+    found["state file per person"] = linked["file"][0]["bytes"] / people
+    found["tenth leaves: CPU per person"] = left["cpu"] / people * 1e6
+    found |= _calls("tenth leaves", left, pages=0, rows=0, deletes=people // 10)
+    found["tenth leaves: peak memory"] = left["peak"] / MB
+    return found
+
+
+def _calls(name: str, facts: Mapping[str, Any], *, pages: int, rows: int, deletes: int) -> Figures:
+    """Calls apart from those that the work itself needs.
+
+    :raises RuntimeError: it was not the work that is to be measured
+    """
+    done = facts["operations"].get("done", 0)
+    if done != rows + deletes:
+        raise RuntimeError(f"{name}: {done} operations were done, {rows + deletes} expected")
+    calls: Mapping[str, int] = facts["calls"]
+    polls = sum(count for route, count in calls.items() if route.partition(".")[2] in POLLS)
+    needed = pages + math.ceil(rows / ASYNC_ROWS) + math.ceil(deletes / DELETES)
+    return {f"{name}: calls beyond pages and batches": sum(calls.values()) - polls - needed,
+            f"{name}: calls for pages and batches": needed, f"{name}: polls": polls}
+
+
+def growth(people: int) -> Figures:
+    """Peak memory of a first link."""
+    with tempfile.TemporaryDirectory(prefix="syncd-bench-") as place, serve(Path(place), people, "bench") as world:
+        return {"peak": work("link", world)["linked"][0]["peak"] / MB}
+
+
+def slow() -> Figures:
+    """Three vendors, each answering 50 ms late: who waits for whom, and whether a grant overtakes consent."""
+    with tempfile.TemporaryDirectory(prefix="syncd-bench-") as place, serve(Path(place), SLOW_PEOPLE, "full") as world:
+        for side in ("salesforce", "odoo", "marketing_cloud"):
+            world.slow(side, SLOW_CALL)
+        seen = work("slow", world)["slow"][0]
+    return {"50 ms per call: reading, against the slowest stream": seen["reading"] / seen["slowest_stream"],
+            "50 ms per call: sending, against the slowest destination": seen["sending"] / seen["slowest_destination"],
+            "50 ms per call: grants before consent was read": float(not seen["gate_kept"])}
+
+
+def start() -> Figures:
+    """CPU of ``syncd --help``, a fresh interpreter included."""
+    command = [sys.executable, "-m", "syncd.cli", "--help"]
+    return {"syncd --help: CPU": min(_cpu(command) for _ in range(5)) * 1e3}
+
+
+def _cpu(command: list[str]) -> float:
+    """User and system seconds of a process of its own.
+
+    :raises RuntimeError: it failed
+    """
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise RuntimeError(f"{' '.join(command[1:])} ended with {process.returncode}")
+    return usage.ru_utime + usage.ru_stime
