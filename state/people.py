@@ -136,7 +136,8 @@ def decide(conn: db.Connection, rel: Relations, fold: Fold, default: Decided) ->
 # --------------------------------------------------------------------------- keys
 
 def assign_keys(conn: db.Connection, rel: Relations) -> None:
-    """Give each living person of the chunk its subscriber key at each destination, once and for good."""
+    """Give each living person of the chunk its subscriber key at each destination, once and for good; what was said under
+    that key before is theirs."""
     q = load("people")
     for connection, (value, match_email) in rel.key_values.items():
         given = {"connection": connection}
@@ -144,3 +145,4 @@ def assign_keys(conn: db.Connection, rel: Relations) -> None:
             conn.execute(q["keys_existing"], given)
         new = "r.rid" if value == "crm_id" else f"({value})"
         conn.execute(q["keys_new"].replace(":value", new), given)
+        conn.execute(load("ledger")["bind_of_chunk"], given)

@@ -359,9 +359,13 @@ class Compiler:
         lists: dict[str, dict[str, list[str]]] = {name: {} for name in self.wiring}
         adopt: dict[str, set[str]] = {name: set() for name in self.wiring}
         unknown: dict[str, bool] = {}
+        delivered = {d.connection for d in self.mapping.destinations.values()}
         for topic in self.mapping.topics.values():
             for c in topic.lists.values():
                 lists[c.connection].setdefault(c.container, []).append(topic.id)
+                if c.connection not in delivered:
+                    # The CRM's own list is where the mapping says that consent is held: who is on it has opted in.
+                    adopt[c.connection].add(c.container)
         for d in self.mapping.destinations.values():
             unknown[d.connection] = d.unknown_subscriber == "create_unsubscribed"
             for t in d.topics.values():

@@ -36,6 +36,8 @@ class Decider:
         q = load("ledger")
         if conn.execute(q["unbound"]).fetchone() is None or conn.execute(q["calm"]).fetchone()[0]:
             return
+        found = [row[0] for row in conn.execute(q["find_addresses"])]
+        conn.executemany(load("statuses")["mark_address"], ((a,) for a in found))
         found = [row[0] for row in conn.execute(q["bind_by_key"])]
         for source in self.rel.sources:
             found += [row[0] for row in conn.execute(q["bind"], {"stream": source.stream})]
@@ -76,9 +78,9 @@ class Decider:
         count = people.take(conn, self.rel)
         if count:
             people.attributes(conn, self.rel, bound)
+            people.assign_keys(conn, self.rel)
             people.decide(conn, self.rel, self.reconciler.decided, self.reconciler.default)
             people.due(conn, self.rel, bound)
-            people.assign_keys(conn, self.rel)
             plan.forget_wishes(conn)
             plan.containers(conn, self.rel, run)
             plan.audiences(conn, self.rel, run, bound)

@@ -13,12 +13,9 @@ from typing import Any
 import orjson
 
 from state.ledger import NewEntry, Utterance
-from state.relations import FlagDef, SourceDef
+from state.relations import FLAG_COLUMNS, FlagDef, SourceDef
 from state.statuses import Event, StatusChange
 from syncd.model import Micros
-
-FLAG_COLUMNS = 5
-"""Columns per flag in ``relations.flag_changes``: old, new, said_at, method, person_made."""
 
 
 def said(level: str, topic: str | None, state: str, all_except: Sequence[str] = ()) -> list[Any]:
@@ -88,7 +85,7 @@ def _groups(source: SourceDef, connection: int, baseline: bool, fresh: int, cell
 
 @dataclass(frozen=True, slots=True)
 class Containers:
-    """Which topic a container of a connection stands for; ``adopt`` = its existing members count as opted in."""
+    """Which topic a container of a connection stands for; ``adopt`` = who is in it when it is first read has opted in."""
 
     connection: int
     name: str
@@ -122,11 +119,13 @@ def from_statuses(known: Containers, changes: Iterable[StatusChange], *, since: 
             state = "opt_out"
         elif c.new == "pending":
             state = "pending"
-        elif c.new == "subscribed" and c.old in ("unsubscribed", "pending") and c.origin == "person" and c.at is not None:
+        elif c.new == "subscribed" and baseline:
+            if c.container not in known.adopt:
+                continue
+            state, method = "opt_in", "adopted"
+        elif c.new == "subscribed" and c.origin == "person" and c.at is not None:
             state, knows_at = "opt_in", c.at
             method = "confirmed" if c.old == "pending" else method
-        elif c.new == "subscribed" and baseline and c.container in known.adopt:
-            state, method = "opt_in", "adopted"
         else:
             continue
         content = orjson.dumps([said(level, topic, state) for level, topic in scope]).decode()

@@ -30,7 +30,8 @@ SELECT hash FROM address WHERE id = ?;
 SELECT position, value FROM chain ORDER BY position;
 
 -- name: verify
-SELECT e.position, e.commitment, e.salt, CASE WHEN e.key IS NULL AND e.bound IS NULL THEN r.rid END, lower(hex(a.hash)),
+SELECT e.position, e.commitment, e.salt, CASE WHEN e.key IS NULL AND e.bound IS NULL THEN r.rid END,
+  CASE WHEN a.hash IS NOT NULL AND e.bound IS NOT 2 THEN lower(hex(a.hash)) END,
   CASE WHEN instr(e.key, '@') = 0 THEN e.key END, e.said_lo, e.said_hi, e.evidence, e.knowledge, e.retracts, e.seen_at,
   u.source, u.method, u.person_made, u.baseline, u.said, u.channel, u.purpose, u.basis, u.unit
 FROM entry e LEFT JOIN record r ON r.id = e.record LEFT JOIN address a ON a.id = e.address
@@ -48,9 +49,27 @@ UPDATE entry SET record = k.person FROM subscriber_key k, utterance u
 WHERE entry.record IS NULL AND entry.key IS NOT NULL AND u.id = entry.utterance AND k.connection = u.connection
 AND k.key = entry.key RETURNING entry.record;
 
+-- name: bind_of_chunk
+-- What was said under the key of somebody in the chunk before the key was known to be theirs.
+UPDATE entry SET record = f.person
+FROM (SELECT e.position, k.person FROM chunk c
+      CROSS JOIN subscriber_key k ON k.connection = :connection AND k.person = c.person
+      CROSS JOIN entry e ON e.record IS NULL AND e.key = k.key
+      CROSS JOIN utterance u ON u.id = e.utterance AND u.connection = :connection) f
+WHERE entry.position = f.position;
+
+-- name: find_addresses
+-- A list member's entry can come before the subscriber whose address it is. 2 = so the address is not in the commitment.
+UPDATE entry SET address = f.address, bound = 2
+FROM (SELECT e.position, s.address FROM entry e CROSS JOIN utterance u ON u.id = e.utterance
+      CROSS JOIN remote_status s ON s.connection = u.connection AND s.container = '' AND s.key = e.key
+        AND s.address IS NOT NULL
+      WHERE e.record IS NULL AND e.key IS NOT NULL AND e.address IS NULL) f
+WHERE entry.position = f.position RETURNING entry.address;
+
 -- name: bind_by_address
 -- What was said under an address alone binds the person too, where exactly one held it then.
-UPDATE entry SET record = h.record, bound = 1
+UPDATE entry SET record = h.record, bound = coalesce(bound, 1)
 FROM (SELECT e.position, min(r.person) AS record FROM entry e CROSS JOIN record r ON r.address = e.address AND r.deleted = 0
       WHERE e.position > :after AND e.record IS NULL GROUP BY e.position HAVING count(DISTINCT r.person) = 1) h
 WHERE entry.position = h.position;

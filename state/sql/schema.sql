@@ -80,7 +80,8 @@ CREATE TABLE entry (
   record INTEGER,                    -- whose statement it is; NULL = known by address only
   address INTEGER,
   key TEXT,                          -- subscriber key it arrived under
-  bound INTEGER,                     -- 1 = the record was found by the address later, so it is not in the commitment
+  bound INTEGER,                     -- what was found later and so is not in the commitment: 1 = the record, by the
+                                     -- address; 2 = the address, by the key (and perhaps then the record)
   said_lo INTEGER,
   said_hi INTEGER,
   seen_at INTEGER,
