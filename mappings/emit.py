@@ -33,17 +33,22 @@ from mappings.types import ANY_CURRENCY, ExpressionScope, Type
 
 
 class Emitter:
-    """Turns nodes into terms within one scope."""
+    """Turns nodes into terms within one scope. A node that several rules repeat is worked out once."""
 
     def __init__(self, scope: ExpressionScope) -> None:
         self.scope = scope
+        self._done: dict[int, Term] = {}
 
     def term(self, node: Node) -> Term:
         """The node's term.
 
         :raises ExpressionFault: a name is unknown, a type does not fit
         """
-        return _EMITTERS[type(node)](self, node)
+        done = self._done.get(id(node))
+        # A term keeps its node alive, so an id met again is the same node; made-up nodes are not kept.
+        if done is None or done.node is not node:
+            done = self._done[id(node)] = _EMITTERS[type(node)](self, node)
+        return done
 
     def terms(self, *items: Node) -> list[Term]:
         return [self.term(item) for item in items]

@@ -37,6 +37,7 @@ from mappings.nodes import (
     depth,
     join,
     logic,
+    walk,
 )
 
 if TYPE_CHECKING:
@@ -349,13 +350,17 @@ def _pattern(tree: Any) -> str:
 
 def _case(tree: Any) -> Node:
     _only(tree, "this", "ifs", "default")
-    subject = tree.args.get("this")
+    tested = tree.args.get("this")
+    subject = None if tested is None else _convert(tested)
+    # "case x when" compares x with each value, so nested ones multiply.
+    if subject is not None and sum(1 for _ in walk(subject)) * len(tree.args["ifs"]) > MAX_LENGTH:
+        raise ExpressionFault(_at(tree), '"case ... when" is nested too often.', 'Write "case when x = ... then".')
     whens = []
     for branch in tree.args["ifs"]:
         _only(branch, "this", "true")
         condition = _convert(branch.this)
         if subject is not None:
-            condition = Compare("=", _convert(subject), condition, at=condition.at)
+            condition = Compare("=", subject, condition, at=condition.at)
         whens.append((condition, _convert(branch.args["true"])))
     if not whens:
         raise ExpressionFault(_at(tree), '"case" needs a "when".')

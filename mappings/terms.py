@@ -71,16 +71,22 @@ def term(node: Node, kind: Type, sql: str, children: Sequence[Term] = (), *, cur
     if len(sql) > MAX_SQL:
         raise ExpressionFault(node.at, "The expression is too complicated.", "Split it into attributes.")
     return Term(
-        node, kind, sql, tuple(children), currency, clock, tuple(d for c in children for d in c.due) + due,
+        node, kind, sql, tuple(children), currency, clock,
+        tuple(dict.fromkeys([*(d for c in children for d in c.due), *due])),
         frozenset().union(*(c.columns for c in children)), frozenset().union(*(c.related for c in children)),
         frozenset().union(*(c.zones for c in children)))
 
 
 def walk(top: Term) -> Iterator[Term]:
-    """The term and all below it that can stand in a SELECT of their own, outermost first."""
-    yield top
-    for child in top.children:
-        yield from walk(child)
+    """The term and all below it that can stand in a SELECT of their own, outermost first, each once."""
+    seen: set[int] = set()
+    waiting = [top]
+    while waiting:
+        current = waiting.pop()
+        if id(current) not in seen:
+            seen.add(id(current))
+            yield current
+            waiting.extend(reversed(current.children))
 
 
 # --------------------------------------------------------------------------- types meeting

@@ -14,7 +14,7 @@ from typing import Any
 from mappings.problems import Place, Problem
 
 MAX_BYTES = 1 << 20
-MAX_NODES = 100_000
+MAX_NODES = 20_000
 
 Step = str | int
 Trail = tuple[Step, ...]

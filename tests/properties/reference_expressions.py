@@ -10,7 +10,7 @@ import calendar
 import operator
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
@@ -209,13 +209,13 @@ def like(text: str, pattern: str, escape: str | None) -> bool:
 
 def call(node: n.Call, name: str, args: tuple[n.Node, ...], world: World) -> Any:
     if name in ("today", "days_ago", "months_ago", "years_ago"):
-        zone = args[-1].value if isinstance(args[-1] if args else None, n.Text) else "UTC"  # type: ignore[union-attr]
-        count = 0 if name == "today" else int(args[0].value)  # type: ignore[union-attr]
+        zone = next((arg.value for arg in args if isinstance(arg, n.Text)), "UTC")
+        count = next((int(arg.value) for arg in args if isinstance(arg, n.Number)), 0)
         day = today(world, zone)
         return day - timedelta(days=count) if name == "days_ago" else months_on(
             day, -count * (12 if name == "years_ago" else 1))
     if name == "hours_ago":
-        return world.now - timedelta(hours=int(args[0].value))  # type: ignore[union-attr]
+        return world.now - timedelta(hours=next(int(arg.value) for arg in args if isinstance(arg, n.Number)))
     values = [evaluate(arg, world) for arg in args]
     if name == "coalesce":
         return unify(node, next((v for v in values if v is not None), None), world)
@@ -232,7 +232,7 @@ def as_day(value: Any) -> date:
     return date.fromisoformat(value) if isinstance(value, str) else value
 
 
-SIMPLE = {
+SIMPLE: dict[str, Callable[..., Any]] = {
     "lower": lambda t: t.lower(),
     "upper": lambda t: t.upper(),
     "trim": lambda t: t.strip() or None,

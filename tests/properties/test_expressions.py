@@ -84,7 +84,7 @@ def seen(sql_value: Any, compiled: Compiled, currency: Any) -> Any:
     return sql_value
 
 
-@settings(COMMON, max_examples=200)
+@settings(COMMON, max_examples=150)
 @given(st.data(), ANY_KIND, WORLDS)
 def test_sqlite_agrees_with_the_naive_evaluator(db: sqlite3.Connection, data: st.DataObject, kind: Type,
                                                 world: World) -> None:
@@ -113,7 +113,7 @@ def test_a_condition_holds_only_when_it_is_true(db: sqlite3.Connection, data: st
     assert select(db, world, compiled, compiled.where_sql) == (int(evaluate(node, world) is True),)
 
 
-@settings(COMMON, max_examples=300)
+@settings(COMMON, max_examples=200)
 @given(st.data(), ANY_KIND)
 def test_printing_and_parsing_are_inverse(data: st.DataObject, kind: Type) -> None:
     node = data.draw(expressions(kind, 3))
@@ -151,7 +151,7 @@ def samples(start: datetime, end: datetime) -> list[datetime]:
     return sorted({start, end, *spread, *(d for d in days if start < d < end)})
 
 
-@settings(COMMON, max_examples=250)
+@settings(COMMON, max_examples=150)
 @given(st.data(), WORLDS | RICH_WORLDS)
 def test_due_is_the_first_flip(db: sqlite3.Connection, data: st.DataObject, world: World) -> None:
     clock = timely(1, False)
@@ -172,7 +172,7 @@ def test_due_is_the_first_flip(db: sqlite3.Connection, data: st.DataObject, worl
     assert changes(answers_at(node, world, [flip - MICROSECOND, flip]))
 
 
-@settings(COMMON, max_examples=120)
+@settings(COMMON, max_examples=80)
 @given(st.data(), WORLDS)
 def test_the_sql_answers_differently_from_due_on(db: sqlite3.Connection, data: st.DataObject, world: World) -> None:
     """The same, told by SQLite alone, for a single comparison: what wakes a person is what changes her answer."""

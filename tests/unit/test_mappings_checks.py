@@ -212,7 +212,7 @@ def odoo() -> Catalogue:
 def extension(key: str = "OFFERS_ALL", *more: FieldInfo, **properties: str | bool | None) -> ObjectInfo:
     fields = (FieldInfo("subscriberkey", "text", length=50, nullable=False, primary_key=True),
               FieldInfo("EmailAddress", "text", length=254), FieldInfo("FirstName", "text", length=60), *more)
-    return ObjectInfo(f"de:{key}", fields=fields, properties={"sendable": True, "retention": None} | properties)
+    return ObjectInfo(f"de:{key}", fields=fields, properties={"sendable": True, "retention": None, **properties})
 
 
 def marketing_cloud(*extensions: ObjectInfo) -> Catalogue:

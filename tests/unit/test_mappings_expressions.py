@@ -116,6 +116,10 @@ def test_length_depth_and_size_have_limits() -> None:
     for _ in range(15):
         doubling = f"case when {doubling} between 1 and 5 then spent end"
     assert "too complicated" in refusal(f"{doubling} > 1")
+    nested = "n"
+    for _ in range(20):
+        nested = f"case {nested} when 1 then 1 when 2 then 2 end"
+    assert "nested too often" in refusal(f"{nested} = 1")
 
 
 def test_a_record_has_no_related_rows() -> None:
@@ -202,6 +206,23 @@ def test_every_word_of_the_parser_can_be_a_name() -> None:
 def test_the_documentation_names_every_function() -> None:
     page = (Path(__file__).parents[2] / "docs" / "expressions.md").read_text("utf-8")
     assert [name for name in _CALLS if f"`{name}(" not in page] == []
+
+
+@pytest.mark.parametrize(("text", "value"), [
+    ("concat(nothing, nothing)", None), ("concat(nothing, 'a', word)", "aWörd"), ("word || nothing", None),
+    ("substr(word, 9)", None), ("trim(blank)", None), ("first_word(blank)", None), ("has(none, 'a')", 0),
+    ("upper(word)", "WÖRD"), ("length(word)", 4), ("7 / 2", 35_000), ("7 / 0", None), ("2 / 3 * 3", 20_001),
+    ("word like '_ÖR%'", 1), ("word like 'w%' and nothing = 'a'", None), ("nothing = 'a' or word = 'WÖRD'", 1),
+])
+def test_values(text: str, value: Any) -> None:
+    scope = ExpressionScope({"nothing": Column("NULL", Type.TEXT), "word": Column("'Wörd'", Type.TEXT),
+                             "blank": Column("' '", Type.TEXT), "none": Column("NULL", Type.CHOICES)})
+    db = sqlite3.connect(":memory:")
+    for name, (function, arguments) in FUNCTIONS.items():
+        db.create_function(name, arguments, function, deterministic=True)
+    found, = db.execute(f"SELECT {compiled(text, scope).sql}").fetchone()
+    db.close()
+    assert found == value
 
 
 # --------------------------------------------------------------------------- functions

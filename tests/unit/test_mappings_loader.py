@@ -92,7 +92,7 @@ def test_all_problems_come_at_once_in_the_order_of_the_file() -> None:
     ("a: [1", "m.yaml:1:6: This is not YAML: expected ',' or ']', but got '<stream end>'."),
     ("a: 1\n---\nb: 2", "m.yaml:2:1: This is not YAML: but found another document."),
     ("a: &x [1]\n" + "".join(f"{'b' * n}: &{'x' * (n + 1)} [{', '.join(['*' + 'x' * n] * 9)}]\n" for n in range(1, 8)),
-     "m.yaml: The file holds more than 100000 values. Split it, or use fewer aliases."),
+     "m.yaml: The file holds more than 20000 values. Split it, or use fewer aliases."),
 ])
 def test_what_is_no_plain_yaml_is_refused(text: str, problem: str) -> None:
     with pytest.raises(Unreadable) as refused:
