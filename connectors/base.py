@@ -26,6 +26,8 @@ class Capabilities:
     topic_consent    a status per container can be held and written
     keyed_by         what a subscriber is at this vendor: "key" or "address"
     irreversible     operation kinds that cannot be taken back
+    late             seconds in which a write whose reply was lost may still take effect (a queue at the vendor): until
+                     then its absence proves nothing
     """
 
     batch: Mapping[OperationKind, int]
@@ -36,6 +38,7 @@ class Capabilities:
     topic_consent: bool = False
     keyed_by: str = "key"
     irreversible: frozenset[OperationKind] = field(default_factory=frozenset)
+    late: float = 0.0
 
 
 class Connector(Protocol):

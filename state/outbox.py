@@ -30,6 +30,7 @@ class Sealed:
     state: str
     request_id: str | None
     suppressing: bool
+    sealed_at: int
 
 
 def seal(conn: db.Connection, rel: Relations, connection: int, limits: Mapping[str, int], *, grants: bool,
@@ -66,14 +67,14 @@ def _gate(conn: db.Connection, rel: Relations, batch: int, object_: int, kind: s
 def load_batch(conn: db.Connection, batch: int) -> Sealed | None:
     """A batch with its sealed operations, None when none is left."""
     q = load("outbox")
-    kind, columns, name, state, request_id = conn.execute(q["batch"], (batch,)).fetchone()
+    kind, columns, name, state, request_id, sealed_at = conn.execute(q["batch"], (batch,)).fetchone()
     rows = conn.execute(q["batch_ops"], (batch,)).fetchall()
     if not rows:
         return None
     loads = orjson.loads
     ops = [Op(id_, key, email, tuple(loads(payload))) for id_, key, email, payload, _ in rows]
     return Sealed(batch, Batch(kind, name, tuple(loads(columns)), ops), state, request_id,
-                  all(row[4] == 0 for row in rows))
+                  all(row[4] == 0 for row in rows), sealed_at)
 
 
 def open_batches(conn: db.Connection, connection: int) -> list[tuple[int, str, int | None]]:
@@ -97,13 +98,15 @@ def record(conn: db.Connection, rel: Relations, sealed: Sealed, outcomes: Sequen
         raise ValueError(f"a connector gave {len(outcomes)} outcomes for {len(sealed.batch.ops)} operations")
     by_state: dict[str, list[tuple[Op, Outcome]]] = {}
     for op, outcome in zip(sealed.batch.ops, outcomes, strict=True):
-        state = "gone" if outcome.state == "rejected" and outcome.reason == "subscriber_not_found" else outcome.state
+        code = (outcome.reason or "").split(":")[0].lower()
+        state = "gone" if outcome.state == "rejected" and code == "subscriber_not_found" else outcome.state
         by_state.setdefault(state, []).append((op, outcome))
     done = [op.id for op, _ in by_state.get("done", [])]
     if done:
         batch = sealed.id if len(done) == len(sealed.batch.ops) else _split(conn, q, sealed.id, done)
         _apply(conn, rel, batch, sealed.batch, now)
         conn.execute(q["close_done"], {"batch": batch, "now": now})
+        conn.execute(q["accepted_after_all"], {"batch": batch, "object": sealed.batch.object, "now": now})
     gone = [op.id for op, _ in by_state.get("gone", [])]
     if gone:
         _close(conn, q, gone, DROPPED, now, "subscriber_not_found")

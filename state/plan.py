@@ -82,14 +82,18 @@ def audience_sql(a: AudienceDef, rel: Relations) -> dict[str, str]:
     flying = ("EXISTS (SELECT 1 FROM operation f WHERE f.person = {p}.person AND f.object = :object AND f.state = 3"
               "{more})")
     payload, before = ", ".join(values), ", ".join(old)
-    depends = ("(SELECT max(o.id) FROM operation o WHERE o.person = {p}.person AND o.kind = 'status'"
-               " AND o.connection = :connection AND o.state <= 3)")
+    status = "o.kind = 'status' AND o.connection = :connection"
+    depends = "(SELECT max(o.id) FROM operation o WHERE o.person = c.person AND o.state <= 3 AND ({}))"
+    # Whoever changes from one segment of a topic to another leaves before entering.
+    siblings = ",".join(str(s.object) for s in rel.audiences
+                        if a.segment and s.segment and (s.connection, s.topic) == (a.connection, a.topic) and s != a)
+    entering = f"({status}) OR (t.person IS NULL AND o.kind = 'remove' AND o.object IN ({siblings}))"
     return {
         "upsert": f"""{_INSERT} SELECT :connection, :object, 'upsert',
             CASE WHEN t.person IS NULL OR t.address IS NOT a.address THEN {GRANT} ELSE {HARMLESS} END,
             c.person, 0, k.key, a.address, :columns, json_array({payload}),
             CASE WHEN t.person IS NULL THEN NULL ELSE json_array({before}) END,
-            d.position, {depends.format(p='c')}, {PLANNED}, :run
+            d.position, {depends.format(entering if siblings else status)}, {PLANNED}, :run
             FROM {source} LEFT JOIN {a.table} t ON t.person = c.person
             WHERE {wanted} AND ({differs}) AND NOT {flying.format(p='c', more='')}
             AND NOT EXISTS (SELECT 1 FROM vanished v WHERE v.object = :object AND v.person = c.person)""",
@@ -97,7 +101,7 @@ def audience_sql(a: AudienceDef, rel: Relations) -> dict[str, str]:
             CASE WHEN d.{mailable(a.topic)} = 1 THEN {HARMLESS} ELSE {SUPPRESS} END,
             c.person, 0, coalesce(t.key, k.key), t.address, '[]', '[]',
             CASE WHEN t.person IS NULL THEN NULL ELSE json_array({before}) END,
-            NULL, {depends.format(p='c')}, {PLANNED}, :run
+            NULL, {depends.format(status)}, {PLANNED}, :run
             FROM chunk c LEFT JOIN {a.table} t ON t.person = c.person
             LEFT JOIN subscriber_key k ON k.connection = :connection AND k.person = c.person
             LEFT JOIN decision d ON d.person = c.person
@@ -114,13 +118,15 @@ def audiences(conn: db.Connection, rel: Relations, run: int, parameters: Mapping
     """Row operations of every audience for the chunk."""
     import orjson
 
+    parts = []
     for a in rel.audiences:
         columns = orjson.dumps(a.columns).decode()
         given = {**parameters, "connection": a.connection, "object": a.object, "run": run, "columns": columns}
-        sql = audience_sql(a, rel)
-        conn.execute(sql["upsert"], given)
-        conn.execute(sql["remove"], given)
+        parts.append((audience_sql(a, rel), given))
+        conn.execute(parts[-1][0]["remove"], given)
         conn.execute(drift.removals(a, f"d.master >= {OPTED_OUT} OR d.{standing(a.topic)} >= {OPTED_OUT}"), given)
+    for sql, given in parts:
+        conn.execute(sql["upsert"], given)
 
 
 def rank(conn: db.Connection, rel: Relations, parameters: Mapping[str, Any]) -> int:

@@ -43,7 +43,7 @@ def store(conn: db.Connection, rel: Relations, stream: int, rows: Iterable[Prepa
     if source is not None and source.flags:
         flags = relations.flag_changes(rel, source)
         assert flags is not None
-        entries = speak(source, conn.execute(flags).fetchall())
+        entries = speak(source, _without_echoes(conn, source, conn.execute(flags).fetchall()))
     sql = relations.store_page(rel, stream)
     conn.execute("DELETE FROM moved")
     changed = conn.execute(f"INSERT INTO moved {sql['changed_rows']}").rowcount
@@ -67,6 +67,24 @@ def store(conn: db.Connection, rel: Relations, stream: int, rows: Iterable[Prepa
         conn.execute(q["advance"], {"stream": stream, "cursor": cursor,
                                     "complete": now if complete else None})
     return Stored(count, fresh, changed - fresh, len(entries))
+
+
+def _without_echoes(conn: db.Connection, source: SourceDef, rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """The rows of ``flag_changes``, a value we are just writing counting as an old one: the poll overtook the reply."""
+    ours = {(record, name): value
+            for record, columns, payload in conn.execute(load("records")["in_flight"])
+            for name, value in zip(orjson.loads(columns), orjson.loads(payload), strict=True)}
+    if not ours:
+        return rows
+    found = []
+    for row in rows:
+        cells = list(row)
+        for index, flag in enumerate(source.flags):
+            old = relations.FLAG_OFFSET + index * relations.FLAG_COLUMNS
+            if (row[0], flag.field) in ours and ours[row[0], flag.field] == cells[old + 1]:
+                cells[old] = cells[old + 1]
+        found.append(tuple(cells))
+    return found
 
 
 def requests(conn: db.Connection, asked: Sequence[tuple[int, str]], withdrawn: Sequence[tuple[int, str]],
@@ -102,9 +120,12 @@ def _fill(conn: db.Connection, rel: Relations, stream: int, rows: Iterable[Prepa
     return int(cursor.rowcount)
 
 
-def seen_ids(conn: db.Connection, stream: int, ids: Iterable[str], sweep: int) -> None:
-    """Mark records found by a numbered listing."""
-    conn.executemany(load("records")["seen"], ((sweep, stream, rid) for rid in ids))
+def seen_ids(conn: db.Connection, stream: int, ids: Sequence[str], sweep: int) -> list[str]:
+    """Mark records found by a numbered listing. Returns those it should not have found, because they are unknown or were
+    taken for deleted: no change told of them, so they have to be read."""
+    q = load("records")
+    conn.executemany(q["seen"], ((sweep, stream, rid) for rid in ids))
+    return [row[0] for row in conn.execute(q["strangers"], (orjson.dumps(ids).decode(), stream))]
 
 
 def bury(conn: db.Connection, stream: int, sweep: int) -> int:

@@ -258,6 +258,10 @@ def store_page(relations: Relations, stream: int) -> dict[str, str]:
     }
 
 
+FLAG_OFFSET, FLAG_COLUMNS = 6, 5
+"""Where the flags begin in a row of ``flag_changes``, and how many columns each has."""
+
+
 def flag_changes(relations: Relations, source: SourceDef) -> str | None:
     """Rows of ``page`` whose consent fields are new or different: (record, rid, fresh, address, hash, modified, then per
     flag its old value, new value, said_at, method, person_made). A tombstone counts when it is first read,

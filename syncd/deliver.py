@@ -237,8 +237,9 @@ class Lane:
             return self._read_back(sealed)
         return outcomes
 
-    def _read_back(self, sealed: Sealed) -> Sequence[Outcome]:
-        """Compare what the remote holds with what was sent; what is not there is sent again."""
+    def _read_back(self, sealed: Sealed) -> Sequence[Outcome] | None:
+        """Compare what the remote holds with what was sent; what is not there is sent again. None while it may still be
+        on its way: sent again too early, the first copy could arrive after somebody's opt-out. Suppressions do not wait."""
         batch = self._wire(sealed)
         spec = self._spec(batch)
         page = self.connector.fetch(spec, [op.key for op in batch.ops])
@@ -246,7 +247,9 @@ class Lane:
         key = columns.index("key") if "key" in columns else columns.index("id")
         truth: dict[str, dict[str, Any]] = {str(r[key]): dict(zip(columns, r, strict=True)) for r in page.rows}
         again = Outcome("retry", "read_back", retry_after=0.0)
-        return [Outcome("done") if _holds(batch, op, truth.get(op.key)) else again for op in batch.ops]
+        outcomes = [Outcome("done") if _holds(batch, op, truth.get(op.key)) else again for op in batch.ops]
+        late = self.clock() < sealed.sealed_at + int(self.connector.capabilities.late * 1e6)
+        return None if late and not sealed.suppressing and again in outcomes else outcomes
 
     def _spec(self, batch: Batch) -> StreamSpec:
         if batch.kind == "status":

@@ -251,6 +251,8 @@ def decide_hold(store: Store, hold_id: int, verdict: str, now: Micros) -> int:
             count = conn.execute(q["approve_hold"], (hold_id,)).rowcount
             if row[1] == "first_plan":
                 conn.execute("UPDATE connection SET approved_at = ? WHERE id = ?", (now, row[0]))
+            if row[1] in ("first_plan", "mapping"):
+                conn.execute(q["approve_mapping"])
         else:
             count = conn.execute(q["reject_hold"], (now, hold_id)).rowcount
         conn.execute(q["close_hold"], {"hold": hold_id, "now": now, "verdict": verdict})

@@ -26,6 +26,7 @@ from syncd.statements import Containers, Requests, from_events, from_flags, from
 T = TypeVar("T")
 
 ROWS_PER_COMMIT = 5_000
+ROWS_PER_FETCH = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,15 +273,18 @@ class Puller:
 
     def _find_deleted(self, feed: Feed, now: Micros, pulled: Pulled) -> None:
         """A numbered listing of all ids; what a complete one lacks is deleted, unless so much is missing that the
-        listing itself is in doubt."""
+        listing itself is in doubt. Records that became visible without having changed are read."""
         sweep, complete = self._sweep(feed), False
+        strangers: list[str] = []
         spec = StreamSpec(feed.spec.object, "record", ids_only=True)
         for page in ahead(feed.connector.changes(spec, None)):
             for rows, _ in _slices(page.rows):
                 ids = [str(r[0]) for r in rows]
-                self.store.write(lambda conn, ids=ids: records.seen_ids(  # type: ignore[misc]
+                strangers += self.store.write(lambda conn, ids=ids: records.seen_ids(  # type: ignore[misc]
                     conn, feed.stream, ids, sweep))
             complete = complete or (page.last and page.complete)
+        for start in range(0, len(strangers), ROWS_PER_FETCH):
+            self.refetch(feed, strangers[start:start + ROWS_PER_FETCH], now)
         if not complete:
             return
         missing, known = self.store.write(lambda conn: records.unseen(conn, feed.stream, sweep))
@@ -292,7 +296,6 @@ class Puller:
             records.bury(conn, feed.stream, sweep)
             conn.execute(load("registry")["end_sweep"], (now, now, feed.stream))
         self.store.write(job)
-
 
     def _accepted(self, feed: Feed, missing: int, known: int, now: Micros) -> bool:
         """Whether somebody approved that so much is gone since the last believed listing; opens the hold otherwise."""

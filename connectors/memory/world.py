@@ -261,7 +261,8 @@ class World:
                 "overlap": account.options.overlap, "deletes_visible": account.options.deletes_visible,
                 "merges_visible": account.options.merges_visible,
                 "topic_consent": bool(account.esp and account.esp.lists),
-                "keyed_by": account.esp.keyed_by if account.esp else "key"}
+                "keyed_by": account.esp.keyed_by if account.esp else "key",
+                "late": account.options.late_seconds if account.options.asynchronous else 0.0}
 
     def _describe(self, account: Account, hidden: Hidden) -> dict[str, Any]:
         """Objects by name: fields, master flag, properties."""

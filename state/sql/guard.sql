@@ -92,5 +92,9 @@ SELECT id, created_at, mapping, head, last_operation, counts, approved_at FROM p
 -- name: approve_plan
 UPDATE plan SET approved_at = ?, approved_by = ? WHERE id = ?;
 
+-- name: approve_mapping
+-- The mapping the held operations were made by, which is the one in force.
+INSERT OR REPLACE INTO meta SELECT 'approved_mapping', value FROM meta WHERE name = 'relations';
+
 -- name: approve_connections
 UPDATE connection SET approved_at = ? WHERE approved_at IS NULL;

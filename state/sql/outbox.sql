@@ -1,9 +1,11 @@
 -- name: next
--- class 1 and rows (an upsert can bring back a row that was just removed) wait for every consent feed.
+-- What can make someone mailable waits for every consent feed. A suppression waits for nothing, not even for the status that
+-- should come before it: that one may be refused.
 SELECT o.object, o.kind, o.columns, o.class, o.max_batch FROM operation o
 WHERE o.connection = :connection AND o.state = 2 AND (o.not_before IS NULL OR o.not_before <= :now)
 AND (o.class = 0 OR :grants OR (o.class = 2 AND o.kind <> 'status'))
-AND (o.depends_on IS NULL OR NOT EXISTS (SELECT 1 FROM operation p WHERE p.id = o.depends_on AND p.state < 10))
+AND (o.class = 0 OR o.depends_on IS NULL
+  OR NOT EXISTS (SELECT 1 FROM operation p WHERE p.id = o.depends_on AND p.state < 10))
 ORDER BY o.class, o.id LIMIT 1;
 
 -- name: new_batch
@@ -16,7 +18,8 @@ UPDATE operation SET state = 3, batch = :batch, attempts = attempts + 1 WHERE id
   WHERE o.connection = :connection AND o.state = 2 AND o.object = :object AND o.kind = :kind AND o.columns = :columns
   AND (o.class = 0) = (:class = 0) AND (o.not_before IS NULL OR o.not_before <= :now)
   AND (o.class = 0 OR :grants OR (o.class = 2 AND o.kind <> 'status'))
-  AND (o.depends_on IS NULL OR NOT EXISTS (SELECT 1 FROM operation p WHERE p.id = o.depends_on AND p.state < 10))
+  AND (o.class = 0 OR o.depends_on IS NULL
+  OR NOT EXISTS (SELECT 1 FROM operation p WHERE p.id = o.depends_on AND p.state < 10))
   ORDER BY o.class, o.id LIMIT :size);
 
 -- name: gate_stale
@@ -31,7 +34,7 @@ UPDATE operation SET state = 12, reason = 'gate' WHERE batch = :batch AND state 
   WHERE d.person = operation.person AND :mailable = 1 AND a.address IS operation.address);
 
 -- name: batch
-SELECT b.kind, b.columns, o.name, b.state, b.request_id FROM batch b CROSS JOIN object o ON o.id = b.object WHERE b.id = ?;
+SELECT b.kind, b.columns, o.name, b.state, b.request_id, b.sealed_at FROM batch b CROSS JOIN object o ON o.id = b.object WHERE b.id = ?;
 
 -- name: batch_ops
 SELECT o.id, o.key, a.email, o.payload, o.class FROM operation o LEFT JOIN address a ON a.id = o.address
@@ -72,6 +75,10 @@ UPDATE remote_status SET status = 'removed' WHERE (connection, key) IN
 INSERT INTO quarantine (connection, object, key, reason, remedy, consent, opened_at)
 SELECT o.connection, :object, o.key, :reason, :remedy, :consent, :now FROM operation o WHERE o.id = :op
 ON CONFLICT (connection, object, key, reason) DO UPDATE SET closed_at = NULL;
+
+-- name: accepted_after_all
+UPDATE quarantine SET closed_at = :now WHERE closed_at IS NULL AND object = :object
+AND key IN (SELECT o.key FROM operation o WHERE o.batch = :batch AND o.connection = quarantine.connection);
 
 -- name: split
 INSERT INTO batch (connection, object, kind, columns, state, request_id, sealed_at, ask_at)

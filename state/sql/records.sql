@@ -54,6 +54,10 @@ UPDATE stream SET cursor = :cursor, complete_at = coalesce(:complete, complete_a
 -- name: seen
 UPDATE record SET sweep = ? WHERE stream = ? AND rid = ?;
 
+-- name: strangers
+SELECT j.value FROM json_each(?) j LEFT JOIN record r ON r.stream = ? AND r.rid = j.value
+WHERE r.id IS NULL OR r.deleted = 1;
+
 -- name: count_unseen
 SELECT sum(sweep < ?), count(*) FROM record WHERE stream = ? AND deleted = 0;
 
@@ -79,3 +83,7 @@ AND (key, reason) NOT IN (SELECT value->>0, value->>1 FROM json_each(:still));
 INSERT INTO quarantine (connection, object, key, reason, remedy, opened_at) VALUES (:connection, :object, :key, :reason,
   'correct the field in the CRM; the next poll takes it up', :now)
 ON CONFLICT (connection, object, key, reason) DO UPDATE SET closed_at = NULL;
+
+-- name: in_flight
+SELECT o.record, o.columns, o.payload FROM operation o
+WHERE o.state = 3 AND o.kind = 'update' AND o.record IN (SELECT record FROM page);

@@ -25,7 +25,12 @@ UPDATE status_page SET address = (SELECT s.address FROM remote_status s WHERE s.
   AND s.container = '' AND s.key = status_page.key) WHERE address IS NULL;
 
 -- name: changes
-SELECT p.container, p.key, p.address, s.status, p.status, p.at, p.origin, p.evidence,
+-- A status we are just writing is our own even where the vendor cannot tell: the poll overtook the reply.
+SELECT p.container, p.key, p.address, s.status, p.status, p.at,
+  CASE WHEN p.origin IN ('api', 'unknown') AND EXISTS (
+    SELECT 1 FROM operation o CROSS JOIN object b ON b.id = o.object AND b.name = p.container
+    WHERE o.state = 3 AND o.kind = 'status' AND o.connection = :connection AND o.key = p.key AND o.payload->>0 = p.status)
+  THEN 'self' ELSE p.origin END, p.evidence,
   (SELECT k.person FROM subscriber_key k WHERE k.connection = :connection AND k.key = p.key)
 FROM status_page p LEFT JOIN remote_status s ON s.connection = :connection AND s.container = p.container AND s.key = p.key
 WHERE s.status IS NOT p.status ORDER BY p.n;

@@ -91,7 +91,7 @@ class Patience(threading.Event):
 
     def wait(self, timeout: float | None = None) -> bool:
         if timeout and not self.is_set():
-            self._advance(timeout)
+            self._advance(float(timeout))
             time.sleep(0)
         return self.is_set()
 
