@@ -1,0 +1,106 @@
+"""What the demonstration prints: with colours and a moving bar on a terminal, as plain lines elsewhere, nothing for --json."""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Protocol
+
+WIDTH = 100
+
+
+class Teller(Protocol):
+    """Where the story goes."""
+
+    def say(self, text: str = "") -> None:
+        """A paragraph."""
+
+    def step(self, what: str, found: str, seconds: float) -> None:
+        """Something that was done, what came out, and how long it took."""
+
+    def table(self, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """A table; the first column is text, ``ok`` and ``NOT OK`` in the last are told apart."""
+
+    def watching(self, what: str, total: int) -> _Watch:
+        """A bar that is told how many of ``total`` operations are left."""
+
+
+class _Watch(Protocol):
+    def __enter__(self) -> Callable[[int], None] | None: ...
+    def __exit__(self, *about: object) -> bool | None: ...
+
+
+class Silent:
+    """For --json: the data are printed at the end, by whoever has them."""
+
+    def say(self, text: str = "") -> None:
+        pass
+
+    def step(self, what: str, found: str, seconds: float) -> None:
+        pass
+
+    def table(self, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        pass
+
+    @contextmanager
+    def watching(self, what: str, total: int) -> Iterator[Callable[[int], None] | None]:
+        yield None
+
+
+class Plain(Silent):
+    """Lines of text, one after the other."""
+
+    def say(self, text: str = "") -> None:
+        print(textwrap.fill(text, WIDTH), flush=True)
+
+    def step(self, what: str, found: str, seconds: float) -> None:
+        print(f"  {what:<44} {found:<46} {seconds:5.1f} s", flush=True)
+
+    def table(self, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+        for row in (head, *rows):
+            print("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip(), flush=True)
+
+
+class Rich(Plain):
+    """The same on a terminal."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+
+        self._console = Console(highlight=False)
+
+    def say(self, text: str = "") -> None:
+        self._console.print(text, markup=False)
+
+    def step(self, what: str, found: str, seconds: float) -> None:
+        from rich.text import Text
+
+        line = Text.assemble("  ", (f"{what:<44} ", "bold"), f"{found:<46} ", (f"{seconds:5.1f} s", "dim"))
+        self._console.print(line)
+
+    def table(self, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        from rich.box import SIMPLE_HEAD
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(*map(Text, head), box=SIMPLE_HEAD, pad_edge=False)
+        colours = {"ok": "green", "NOT OK": "bold red"}
+        for row in rows:
+            table.add_row(*(Text(cell, style=colours.get(cell, "")) for cell in row))
+        self._console.print(table)
+
+    @contextmanager
+    def watching(self, what: str, total: int) -> Iterator[Callable[[int], None] | None]:
+        from rich.progress import Progress
+
+        with Progress(console=self._console, transient=True) as bar:
+            task = bar.add_task(f"  {what}", total=total)
+            yield lambda left: bar.update(task, completed=max(0, total - left))
+
+
+def teller(as_json: bool) -> Teller:
+    """The one that fits where the output goes."""
+    return Silent() if as_json else Rich() if sys.stdout.isatty() else Plain()
