@@ -66,19 +66,19 @@ class Cycle:
     failpoint: Callable[[str], None] = lambda name: None
 
     def run(self, trigger: str, *, full: bool = False, deliver: bool = True, approve: Callable[[Plan], Plan] | None = None,
-            deadline: float | None = None) -> Report:
-        """One cycle. ``approve`` is shown the plan before anything of it is sent, may approve or hold, and returns the plan
+            deadline: float | None = None, wait: bool = True) -> Report:
+        """One cycle; without ``wait`` it leaves requests in flight to the next one. ``approve`` is shown the plan before anything of it is sent, may approve or hold, and returns the plan
         as it stands then; what it raises ends the run. ``deadline`` is in monotonic seconds."""
         now = self.clock()
         run = self._begin(trigger, now)
         try:
-            return self._run(run, now, full=full, deliver=deliver, approve=approve, deadline=deadline)
+            return self._run(run, now, full=full, deliver=deliver, approve=approve, deadline=deadline, wait=wait)
         except BaseException:
             self._close(run, "failed", {})
             raise
 
     def _run(self, run: int, now: Micros, *, full: bool, deliver: bool, approve: Callable[[Plan], Plan] | None,
-             deadline: float | None) -> Report:
+             deadline: float | None, wait: bool) -> Report:
         began = time.monotonic()
         report = Report(run, self.puller.run(self.feeds, now, full=full))
         self.failpoint("pulled")
@@ -88,7 +88,7 @@ class Cycle:
         if deliver:
             # A resolved request can leave people to look at again; two more rounds reach a fixed point.
             for _ in range(3):
-                for name, delivered in self.deliver(deadline).items():
+                for name, delivered in self.deliver(deadline, wait).items():
                     before = report.delivered.get(name)
                     report.delivered[name] = delivered if before is None else delivered.after(before)
                 if not self._restless() or (deadline is not None and time.monotonic() > deadline):
@@ -111,12 +111,12 @@ class Cycle:
         self.failpoint("guarded")
         report.plan = guard.current_plan(self.store, self.rel, now)
 
-    def deliver(self, deadline: float | None) -> dict[str, Delivered]:
+    def deliver(self, deadline: float | None, wait: bool = True) -> dict[str, Delivered]:
         """Drain every lane, all at once."""
         if not self.lanes:
             return {}
         with ThreadPoolExecutor(len(self.lanes), thread_name_prefix="lane") as pool:
-            futures = {name: pool.submit(lane.drain, deadline) for name, lane in self.lanes.items()}
+            futures = {name: pool.submit(lane.drain, deadline, wait=wait) for name, lane in self.lanes.items()}
             return {name: future.result() for name, future in futures.items()}
 
     # ------------------------------------------------------------------ what is known

@@ -73,9 +73,9 @@ class Lane:
         failures = 0
         self._misconfigured.clear()
         self._create(report)
-        while not self.stop.is_set():
+        while not self.stop.is_set() and (deadline is None or time.monotonic() < deadline):
             try:
-                worked = self._resolve(report) or self._send(report)
+                worked = self._turn(report)
                 failures = 0
             except ConnectorError as error:
                 report.error = error
@@ -92,14 +92,23 @@ class Lane:
             queued, flying = self._depth()
             if not flying and not self._waiting_soon(deadline):
                 break
-            if deadline is not None and time.monotonic() >= deadline:
-                break
             self.stop.wait(0.1 if not failures else min(5.0, 0.2 * 2 ** failures))
         queued, flying = self._depth()
         report.error = report.error or next(iter(self._misconfigured.values()), None)
         report.left = queued + flying
         report.grants_waited = bool(queued) and not self.grants()
         return report
+
+    def _turn(self, report: Delivered) -> bool:
+        """Resolve what is open, else send. A request that cannot be asked after keeps no suppression from leaving."""
+        try:
+            if self._resolve(report):
+                return True
+        except ConnectorError:
+            if not self._send(report):
+                raise
+            return True
+        return self._send(report)
 
     def _depth(self) -> tuple[int, int]:
         with self.store.reading() as conn:
@@ -208,7 +217,7 @@ class Lane:
         """Ask after requests that are due, read back what is unknown. True when something was resolved."""
         with self.store.reading() as conn:
             found = outbox.open_batches(conn, self.connection)
-        worked = False
+        worked, refused = False, None
         for batch, state, ask_at in found:
             if ask_at is not None and ask_at > self.clock():
                 continue
@@ -218,7 +227,10 @@ class Lane:
                 self.store.write(lambda conn, b=batch: conn.execute(  # type: ignore[misc]
                     "UPDATE batch SET state = 'closed' WHERE id = ?", (b,)).rowcount)
                 continue
-            outcomes = self._settle(sealed) if state == "accepted" else self._read_back(sealed)
+            try:
+                outcomes = self._settle(sealed) if state == "accepted" else self._read_back(sealed)
+            except Misconfigured as error:
+                refused, outcomes = error, None  # this object is gone; others are there
             if outcomes is None:
                 pause = self._pauses[batch] = min(LONGEST_ASK, self._pauses.get(batch, FIRST_ASK) * 1.7)
                 ask = self.clock() + int(pause * 1e6)
@@ -228,6 +240,8 @@ class Lane:
             self._pauses.pop(batch, None)
             self._record(sealed, outcomes, report)
             worked = True
+        if refused is not None and not worked:
+            raise refused
         return worked
 
     def _settle(self, sealed: Sealed) -> Sequence[Outcome] | None:

@@ -234,7 +234,7 @@ class Desk:
     def cycle(self, trigger: str, deadline: float) -> tuple[Report, Json]:
         """One cycle of the daemon's schedule; nothing is approved by it."""
         calls = self._calls()
-        report = self._cycle().run(trigger, deadline=time.monotonic() + deadline)
+        report = self._cycle().run(trigger, deadline=time.monotonic() + deadline, wait=False)
         return report, self._report(report, calls)
 
     def _run(self, trigger: str, approve: Callable[[Plan], Plan], deadline: float) -> Answer:

@@ -177,8 +177,11 @@ def current_plan(store: Store, rel: Relations, now: Micros) -> Plan:
 
 def _plan(conn: Any, rel: Relations, now: Micros) -> Plan:
     q = load("guard")
-    counts = tuple(Count(c, o, kind, sort_of(kind, cls, bool(fresh)), "held" if state == 1 else "queued", n)
-                   for c, o, kind, cls, fresh, state, n in conn.execute(q["pending_counts"]))
+    sums: dict[tuple[str, str, str, str, str], int] = {}
+    for c, o, kind, cls, fresh, state, n in conn.execute(q["pending_counts"]):
+        sort = (c, o, kind, sort_of(kind, cls, bool(fresh)), "held" if state == 1 else "queued")
+        sums[sort] = sums.get(sort, 0) + n
+    counts = tuple(Count(*sort, n) for sort, n in sums.items())
     digest = hashlib.blake2b(rel.fingerprint.encode(), digest_size=6)
     for row in conn.execute(q["pending"]):
         digest.update(orjson.dumps(row))
