@@ -6,6 +6,7 @@ import os
 import shutil
 import stat
 import threading
+from contextlib import closing
 from pathlib import Path
 
 from connectors.errors import ConnectorError
@@ -96,13 +97,12 @@ def _state(path: Path) -> list[Json]:
         pass
     if not path.exists():
         return []
-    conn = db.connect(path, read_only=True)
     try:
-        db.quick_check(conn)
-    except db.StateDamaged as error:
-        return [_finding("error", str(path), str(error), exit_code=DAMAGED)]
-    finally:
-        conn.close()
+        with closing(db.connect(path, read_only=True)) as conn:
+            db.quick_check(conn)
+    except (db.StateDamaged, db.DatabaseError) as error:
+        return [_finding("error", str(path), failure_of(error).message, "Restore a backup with `syncd restore`.",
+                         DAMAGED)]
     return []
 
 

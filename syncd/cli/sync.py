@@ -125,7 +125,7 @@ def _run_text(data: dict[str, Any]) -> Iterator[str]:
     if plan is not None:
         yield f"plan {plan['id']}" + ("" if plan["counts"] else ": nothing to do")
         for c in plan["counts"]:
-            yield f"  {c['connection']} {c['object']}: {c['sort']} {c['count']}" + (
+            yield f"  {c['connection']} {c['object'] or 'all mail'}: {c['sort']} {c['count']}" + (
                 " (held)" if c["state"] == "held" else "")
     for name, delivered in data["delivered"].items():
         counts = ", ".join(f"{k} {v}" for k, v in delivered.items() if isinstance(v, int) and v)

@@ -1,0 +1,218 @@
+"""explain, consent, backup and restore: what is known about one person, and that it stays known."""
+
+from __future__ import annotations
+
+import re
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from state import db
+from state.queries import load
+from tests.unit.cli_lab import PEOPLE, Lab, lab
+
+P3 = "p3@example.org\n"
+P31 = "p31@example.org\n"
+
+
+@pytest.fixture
+def linked() -> Iterator[Lab]:
+    """After the first approved plan and a send, which made everybody a subscriber."""
+    with lab() as made:
+        made.ask("once", "--approve")
+        made.world.send("mc", "de:NEWS", "L2")
+        made.world.send("mc", "de:OFFERS", "L1")
+        made.ask("once")
+        yield made
+
+
+def person(made: Lab, address: str) -> dict[str, object]:
+    found = made.ask("explain", "-", input=address)
+    assert len(found["people"]) == 1
+    one: dict[str, object] = found["people"][0]
+    return one
+
+
+# --------------------------------------------------------------------------- explain
+
+def test_explain_takes_every_rule_apart(linked: Lab) -> None:
+    found = linked.ask("explain", "-", input="  P31@EXAMPLE.org \n")
+    one = found["people"][0]
+    assert one["records"][0]["id"] == linked.ids[31]
+    assert one["records"][0]["fields"]["offers"] is True
+    assert one["attributes"]["spent"] == {"value": "310.00", "type": "decimal", "origin": "source"}
+    rich = one["segments"]["rich"]
+    assert (rich["in"], rich["rule"]["value"]) == (True, True)
+    assert {"part": "spent", "value": "310.00"} in rich["rule"]["parts"]
+    top = one["segments"]["top"]
+    assert (top["in"], top["rank"]["members"], top["rank"]["cutoff"]) == (False, 3, "370.00")
+    assert top["why"] == ["not among the first 3"]
+    target = next(d for d in one["destinations"] if d["object"] == "de:RICH")
+    assert (target["in"], target["wanted"], target["key"]) == (True, True, linked.ids[31])
+    assert target["values"] == {"spent": "310.00"}
+    assert target["last_write"]["sort"] == "add"
+    assert found["statements"][0]["source"] == "sf.Contact"
+
+
+def test_explain_says_why_somebody_is_out(linked: Lab) -> None:
+    poor = person(linked, P3)
+    assert poor["segments"]["rich"]["why"] == ["the segment's rule is false"]
+    never = person(linked, "p4@example.org\n")["topics"]["offers"]
+    assert (never["in"], never["decision"]["rule"]) == (False, "R14")
+    linked.world.act("sf", "edit", object="Contact", id=linked.ids[31], set={"spent": None})
+    linked.ask("once")
+    assert person(linked, P31)["segments"]["rich"]["why"] == ["the segment's rule is unknown (a value is missing)"]
+    linked.world.act("sf", "delete", object="Contact", id=linked.ids[5])
+    linked.ask("once")
+    gone = person(linked, "p5@example.org\n")
+    assert gone["records"][0]["deleted"]
+    assert not gone["topics"]["news"]["in"]
+
+
+def test_explain_after_an_opt_out_names_rule_and_statement(linked: Lab) -> None:
+    linked.world.act("mc", "unsubscribe", email=P31.strip(), list="L1")
+    linked.ask("once")
+    found = linked.ask("explain", "-", input=P31)
+    offers = found["people"][0]["topics"]["offers"]
+    assert (offers["in"], offers["decision"]["rule"]) == (False, "R1")
+    said = next(s for s in found["statements"] if s["position"] == offers["decision"]["statement"])
+    assert (said["state"], said["topic"], said["source"]) == ("opt_out", "offers", "mc")
+    text = linked.run("explain", "-", input=P31).stdout
+    assert "topic offers: not in - The person opted out of this topic." in text
+    assert "segment rich: not in - not in the topic offers" in text
+    by_record = linked.ask("explain", "--crm-id", linked.ids[31])
+    assert by_record["people"][0]["person"] == found["people"][0]["person"]
+
+
+def test_strangers_and_nonsense_are_told_apart(linked: Lab) -> None:
+    assert linked.ask("explain", "-", input="x@nowhere.example\n", exit=2)["error"]["code"] == "unknown"
+    nonsense = linked.run("explain", "-", input="not an address\n")
+    assert nonsense.exit_code == 2
+    assert "not an address" not in nonsense.output
+    assert linked.run("explain").exit_code == 2
+
+
+EXPLAIN = ("address", "address_by_id", "people_at", "holders", "people_of_rid", "records_of", "address_of", "ambiguous",
+           "is_dirty", "keys_of", "operations_of", "statuses_of", "words_at", "entry", "leading_record",
+           "quarantined_people")
+
+
+@pytest.mark.parametrize("name", EXPLAIN)
+def test_people_are_found_by_index(tmp_path: Path, name: str) -> None:
+    """No query about one person may read a whole table that grows with people."""
+    conn = db.connect(tmp_path / "x.db")
+    from state.migrations import migrate
+
+    migrate(conn, tmp_path / "x.db")
+    for table in ("attr (person INTEGER PRIMARY KEY, record, address)",):
+        conn.execute(f"CREATE TABLE {table}")
+    sql = load("views")[name]
+    given = dict.fromkeys(re.findall(r":(\w+)", sql), 1) or (1,) * sql.count("?")
+    plan = [row[3] for row in conn.execute(f"EXPLAIN QUERY PLAN {sql}", given)]
+    conn.close()
+    big = {"record", "entry", "operation", "remote_status", "address", "attr", "decision", "subscriber_key"}
+    aliases = {alias: table for table, alias in re.findall(r"(?:FROM|JOIN)\s+(\w+)\s+(\w+)", sql)}
+    scanned = {aliases.get(word, word) for step in plan for word in re.findall(r"SCAN (\w+)", step)}
+    assert not scanned & big, plan
+
+
+# --------------------------------------------------------------------------- consent
+
+def test_a_grant_brings_somebody_back_with_its_evidence(linked: Lab) -> None:
+    linked.world.act("mc", "unsubscribe", email=P31.strip(), list="L1")
+    linked.ask("once")
+    assert linked.ids[31] not in {r["key"] for r in linked.world.truth()["mc"]["audiences"]["de:OFFERS"]["rows"]}
+    before = linked.ask("consent", "show", "-", input=P31)["people"][0]["topics"]["offers"]
+    assert (before["mailable"], before["rule"]) == (False, "R1")
+
+    words = ["consent", "grant", "-", "--topic", "offers", "--evidence", "letter of 3 May", "--by", "Kim"]
+    given = linked.ask(*words, input=P31)
+    linked.ask("once")
+    after = linked.ask("consent", "show", "-", input=P31)["people"][0]["topics"]["offers"]
+    assert (after["mailable"], after["rule"], after["statement"]) == (True, "R7", given["statement"])
+    assert linked.ids[31] in {r["key"] for r in linked.world.truth()["mc"]["audiences"]["de:OFFERS"]["rows"]}
+    last = linked.ask("consent", "history", "-", input=P31)["statements"][-1]
+    assert (last["method"], last["evidence"], last["knew"]) == ("grant", "Kim: letter of 3 May", given["statement"] - 1)
+
+
+def test_a_persons_own_word_cannot_be_retracted(linked: Lab) -> None:
+    linked.world.act("mc", "unsubscribe", email=P31.strip(), list="L1")
+    linked.world.act("sf", "edit", object="Contact", id=linked.ids[3], set={"offers": 0})
+    linked.ask("once")
+    own = linked.ask("consent", "history", "-", input=P31)["statements"][-1]
+    refused = linked.ask("consent", "retract", str(own["position"]), "--evidence", "e", "--by", "Kim", exit=2)
+    assert "own word" in refused["error"]["message"]
+
+    flag = linked.ask("consent", "history", "-", input=P3)["statements"][-1]
+    assert (flag["state"], flag["person_made"]) == ("opt_out", False)
+    words = ["consent", "retract", str(flag["position"]), "--evidence", "a mass update", "--by", "Kim"]
+    linked.ask(*words)
+    assert "already" in linked.ask(*words, exit=2)["error"]["message"]
+    assert linked.ask("consent", "show", "-", input=P3)["people"][0]["topics"]["offers"]["state"] != "unsubscribed"
+
+
+@pytest.mark.parametrize("words", [
+    ["--topic", "nothing", "--evidence", "e", "--by", "b"], ["--topic", "offers", "--evidence", " ", "--by", "b"],
+    ["--evidence", "e", "--by", "b"], ["--topic", "offers", "--all-marketing", "--evidence", "e", "--by", "b"],
+    ["--topic", "offers", "--evidence", "e"],
+    ["--topic", "offers", "--evidence", "e", "--by", "b", "--crm-id", "003"]])
+def test_grants_without_what_they_need_are_refused(built: Lab, words: list[str]) -> None:
+    assert built.run("consent", "grant", "-", *words, input=P3).exit_code == 2
+    assert built.ask("consent", "verify")["entries"] == 20
+
+
+@pytest.fixture(scope="module")
+def built() -> Iterator[Lab]:
+    with lab() as made:
+        made.ask("plan", exit=4)
+        yield made
+
+
+def test_a_changed_ledger_is_noticed(linked: Lab) -> None:
+    assert linked.ask("consent", "verify")["intact"]
+    conn = db.connect(linked.directory / "state" / "syncd.db")
+    conn.execute("UPDATE entry SET said_hi = said_hi + 1 WHERE position = 7")
+    conn.close()
+    assert linked.ask("consent", "verify", exit=9)["broken"] == [7]
+
+
+# --------------------------------------------------------------------------- backup and restore
+
+def test_restore_replays_the_journal_and_doubts_everything(linked: Lab) -> None:
+    copy = linked.directory / "copy.db"
+    backup = linked.ask("backup", str(copy))
+    assert stat.S_IMODE(copy.stat().st_mode) == 0o600
+    linked.world.act("mc", "unsubscribe", email=P31.strip(), list="L1")
+    linked.world.act("sf", "create", object="Contact", set={"email": "new@example.org", "offers": 1})
+    linked.ask("once")
+    linked.world.act("mc", "unsubscribe", email=P3.strip(), list="L1")
+    linked.ask("once")
+    before = {a: linked.ask("consent", "history", "-", input=a)["statements"] for a in (P3, P31, "new@example.org\n")}
+    head = linked.ask("status")["ledger"]
+
+    restored = linked.ask("restore", str(copy), "--yes")
+    assert restored["ledger"] == head
+    assert restored["replayed"] == head - backup["ledger"]
+    assert Path(restored["kept"]).exists()
+    assert linked.ask("consent", "verify")["intact"]
+    planned = linked.ask("plan", exit=4)
+    assert all(c["state"] == "held" for c in planned["plan"]["counts"] if c["sort"] != "suppress")
+    after = {a: linked.ask("consent", "history", "-", input=a)["statements"] for a in before}
+    for address in before:
+        assert [(s["position"], s["state"], s["source"], s["said_until"]) for s in before[address]] == [
+            (s["position"], s["state"], s["source"], s["said_until"]) for s in after[address] if s["position"] <= head]
+    for address in (P3, P31):
+        assert linked.ask("consent", "show", "-", input=address)["people"][0]["topics"]["offers"]["rule"] == "R1"
+    linked.ask("apply", planned["plan"]["id"])
+    assert linked.rows("NEWS") == PEOPLE + 1
+
+
+def test_a_bad_backup_leaves_the_state_alone(linked: Lab) -> None:
+    bad = linked.directory / "bad.db"
+    bad.write_bytes(b"SQLite format 3\0" + b"\xff" * 4096)
+    assert linked.run("restore", str(bad), "--yes").exit_code == 9
+    assert linked.run("restore", str(bad), input="n\n").exit_code == 1
+    assert linked.ask("status")["ledger"] >= 20
+    assert not list((linked.directory / "state").glob("*.part*"))
