@@ -55,7 +55,8 @@ class SalesforceConnector:
         """See ``Connector.check``; calls: /limits, a token and five describes unless we have them."""
         session = self._wire.session()
         limits = self._wire.limits()
-        health = examine(self._settings, session, limits, self._wire.usage, self.server_skew, self._describe)
+        health = examine(self._settings, session, limits, self._wire.usage, self.server_skew, self._describe,
+                         self._reader.stale)
         if not health.ok:
             self._described.clear()  # the remedy is a right in Salesforce: see it as soon as it is given
         return health
@@ -139,12 +140,14 @@ class SalesforceConnector:
     def _source(self, spec: StreamSpec) -> Source:
         if spec.kind not in ("record", "history"):
             raise Misconfigured(f"Salesforce has no {spec.kind} streams.", remedy="Use record or history.")
-        fields = self._fields(spec.object)
-        if not fields:
+        described = self._describe(spec.object)
+        fields = {} if described is None else described.fields
+        if described is None or not fields:
             raise Misconfigured(f"Salesforce does not let us use the object {spec.object}.", code="INVALID_TYPE",
                                 remedy="Check its name, and that the integration user may read it.")
         if spec.kind == "record":
-            return record_source(spec, fields)
+            parents = schema.parents_of(described, (f.name for f in spec.fields), self._describe)
+            return record_source(spec, fields, parents)
         own = self._wire.session().user
         origins = {id18(self._settings.connect_user): "connect", own: "self"}
         origins.pop("", None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 from connectors.salesforce import schema
 from connectors.salesforce.settings import SalesforceSettings
@@ -18,8 +18,8 @@ MAX_SKEW = 60.0
 
 
 def examine(settings: SalesforceSettings, session: Session, limits: Mapping[str, tuple[int, int]] | None,
-            usage: Usage | None, skew: float | None, describe: Describe) -> Health:
-    """The findings of one look at an org. Reads only through ``describe``."""
+            usage: Usage | None, skew: float | None, describe: Describe, stale: Collection[str] = ()) -> Health:
+    """The findings of one look at an org. Reads only through ``describe``; ``stale`` as in ``Reader``."""
     quota = dict(limits or {})
     if usage is not None:
         quota.setdefault("DailyApiRequests", (usage.used, usage.allowed))
@@ -28,6 +28,9 @@ def examine(settings: SalesforceSettings, session: Session, limits: Mapping[str,
     if skew is not None and abs(skew) > MAX_SKEW:
         findings.append(Finding("warning", f"Salesforce's clock and this machine's differ by {abs(skew):.0f} seconds.",
                                 "Set it by NTP."))
+    findings += [Finding("warning", f"Salesforce needs too long to find which {name} rows have a changed parent: fields "
+                         "read through it may be old.", "Ask Salesforce for an index, or copy the fields by a flow.")
+                 for name in sorted(stale)]
     account = f"org {session.org or '?'} as user {session.user or '?'} at {session.instance.partition('://')[2]}"
     return Health(account, tuple(findings), quota)
 

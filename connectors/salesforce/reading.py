@@ -7,6 +7,9 @@ times at which it wrote them. A walk is open above: a row that is changed meanwh
 
 Each page is a query of its own, never a locator's next page: those hold the ids of the first moment and the values of
 the last, so a row edited in between would carry the position past rows that were not read yet.
+
+A parent's change does not touch its children: a company is renamed, and its contacts' ``Account.Name`` stays as it was
+read. So after the walk of each reading but the first, the children of parents changed since the last time are read, by id.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import orjson
 
@@ -33,16 +37,21 @@ RESTARTS = 2  # how often an answer may be cut, without progress, before it is t
 @dataclass(frozen=True, slots=True)
 class Cursor:
     """Where a stream stands. ``at`` = the position of an unfinished walk; ``job`` and ``locator`` = an unfinished Bulk
-    backfill; neither = everything up to ``hi`` (seconds) has been read."""
+    backfill; neither = everything up to ``hi`` (seconds) has been read. ``kin`` = children of parents changed since then
+    are still to be read, None = since ``hi``; ``via`` = how far that is: when it began, which parent, the last child."""
 
     hi: int
     at: Position | None = None
     job: str = ""
     locator: str = ""
+    kin: int | None = None
+    via: tuple[int, int, str] | None = None
 
     def text(self) -> str:
         return orjson.dumps({"v": VERSION, "hi": self.hi, **({"at": list(self.at)} if self.at else {}),
-                             **({"job": self.job, "loc": self.locator} if self.job else {})}).decode()
+                             **({"job": self.job, "loc": self.locator} if self.job else {}),
+                             **({"kin": self.kin} if self.kin is not None else {}),
+                             **({"via": self.via} if self.via else {})}).decode()
 
     @classmethod
     def parse(cls, text: str) -> Cursor:
@@ -50,9 +59,10 @@ class Cursor:
         try:
             body = orjson.loads(text)
             if body["v"] == VERSION:
-                at = body.get("at")
+                at, kin, via = body.get("at"), body.get("kin"), body.get("via")
                 return cls(int(body["hi"]), Position(int(at[0]), str(at[1])) if at else None,
-                           str(body.get("job", "")), str(body.get("loc", "")))
+                           str(body.get("job", "")), str(body.get("loc", "")), int(kin) if kin is not None else None,
+                           (int(via[0]), int(via[1]), str(via[2])) if via else None)
         except (ValueError, KeyError, TypeError, IndexError):
             pass
         raise CursorLost("The stored position of a Salesforce stream cannot be read.", remedy="It is read anew.")
@@ -65,6 +75,8 @@ class Reader:
                  sleep: Callable[[float], None] = time.sleep) -> None:
         self._wire, self._settings = wire, settings
         self._now, self._sleep = now, sleep
+        self.stale: set[str] = set()
+        """Objects whose parents' changes took Salesforce too long to find when it was last asked."""
 
     def changes(self, source: Source, cursor: str | None) -> Iterator[Page]:
         """Everything after ``cursor``, or everything; see ``Connector.changes``."""
@@ -75,16 +87,25 @@ class Reader:
         if at.job:
             for rows, after in self._bulk(source, at):
                 yield Page(rows, after.text())
-            at = Cursor(at.hi)
+            at = replace(at, job="", locator="")
         elif cursor is not None and at.at is not None:
             for rows, after, done in self._walk(source, at):
                 if rows or done:
                     yield Page(rows, after.text())
-            at = Cursor(at.hi)
+            at = replace(at, at=None)
         if at.at is None:
-            at = Cursor(max(at.hi, self._checkpoint()), Position(max(0, at.hi - self._settings.overlap_seconds), ""))
+            at = replace(at, hi=max(at.hi, self._checkpoint()), at=self._back(at.hi),
+                         kin=(at.hi if at.kin is None else at.kin) if source.parents else None)
         for rows, after, done in self._walk(source, at):
-            yield Page(rows, after.text(), last=done, complete=done and cursor is None)
+            last = done and after.kin is None
+            if rows or last:
+                yield Page(rows, after.text(), last=last, complete=last and cursor is None)
+        if at.kin is not None:
+            for rows, after, done in self._children(source, replace(at, at=None), at.kin):
+                yield Page(rows, after.text(), last=done, complete=done and cursor is None)
+
+    def _back(self, hi: int) -> Position:
+        return Position(max(0, hi - self._settings.overlap_seconds), "")
 
     def _checkpoint(self) -> int:
         return int(self._now()) - self._settings.lag_seconds
@@ -118,16 +139,10 @@ class Reader:
 
     def _walk(self, source: Source, cursor: Cursor) -> Iterator[tuple[list[Row], Cursor, bool]]:
         """(rows, the cursor after them, whether the walk has ended), from ``cursor.at`` to the end of the object."""
-        at, upto, lost, size = cursor.at or START, None, 0, self._settings.page_size
+        at, upto, size = cursor.at or START, None, self._settings.page_size
         while True:
             try:
-                records, done = next(self._wire.query(source.after(at, upto, size), deleted=source.deleted,
-                                                      names=source.names))
-            except CursorLost as error:
-                lost += 1
-                if lost > RESTARTS:
-                    raise _broken(error) from None
-                continue
+                records, done = self._page(source, source.after(at, upto, size), source.deleted)
             except Retry as error:
                 horizon = int(self._now()) if upto is None else upto
                 if error.code != SLOW_QUERY or not source.stamp or horizon - at.stamp < 2:
@@ -137,13 +152,52 @@ class Reader:
             rows, last = source.from_json(records)
             if not done and last in (None, at):  # a server that ignores the position would feed us for ever
                 raise Outage("Salesforce's answer makes no sense.", detail="a query that does not advance")
-            at, lost, done = last or at, 0, done and len(records) < size
+            at, done = last or at, done and len(records) < size
             end = done and upto is None
-            yield rows, Cursor(cursor.hi) if end else replace(cursor, at=at), end
+            yield rows, replace(cursor, at=None if end else at), end
             if end:
                 return
             if done:
                 at, upto = Position(upto or 0, ""), None
+
+    def _page(self, source: Source, soql: str, deleted: bool) -> tuple[list[Any], bool]:
+        """The first page of an answer, and whether it is the only one; asked for again where it was cut."""
+        lost = 0
+        while True:
+            try:
+                return next(self._wire.query(soql, deleted=deleted, names=source.names))
+            except CursorLost as error:
+                lost += 1
+                if lost > RESTARTS:
+                    raise _broken(error) from None
+
+    def _children(self, source: Source, cursor: Cursor, since: int) -> Iterator[tuple[list[Row], Cursor, bool]]:
+        """(rows, the cursor after them, whether these were all): living rows whose parents have changed since ``since``.
+        What is too slow to find is left for the next time; it must not keep opt-outs waiting."""
+        (began, number, at), size = cursor.via or (cursor.hi, 0, ""), self._settings.page_size
+        changed = self._back(since).stamp
+        self.stale.discard(source.object)
+        while True:
+            try:
+                records, done = self._page(source, source.beneath(source.parents[number], changed, at, size), False)
+            except Retry as error:
+                if error.code != SLOW_QUERY:
+                    raise
+                self.stale.add(source.object)
+                yield [], replace(cursor, via=(began, number, at)), True
+                return
+            rows, last = source.from_json(records)
+            if last is not None and last.id <= at:
+                raise Outage("Salesforce's answer makes no sense.", detail="a query that does not advance")
+            if done and len(records) < size:
+                number, at = number + 1, ""
+            else:
+                at = last.id if last is not None else at
+            end = number == len(source.parents)
+            yield rows, (replace(cursor, kin=began if began < cursor.hi else None, via=None) if end
+                         else replace(cursor, via=(began, number, at))), end
+            if end:
+                return
 
     def _bulk(self, source: Source, cursor: Cursor) -> Iterator[tuple[list[Row], Cursor]]:
         """(rows, the cursor after them) of a Bulk job, a new one where ``cursor.job`` is "new" or has expired. The last
@@ -174,7 +228,7 @@ class Reader:
             seen = None if seen is None else seen + len(rows)
             if (stated is not None and stated != len(rows)) or (not following and seen not in (None, total)):
                 raise CursorLost("A Bulk result was cut.", code="CUT", detail=f"{len(rows)} rows of {stated}")
-            at = replace(at, locator=following) if following else Cursor(at.hi)
+            at = replace(at, locator=following) if following else replace(at, job="", locator="")
             yield rows, at
             if not following:
                 return

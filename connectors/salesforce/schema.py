@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,6 +74,22 @@ class Described:
                 "multi_currency": "CurrencyIsoCode" in self.fields,
                 "person_accounts": "IsPersonAccount" in self.fields,
             })
+
+
+def parents_of(described: Described, names: Iterable[str], describe: Callable[[str], Described | None]) -> tuple[str, ...]:
+    """The relationships ("Account", "Account.Owner") that the dotted ones of ``names`` go through. One that may lead to
+    several objects ends the way: not all of those say when they change."""
+    found: dict[str, None] = {}
+    for name in names:
+        at: Described | None = described
+        way = name.split(".")[:-1]
+        for number, relation in enumerate(way, 1):
+            target = dict(at.parents).get(relation) if at is not None else None
+            if target is None:
+                break
+            found[".".join(way[:number])] = None
+            at = describe(target) if number < len(way) else None
+    return tuple(found)
 
 
 def history_of(name: str) -> tuple[str, str]:

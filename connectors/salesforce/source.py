@@ -39,6 +39,7 @@ class Source:
     build    makes rows from columns
     where    a condition that always applies, in SOQL
     deleted  also rows in the recycle bin
+    parents  relationships through which fields are reached, and whose changes are followed
     """
 
     object: str
@@ -47,6 +48,7 @@ class Source:
     build: Callable[[Column], list[Row]]
     where: str = ""
     deleted: bool = True
+    parents: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -72,6 +74,13 @@ class Source:
             lower = f"(({self.stamp} = {since} AND {beyond}) OR {self.stamp} > {since})"
         upper = f"{self.stamp} < {soql_instant(upto)}" if upto is not None else ""
         return self.soql(lower, upper, order=f"{self.stamp}, Id LIMIT {limit}")
+
+    def beneath(self, parent: str, since: int, after: str, limit: int) -> str:
+        """The statement for the first ``limit`` rows whose parent has changed since an instant, by id, beyond ``after``."""
+        from simple_salesforce.format import format_soql
+
+        return self.soql(f"{parent}.SystemModstamp >= {soql_instant(since)}",
+                         format_soql("Id > {}", after) if after else "", order=f"Id LIMIT {limit}")
 
     def from_json(self, records: Sequence[Any]) -> tuple[list[Row], Position | None]:
         """Rows of a REST page, and the position of its last record.
@@ -119,8 +128,8 @@ class Source:
                             remedy="Give the mapped field its real type.", code="FIELD_TYPE")
 
 
-def record_source(spec: StreamSpec, fields: Mapping[str, FieldInfo]) -> Source:
-    """The source of a ``record`` stream; ``fields`` is what we may read of the object."""
+def record_source(spec: StreamSpec, fields: Mapping[str, FieldInfo], parents: tuple[str, ...] = ()) -> Source:
+    """The source of a ``record`` stream; ``fields`` is what we may read of the object, ``parents`` as in ``Source``."""
     stamp = next((name for name in _STAMPS if name in fields), None)
     if stamp is None:
         raise Misconfigured(f"Salesforce's {spec.object} does not say when its rows change.",
@@ -141,7 +150,7 @@ def record_source(spec: StreamSpec, fields: Mapping[str, FieldInfo]) -> Source:
         return list(zip(ids, column(stamp, "instant"), deleted, into, *own, strict=True))
 
     return Source(spec.object, stamp, tuple(dict.fromkeys((*system, *(f.name for f in spec.fields)))), build,
-                  deleted=has_bin)
+                  deleted=has_bin, parents=parents)
 
 
 def id_source(spec: StreamSpec) -> Source:

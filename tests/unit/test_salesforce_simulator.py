@@ -30,7 +30,7 @@ class Org:
         then = int(self.kernel.clock.now()) - 86_400
         self.ids = [f"0035g{i:010d}" for i in range(1, count + 1)]
         self.sim.load({
-            "Account": [{"Id": f"0015g{i:010d}", "Name": f"Company {i}"} for i in range(1, 4)],
+            "Account": [{"Id": f"0015g{i:010d}", "Name": f"Company {i}", "SystemModstamp": then} for i in range(1, 4)],
             "Contact": [{"Id": sid, "LastName": f"N{i}", "Email": f"u{i}@x.example",
                          "SystemModstamp": then + max(0, i - 40),
                          **({"AccountId": f"0015g{i % 3 + 1:010d}"} if i % 5 else {})}
@@ -175,10 +175,10 @@ def test_rows_committed_late_are_found(org: Make) -> None:
     late = id18(o, 7)
     o.user("edit", id=late, set={"HasOptedOutOfEmail": True})
     o.kernel.clock.advance(60)
-    page = list(c.changes(SPEC, cursor))[-1]
-    assert late not in rows([page])
+    pages = list(c.changes(SPEC, cursor))
+    assert late not in rows(pages)
     o.kernel.clock.advance(90)
-    assert rows(list(c.changes(SPEC, page.cursor)))[late][5] == 1
+    assert rows(list(c.changes(SPEC, pages[-1].cursor)))[late][5] == 1
 
 
 @pytest.mark.parametrize("fault", ["token_expired", "truncated_page"])
@@ -301,12 +301,41 @@ def test_a_healthy_org(org: Make) -> None:
     assert by_name["Offers_Opt_In__c"].type == "bool"
 
 
-def test_a_poll_without_changes_costs_one_call(org: Make) -> None:
+@pytest.mark.parametrize("parents", [0, 1])
+def test_a_poll_without_changes_costs_one_call_and_one_for_each_parent(org: Make, parents: int) -> None:
     o = org()
     c = o.connect()
-    cursor = list(c.changes(SPEC, None))[-1].cursor
+    spec = StreamSpec("Contact", fields=SPEC.fields if parents else SPEC.fields[:3])
+    cursor = list(c.changes(spec, None))[-1].cursor
     before = c.counter.calls
     for _ in range(5):
         o.kernel.clock.advance(30)
-        cursor = list(c.changes(SPEC, cursor))[-1].cursor
-    assert c.counter.calls - before == 5
+        [page] = c.changes(spec, cursor)
+        cursor = page.cursor
+    assert c.counter.calls - before == 5 * (1 + parents)
+
+
+@pytest.mark.parametrize("settings", [{}, {"page_size": 3}])
+def test_a_renamed_company_is_read_at_its_contacts(org: Make, settings: dict[str, Any]) -> None:
+    o = org()
+    c = o.connect(**settings)
+    cursor = list(c.changes(SPEC, None))[-1].cursor
+    o.kernel.clock.advance(1000)
+    company = "0015g0000000002"
+    o.sim.act({"actor": "crm_user", "do": "edit", "object": "Account", "id": company, "set": {"Name": "Renamed"}})
+    gone = id18(o, 1)  # she works there, too
+    o.user("delete", id=gone)
+    pages = list(c.changes(SPEC, cursor))
+    found = rows(pages)
+    theirs = {i for i, row in rows([c.fetch(SPEC, list(truth(o)))]).items() if row[7] == "Renamed"}
+    assert len(theirs) == 15
+    assert found.keys() == theirs | {gone}
+    assert {found[i][7] for i in theirs} == {"Renamed"}
+    assert [p.last for p in pages] == [False] * (len(pages) - 1) + [True]
+    assert not any(p.complete for p in pages)
+    cursor = pages[-1].cursor
+    for _ in range(2):  # the next reading reaches back over the last one
+        o.kernel.clock.advance(1000)
+        pages = list(c.changes(SPEC, cursor))
+        cursor = pages[-1].cursor
+    assert not rows(pages)
