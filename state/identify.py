@@ -85,6 +85,8 @@ def _assign(conn: db.Connection, rel: Relations, component: set[int],
         if rows[record][0] != person:
             conn.execute(q["dirty"], (rows[record][0],))
             conn.execute(q["assign"], (person, record))
+        if record != person:
+            conn.execute(q["clear"], (record,))
     conn.execute(q["dirty"], (person,))
     reason = None
     if len(component) > 1:

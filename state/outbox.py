@@ -105,8 +105,8 @@ def record(conn: db.Connection, rel: Relations, sealed: Sealed, outcomes: Sequen
     if done:
         batch = sealed.id if len(done) == len(sealed.batch.ops) else _split(conn, q, sealed.id, done)
         _apply(conn, rel, batch, sealed.batch, now)
-        conn.execute(q["close_done"], {"batch": batch, "now": now})
         conn.execute(q["accepted_after_all"], {"batch": batch, "object": sealed.batch.object, "now": now})
+        conn.execute(q["close_done"], {"batch": batch, "now": now})
     gone = [op.id for op, _ in by_state.get("gone", [])]
     if gone:
         _close(conn, q, gone, DROPPED, now, "subscriber_not_found")

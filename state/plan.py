@@ -35,6 +35,7 @@ _INSERT = ("INSERT INTO operation (connection, object, kind, class, person, reco
 def forget_wishes(conn: db.Connection) -> None:
     """Unsent operations of the chunk's people give way to what is computed now."""
     q = load("plan")
+    conn.execute("INSERT OR IGNORE INTO meta VALUES ('unranked', 1)")
     conn.execute(q["forget_wishes"])
     conn.execute(q["wait"])
 
@@ -130,11 +131,13 @@ def audiences(conn: db.Connection, rel: Relations, run: int, parameters: Mapping
 
 
 def rank(conn: db.Connection, rel: Relations, parameters: Mapping[str, Any]) -> int:
-    """Choose the members of ranked segments again; people whose place changed become dirty. Returns how many."""
+    """Choose the members of ranked segments again where anybody was looked at since; people whose place changed become
+    dirty. Returns how many."""
+    ranked = [a for a in rel.audiences if a.limit is not None]
+    if not ranked or not conn.execute("DELETE FROM meta WHERE name = 'unranked'").rowcount:
+        return 0
     moved = 0
-    for a in rel.audiences:
-        if a.limit is None:
-            continue
+    for a in ranked:
         eligible = member(AudienceDef(**{**{f: getattr(a, f) for f in a.__slots__}, "limit": None}), rel)
         conn.execute("CREATE TEMP TABLE IF NOT EXISTS chosen (person INTEGER PRIMARY KEY)")
         conn.execute("DELETE FROM chosen")

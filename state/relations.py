@@ -211,7 +211,8 @@ def ddl(relations: Relations) -> dict[str, dict[str, str]]:
 
 
 def indexes(relations: Relations) -> Iterable[str]:
-    """Indexes for the paths from a related row back to its person."""
+    """Indexes for the instants at which answers flip, and for the paths from a related row back to its person."""
+    yield "CREATE INDEX IF NOT EXISTS attr_due ON attr (due) WHERE due IS NOT NULL"
     for r in relations.related:
         for stream, column in ((r.link or r.stream, r.person_field), (r.link, r.row_field)):
             if stream is not None and column is not None:

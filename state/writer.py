@@ -11,6 +11,7 @@ import queue
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from state import db
@@ -59,17 +60,20 @@ class Writer:
                 return
             try:
                 self._conn.execute("BEGIN IMMEDIATE")
-                try:
-                    result = job(self._conn)
-                except BaseException:
-                    self._conn.execute("ROLLBACK") if self._conn.in_transaction else None
-                    raise
+                result = job(self._conn)
                 self._conn.execute("COMMIT")
                 self.done += 1
             except BaseException as error:  # handed to the caller, never lost
+                self._roll_back()
                 future.set_exception(error)
             else:
                 future.set_result(result)
+
+    def _roll_back(self) -> None:
+        """After a failure, of the job or of COMMIT itself (a full disk): the next job begins afresh."""
+        if self._conn.in_transaction:
+            with suppress(db.Error):  # SQLite rolls back by itself when it closes or next opens the file
+                self._conn.execute("ROLLBACK")
 
     def close(self) -> None:
         """Finish what is queued, then stop."""

@@ -57,8 +57,7 @@ class Decider:
         bound = clock_parameters(now, self.zones)
         self.store.write(lambda conn: people.wake(conn, now))
         total = self._chunks(run, bound)
-        if total and any(a.limit is not None for a in self.rel.audiences) \
-                and self.store.write(lambda conn: plan.rank(conn, self.rel, bound)):
+        while self.store.write(lambda conn: plan.rank(conn, self.rel, bound)):
             total += self._chunks(run, bound)
         self.store.write(lambda conn: self._own(conn, run))
         return total

@@ -94,14 +94,14 @@ def step(store: Store, rel: Relations, limits: Limits, now: Micros) -> None:
         q = load("guard")
         approved = {row[0]: bool(row[2]) for row in conn.execute(q["approved"])}
         for connection, known in approved.items():
-            if not known and conn.execute("SELECT 1 FROM operation WHERE state = 0 AND connection = ? LIMIT 1",
+            if not known and conn.execute("SELECT 1 FROM operation WHERE state < 3 AND state = 0 AND connection = ? LIMIT 1",
                                           (connection,)).fetchone():
                 _hold(conn, connection, None, "first_plan", "the first plan of this connection needs approval", now,
                       "hold_connection")
         mapping = conn.execute("SELECT value FROM meta WHERE name = 'approved_mapping'").fetchone()
         if mapping is not None and mapping[0] != rel.fingerprint:
             for connection in approved:
-                if conn.execute("SELECT 1 FROM operation WHERE state = 0 AND class > 0 AND connection = ? LIMIT 1",
+                if conn.execute("SELECT 1 FROM operation WHERE state < 3 AND state = 0 AND class > 0 AND connection = ? LIMIT 1",
                                 (connection,)).fetchone():
                     _hold(conn, connection, None, "mapping", "the mapping changed since the last approved plan", now,
                           "hold_open")
@@ -140,7 +140,7 @@ def _limits(conn: Any, rel: Relations, limits: Limits, now: Micros) -> None:
         elif sort == "updates":
             for index, name in enumerate(audience.columns):
                 blank = conn.execute(
-                    f"SELECT count(*) FROM operation WHERE object = ? AND state < 2 AND kind = 'upsert'"
+                    f"SELECT count(*) FROM operation WHERE state < 3 AND state < 2 AND object = ? AND kind = 'upsert'"
                     f" AND before->>{index} IS NOT NULL AND payload->>{index} IS NULL", (obj,)).fetchone()[0]
                 if blank > limits.blanking_count and blank > size * limits.blanking_share:
                     _hold(conn, connection, obj, "blanking", f"{quote(name)} would become empty for {blank} of {size}",

@@ -1,8 +1,10 @@
+-- Open operations are found by the index operation_open, whose condition every query here repeats.
+
 -- name: planned
 -- What the guard looks at, per object: planned now or held already.
 SELECT o.connection, o.object, b.name, b.kind, o.kind, o.class, o.before IS NULL, count(*), sum(o.permit IS NULL OR o.permit = 0)
 FROM operation o CROSS JOIN object b ON b.id = o.object
-WHERE o.state = 0 OR (o.state = 1 AND o.hold IN (SELECT id FROM hold WHERE class NOT IN ('first_plan', 'mapping')))
+WHERE o.state < 3 AND (o.state = 0 OR (o.state = 1 AND o.hold IN (SELECT id FROM hold WHERE class NOT IN ('first_plan', 'mapping'))))
 GROUP BY 1, 2, 5, 6, 7;
 
 -- name: approved
@@ -16,23 +18,23 @@ ON CONFLICT (connection, object, class) WHERE closed_at IS NULL DO UPDATE SET re
 SELECT id FROM hold WHERE connection = :connection AND object IS :object AND class = :class AND closed_at IS NULL;
 
 -- name: hold_connection
-UPDATE operation SET state = 1, hold = :hold WHERE state = 0 AND connection = :connection;
+UPDATE operation SET state = 1, hold = :hold WHERE state < 3 AND state = 0 AND connection = :connection;
 
 -- name: hold_open
 -- Everything but opt-outs.
-UPDATE operation SET state = 1, hold = :hold WHERE state = 0 AND connection = :connection AND class > 0;
+UPDATE operation SET state = 1, hold = :hold WHERE state < 3 AND state = 0 AND connection = :connection AND class > 0;
 
 -- name: hold_removals
-UPDATE operation SET state = 1, hold = :hold WHERE state = 0 AND object = :object AND kind = 'remove' AND class > 0;
+UPDATE operation SET state = 1, hold = :hold WHERE state < 3 AND state = 0 AND object = :object AND kind = 'remove' AND class > 0;
 
 -- name: hold_creations
-UPDATE operation SET state = 1, hold = :hold WHERE state = 0 AND object = :object AND kind = 'upsert' AND before IS NULL;
+UPDATE operation SET state = 1, hold = :hold WHERE state < 3 AND state = 0 AND object = :object AND kind = 'upsert' AND before IS NULL;
 
 -- name: hold_updates
-UPDATE operation SET state = 1, hold = :hold WHERE state = 0 AND object = :object AND kind = 'upsert' AND before IS NOT NULL;
+UPDATE operation SET state = 1, hold = :hold WHERE state < 3 AND state = 0 AND object = :object AND kind = 'upsert' AND before IS NOT NULL;
 
 -- name: hold_reopenings
-UPDATE operation SET state = 1, hold = :hold WHERE state = 0 AND object = :object AND class = 1
+UPDATE operation SET state = 1, hold = :hold WHERE state < 3 AND state = 0 AND object = :object AND class = 1
 AND kind IN ('status', 'update') AND (permit IS NULL OR permit = 0);
 
 -- name: queued_by_run
@@ -42,20 +44,20 @@ SELECT 1 FROM operation WHERE state = 2 AND class > 0 AND run = :run AND connect
 UPDATE operation SET state = 1, hold = :hold WHERE state = 2 AND class > 0 AND run = :run AND connection = :connection;
 
 -- name: release
-UPDATE operation SET state = 2, hold = NULL WHERE state = 0;
+UPDATE operation SET state = 2, hold = NULL WHERE state < 3 AND state = 0;
 
 -- name: approve_hold
-UPDATE operation SET state = 2, hold = NULL WHERE state = 1 AND hold = ?;
+UPDATE operation SET state = 2, hold = NULL WHERE state < 3 AND state = 1 AND hold = ?;
 
 -- name: reject_hold
-UPDATE operation SET state = 12, reason = 'rejected_by_operator', closed_at = ? WHERE state = 1 AND hold = ?;
+UPDATE operation SET state = 12, reason = 'rejected_by_operator', closed_at = ? WHERE state < 3 AND state = 1 AND hold = ?;
 
 -- name: close_hold
 UPDATE hold SET closed_at = :now, verdict = :verdict WHERE id = :hold AND closed_at IS NULL;
 
 -- name: empty_holds
 UPDATE hold SET closed_at = ?, verdict = 'resolved' WHERE closed_at IS NULL AND class NOT IN ('empty_source', 'vanished')
-AND NOT EXISTS (SELECT 1 FROM operation o WHERE o.state = 1 AND o.hold = hold.id);
+AND NOT EXISTS (SELECT 1 FROM operation o WHERE o.state < 3 AND o.state = 1 AND o.hold = hold.id);
 
 -- name: empty_accepted
 SELECT 1 FROM hold h WHERE h.connection = ? AND h.object = ? AND h.class = 'empty_source' AND h.verdict = 'approved'
@@ -63,7 +65,7 @@ AND h.closed_at > (SELECT coalesce(s.full_at, 0) FROM stream s WHERE s.id = ?);
 
 -- name: open_holds
 SELECT h.id, c.name, b.name, h.class, h.reason, h.opened_at,
-  (SELECT count(*) FROM operation o WHERE o.state = 1 AND o.hold = h.id)
+  (SELECT count(*) FROM operation o WHERE o.state < 3 AND o.state = 1 AND o.hold = h.id)
 FROM hold h CROSS JOIN connection c ON c.id = h.connection LEFT JOIN object b ON b.id = h.object
 WHERE h.closed_at IS NULL ORDER BY h.id;
 
@@ -71,16 +73,16 @@ WHERE h.closed_at IS NULL ORDER BY h.id;
 -- Everything a plan covers, in an order that does not depend on when it was computed.
 SELECT c.name, b.name, o.kind, o.class, o.person, o.record, o.key, o.payload FROM operation o
 CROSS JOIN object b ON b.id = o.object CROSS JOIN connection c ON c.id = o.connection
-WHERE o.state IN (1, 2) AND o.class > 0 ORDER BY b.id, o.kind, o.person, o.record;
+WHERE o.state < 3 AND o.state > 0 AND o.class > 0 ORDER BY b.id, o.kind, o.person, o.record;
 
 -- name: pending_counts
 SELECT c.name, b.name, o.kind, o.class, o.before IS NULL, o.state, count(*) FROM operation o
 CROSS JOIN object b ON b.id = o.object CROSS JOIN connection c ON c.id = o.connection
-WHERE o.state IN (1, 2) GROUP BY 1, 2, 3, 4, 5, 6 ORDER BY 1, 2, 3, 4, 5, 6;
+WHERE o.state < 3 AND o.state > 0 GROUP BY 1, 2, 3, 4, 5, 6 ORDER BY 1, 2, 3, 4, 5, 6;
 
 -- name: newer
 -- Pending operations that a plan does not cover although it would have to.
-SELECT count(*) FROM operation WHERE state IN (1, 2) AND class > 0 AND id > ?;
+SELECT count(*) FROM operation WHERE state < 3 AND state > 0 AND class > 0 AND id > ?;
 
 -- name: save_plan
 INSERT OR IGNORE INTO plan (id, created_at, mapping, head, last_operation, counts) VALUES (?, ?, ?, ?,

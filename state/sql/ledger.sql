@@ -51,12 +51,9 @@ AND k.key = entry.key RETURNING entry.record;
 
 -- name: bind_of_chunk
 -- What was said under the key of somebody in the chunk before the key was known to be theirs.
-UPDATE entry SET record = f.person
-FROM (SELECT e.position, k.person FROM chunk c
-      CROSS JOIN subscriber_key k ON k.connection = :connection AND k.person = c.person
-      CROSS JOIN entry e ON e.record IS NULL AND e.key = k.key
-      CROSS JOIN utterance u ON u.id = e.utterance AND u.connection = :connection) f
-WHERE entry.position = f.position;
+UPDATE entry SET record = (SELECT k.person FROM subscriber_key k WHERE k.connection = :connection AND k.key = entry.key)
+WHERE record IS NULL AND utterance IN (SELECT id FROM utterance WHERE connection = :connection)
+AND key IN (SELECT k.key FROM chunk c CROSS JOIN subscriber_key k ON k.connection = :connection AND k.person = c.person);
 
 -- name: find_addresses
 -- A list member's entry can come before the subscriber whose address it is. 2 = so the address is not in the commitment.

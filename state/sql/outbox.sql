@@ -78,7 +78,7 @@ ON CONFLICT (connection, object, key, reason) DO UPDATE SET closed_at = NULL;
 
 -- name: accepted_after_all
 UPDATE quarantine SET closed_at = :now WHERE closed_at IS NULL AND object = :object
-AND key IN (SELECT o.key FROM operation o WHERE o.batch = :batch AND o.connection = quarantine.connection);
+AND key IN (SELECT o.key FROM operation o WHERE o.batch = :batch AND o.state = 3);
 
 -- name: split
 INSERT INTO batch (connection, object, kind, columns, state, request_id, sealed_at, ask_at)

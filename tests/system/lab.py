@@ -225,10 +225,9 @@ class Lab:
 
     # ------------------------------------------------------------------ syncd
 
-    def cycle(self, *, deliver: bool = True, full: bool = False, deadline: float | None = 20.0) -> Report:
-        """One cycle; ``deadline`` in seconds of real time, 0 = return as soon as nothing can be done at once."""
-        until = None if deadline is None else time.monotonic() + deadline
-        return self.app.cycle().run("once", deliver=deliver, full=full, deadline=until)
+    def cycle(self, *, deliver: bool = True, full: bool = False, wait: bool = True) -> Report:
+        """One cycle; without ``wait`` it ends as soon as nothing can be done at once."""
+        return self.app.cycle().run("once", deliver=deliver, full=full, wait=wait, deadline=time.monotonic() + 20.0)
 
     def approve(self, plan: Plan) -> None:
         """An admin approves a plan by its id."""

@@ -43,7 +43,7 @@ def test_our_own_write_found_by_a_poll_before_its_reply_is_no_statement(lab: Lab
     lab.link()
     lab.unsubscribe("p1", "L1")
     lab.world.fault("lose_reply", connection="sf", verb="apply", count=1)
-    lab.cycle(deadline=0)
+    lab.cycle(wait=False)
     assert lab.flags("p1")["offers"] == 0
     entries = lab.entries()
     lab.settle()
@@ -56,10 +56,10 @@ def test_whoever_leaves_while_her_row_is_still_queued_is_out_in_the_end(tmp_path
         lab.link()
         lab.contact("ann")
         lab.world.act("mc", "import", list="L2", members={lab.ids["ann"]: "ann@mail.example"})
-        lab.cycle(deadline=0)
+        lab.cycle(wait=False)
         assert "ann" not in lab.keys(NEWS)
         lab.unsubscribe("ann", "L2")
-        lab.cycle(deadline=0)
+        lab.cycle(wait=False)
         assert lab.status("ann", "L2") == "unsubscribed"
         lab.settle()
         assert "ann" not in lab.keys(NEWS)
@@ -76,10 +76,10 @@ def test_a_queued_row_whose_reply_was_lost_does_not_outlive_the_opt_out(tmp_path
         if known:
             lab.world.act("mc", "import", list="L2", members={lab.ids["ann"]: "ann@mail.example"})
         lab.world.fault("lose_reply", connection="mc", verb="apply", object=NEWS)
-        lab.cycle(deadline=0)
+        lab.cycle(wait=False)
         lab.advance(5)
         lab.edit("ann", no_news=1)
-        lab.cycle(deadline=0)
+        lab.cycle(wait=False)
         lab.settle()
         lab.advance(60)
         lab.settle()
@@ -93,9 +93,9 @@ def test_reordered_requests_end_with_the_newest_wish(tmp_path: Path) -> None:
         lab.link()
         for first, then in (("One", "Two"), ("Three", "Four")):
             lab.world.act("sf", "mass_edit", object="Contact", where={}, set={"first_name": first})
-            lab.cycle(deadline=0)
+            lab.cycle(wait=False)
             lab.world.act("sf", "mass_edit", object="Contact", where={}, set={"first_name": then})
-            lab.cycle(deadline=0)
+            lab.cycle(wait=False)
         lab.settle()
         assert {lab.row(NEWS, f"p{n}")["first_name"] for n in range(8)} == {"Four"}  # type: ignore[index]
 
@@ -106,7 +106,7 @@ def test_a_request_the_vendor_forgot_is_read_back(tmp_path: Path) -> None:
         plan = lab.cycle(deliver=False).plan
         assert plan is not None
         lab.approve(plan)
-        lab.cycle(deadline=0)
+        lab.cycle(wait=False)
         lab.world.act("mc", "forget_requests")
         lab.settle()
         assert lab.keys(NEWS) == {"p0", "p1", "p2"}
@@ -135,12 +135,12 @@ def test_a_refused_suppression_is_tried_for_ever_and_holds_nothing_up(lab: Lab) 
     lab.world.fault("reject", connection="mc", object="subscribers", keys=[], count=None)
     lab.world.fault("reject", connection="mc", verb="apply", object="", keys=[lab.ids["p1"]], count=None)
     lab.edit("p1", opted_out=1)
-    lab.cycle(deadline=0)
+    lab.cycle(wait=False)
     assert lab.keys(OFFERS) == lab.keys(NEWS) == {"p0", "p2"}, "the row goes although the status was refused"
     assert lab.rows("SELECT consent FROM quarantine WHERE closed_at IS NULL") == [(1,)]
     for _ in range(3):
         lab.advance(2 * HOUR)
-        lab.cycle(deadline=0)
+        lab.cycle(wait=False)
     assert lab.rows("SELECT count(*) FROM operation WHERE state = 2 AND class = 0") == [(1,)]
     lab.world.clear_faults()
     lab.advance(2 * HOUR)
@@ -167,7 +167,7 @@ def test_one_object_that_is_gone_does_not_stop_the_others(lab: Lab) -> None:
     lab.app.store.write(lambda conn: conn.execute("UPDATE object SET name = 'de:GONE' WHERE name = ?", (NEWS,)).rowcount)
     lab.edit("p1", opted_out=1)
     lab.edit("p2", first_name="Other")
-    lab.cycle(deadline=0)
+    lab.cycle(wait=False)
     assert lab.keys(OFFERS) == {"p0", "p2"}
     assert lab.status("p1") == "unsubscribed"
     assert lab.row(OFFERS, "p2")["first_name"] == "Other"  # type: ignore[index]  # the row is there
@@ -258,7 +258,7 @@ def test_whoever_changes_from_one_segment_to_another_leaves_before_entering(tmp_
         assert partition(lab) == {"rich": {"p1"}, "poor": set(lab.ids) - {"p1"}}
         lab.world.fault("outage", connection="mc", verb="apply", object=TOP, count=None)
         lab.edit("p2", spent="500.00")
-        lab.cycle(deadline=0)
+        lab.cycle(wait=False)
         assert "p2" not in lab.keys(RICH), "the removal has not happened yet"
         lab.world.clear_faults()
         lab.settle()
@@ -273,7 +273,7 @@ def test_the_status_is_written_before_the_row_comes(lab: Lab) -> None:
     lab.advance(HOUR)
     lab.web_opt_in("p1")
     lab.world.fault("outage", connection="mc", verb="apply", object="L1", count=None)
-    lab.cycle(deadline=0)
+    lab.cycle(wait=False)
     assert "p1" not in lab.keys(OFFERS)
     lab.world.clear_faults()
     lab.settle()
