@@ -26,13 +26,16 @@ AND NOT EXISTS (SELECT 1 FROM operation f WHERE f.person = w.person AND f.object
   AND f.payload = '["unsubscribed","syncd"]');
 
 -- name: block_unknown
--- People the ESP does not know yet, where the mapping asks to create them unsubscribed.
+-- People the ESP did not know when it was read: where the mapping asks to create them unsubscribed, and wherever they ever
+-- had a row, because a send makes subscribers of rows and tells nobody.
 INSERT INTO operation (connection, object, kind, class, person, record, key, address, columns, payload, permit, state, run)
 SELECT :connection, :object, 'status', 0, c.person, 0, k.key, a.address, '["status","reason","create"]',
   '["unsubscribed","syncd",1]', d.position, 0, :run
 FROM chunk c CROSS JOIN decision d ON d.person = c.person AND :opted_out CROSS JOIN attr a ON a.person = c.person
 CROSS JOIN subscriber_key k ON k.connection = :connection AND k.person = c.person
-WHERE :create AND NOT EXISTS (SELECT 1 FROM remote_status m WHERE m.connection = :connection AND m.container = ''
+WHERE (:create OR EXISTS (SELECT 1 FROM operation h WHERE h.person = c.person AND h.connection = :connection
+  AND h.kind = 'upsert' AND h.state IN (3, 10)))
+AND NOT EXISTS (SELECT 1 FROM remote_status m WHERE m.connection = :connection AND m.container = ''
   AND m.key = k.key AND m.status <> 'removed')
 AND NOT EXISTS (SELECT 1 FROM remote_status s WHERE s.connection = :connection AND s.container = :container
   AND s.key = k.key AND s.status = 'unsubscribed')
