@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from sqlite_utils import Database
     from sqlite_utils.migrations import Migrations
 
-LATEST = "m001_first"
+NAMES = ("m001_first",)
+"""Every migration there is, in order; a name that is not here was made by a newer syncd."""
 
 
 def migrations() -> Migrations:
@@ -44,14 +45,13 @@ def migrate(conn: db.Connection, path: Path) -> None:
     """
     has_table = conn.execute("SELECT 1 FROM sqlite_master WHERE name = '_sqlite_migrations'").fetchone()
     applied = {row[0] for row in conn.execute("SELECT name FROM _sqlite_migrations")} if has_table else set()
-    if LATEST in applied and len(applied) == 1:
+    if applied - set(NAMES):
+        raise db.StateDamaged("the state was written by a newer syncd; install that version or restore an older backup")
+    if len(applied) == len(NAMES):
         return
     from sqlite_utils import Database
 
-    steps = migrations()
-    known = {step.name for step in steps.pending(Database(conn))} | {LATEST}
-    if applied - known - {s.name for s in steps.applied(Database(conn))}:
-        raise db.StateDamaged("the state was written by a newer syncd; install that version or restore an older backup")
     if applied:
+        conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         shutil.copy2(path, path.with_suffix(path.suffix + ".before-migration"))
-    steps.apply(Database(conn))
+    migrations().apply(Database(conn))

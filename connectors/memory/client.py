@@ -149,6 +149,11 @@ class World:
 
     # ------------------------------------------------------------------ asking
 
+    def now(self) -> Micros:
+        """The world's instant."""
+        now: Micros = self._ask("now")
+        return now
+
     def truth(self) -> dict[str, Any]:
         """By connection: people, or subscribers, audiences, blocked and mails; ``waiting`` requests; counters."""
         truth: dict[str, Any] = self._ask("truth")

@@ -18,7 +18,7 @@ import orjson
 from connectors.memory.table import BadCall
 from connectors.memory.world import Broken, World
 
-_CONTROL = frozenset({"create_crm", "create_esp", "load", "people", "act", "tick", "truth", "counters", "digest"})
+_CONTROL = frozenset({"create_crm", "create_esp", "load", "people", "act", "tick", "now", "truth", "counters", "digest"})
 
 
 class Server:

@@ -190,6 +190,10 @@ class World:
         except Refused as error:
             raise BadCall(str(error)) from None
 
+    def now(self) -> Micros:
+        """The world's instant."""
+        return self.time.now()
+
     def tick(self, ticks: int = 1, seconds: float = 0.0) -> None:
         """Let time pass: commits become visible and accepted requests are carried out."""
         self.time.advance(ticks, seconds)
