@@ -87,12 +87,13 @@ def _esp(out: Outcome, side: str, unit: int, truth: Truth) -> None:
     about_all = truth.audiences(unit, email, ALL)
     concerned = story.focus == ALL or unit == MAIN
     if concerned:
-        state = truth.esp(unit, email, story.focus)
-        out.sides[side] = f"{state}, {_count(rows)}"
+        # Who came back did so under the key of the rows; a forgotten key of the address may stay out.
+        state = truth.esp(unit, email, story.focus, rows[0]["key"] if rows else None)
+        out.sides[side] = f"{state} {len(rows)}"
         if (state == "out") != (story.state == "out") or bool(rows) != (story.state == "in"):
-            out.wrong.append(f"{side} says {out.sides[side]}")
+            out.wrong.append(f"{side} says {state}, with {len(rows)} rows")
     else:
-        out.sides[side] = _count(about_all)
+        out.sides[side] = str(len(about_all))
         if not about_all and "reminders" in story.got:
             out.wrong.append(f"{side} has no row")
     if story.focus != ALL and truth.esp(unit, email, ALL) == "out":
@@ -101,17 +102,15 @@ def _esp(out: Outcome, side: str, unit: int, truth: Truth) -> None:
         out.wrong.append(f"{side} has another first name")
 
 
-def _count(rows: Sequence[Json]) -> str:
-    return f"{len(rows)} row" + ("" if len(rows) == 1 else "s")
-
-
 # --------------------------------------------------------------------------- everybody
 
-def nobody_refused(truth: Truth, mailed: Mailed) -> Check:
-    """Of everyone just mailed, how many have a refusal of that mail on any side? None may."""
-    total = sum(map(len, mailed.values()))
-    against = sum(truth.refused(email, m) for m in MAILINGS for email in mailed[m.audience])
-    return Check("nobody was mailed who is opted out on any side", total, against)
+def nobody_refused(people: Mapping[str, Person | None], truth: Truth, mailed: Mailed) -> Check:
+    """Of everyone just mailed, how many have a refusal of that mail on any side, under any key? None may. Whoever a story
+    happened to is judged there."""
+    judged = {p.email for p in people.values() if p is not None}
+    pairs = [(email, m) for m in MAILINGS for email in mailed[m.audience] if email not in judged]
+    return Check("nobody was mailed who is opted out on any side", len(pairs),
+                 sum(truth.refused(email, mailing) for email, mailing in pairs))
 
 
 def everyone_else(people: Mapping[str, Person | None], before: Mailed, after: Mailed) -> Check:
@@ -122,3 +121,9 @@ def everyone_else(people: Mapping[str, Person | None], before: Mailed, after: Ma
     against = {email for email in everybody for m in MAILINGS
                if (email in before[m.audience]) != (email in after[m.audience])}
     return Check("everyone else gets what they got before", len(everybody), len(against))
+
+
+def nothing_written(calls: Mapping[str, Json]) -> Check:
+    """Of a cycle before which nothing happened: its calls, and the records it wrote."""
+    return Check("a cycle with nothing to do writes nothing", sum(each["calls"] for each in calls.values()),
+                 sum(each["records_written"] for each in calls.values()))

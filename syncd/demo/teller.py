@@ -1,4 +1,4 @@
-"""What the demonstration prints: with colours and a moving bar on a terminal, as plain lines elsewhere, nothing for --json."""
+"""What the demonstration prints: colours and a moving bar on a terminal, plain lines elsewhere, nothing for --json."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
 
 WIDTH = 100
 
 
-class Teller(Protocol):
-    """Where the story goes."""
+Watch = Callable[[int], None] | None
+"""Is told now and then how many operations are left; None = nobody wants to know."""
+
+
+class Teller:
+    """Where the story goes. This one is silent, for --json: whoever has the data prints them at the end."""
 
     def say(self, text: str = "") -> None:
         """A paragraph."""
@@ -21,35 +24,15 @@ class Teller(Protocol):
         """Something that was done, what came out, and how long it took."""
 
     def table(self, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """A table; the first column is text, ``ok`` and ``NOT OK`` in the last are told apart."""
-
-    def watching(self, what: str, total: int) -> _Watch:
-        """A bar that is told how many of ``total`` operations are left."""
-
-
-class _Watch(Protocol):
-    def __enter__(self) -> Callable[[int], None] | None: ...
-    def __exit__(self, *about: object) -> bool | None: ...
-
-
-class Silent:
-    """For --json: the data are printed at the end, by whoever has them."""
-
-    def say(self, text: str = "") -> None:
-        pass
-
-    def step(self, what: str, found: str, seconds: float) -> None:
-        pass
-
-    def table(self, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        pass
+        """A table of text; "ok" and "NOT OK" are told apart."""
 
     @contextmanager
-    def watching(self, what: str, total: int) -> Iterator[Callable[[int], None] | None]:
+    def watching(self, what: str, total: int) -> Iterator[Watch]:
+        """A bar for ``total`` operations, while something runs."""
         yield None
 
 
-class Plain(Silent):
+class Plain(Teller):
     """Lines of text, one after the other."""
 
     def say(self, text: str = "") -> None:
@@ -86,14 +69,14 @@ class Rich(Plain):
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(*map(Text, head), box=SIMPLE_HEAD, pad_edge=False)
+        table = Table(*head, box=SIMPLE_HEAD, pad_edge=False)
         colours = {"ok": "green", "NOT OK": "bold red"}
         for row in rows:
             table.add_row(*(Text(cell, style=colours.get(cell, "")) for cell in row))
         self._console.print(table)
 
     @contextmanager
-    def watching(self, what: str, total: int) -> Iterator[Callable[[int], None] | None]:
+    def watching(self, what: str, total: int) -> Iterator[Watch]:
         from rich.progress import Progress
 
         with Progress(console=self._console, transient=True) as bar:
@@ -103,4 +86,4 @@ class Rich(Plain):
 
 def teller(as_json: bool) -> Teller:
     """The one that fits where the output goes."""
-    return Silent() if as_json else Rich() if sys.stdout.isatty() else Plain()
+    return Teller() if as_json else Rich() if sys.stdout.isatty() else Plain()

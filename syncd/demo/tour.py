@@ -6,7 +6,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +14,7 @@ from types import FrameType
 
 import orjson
 
-from syncd.demo.judge import Check, Outcome, everyone_else, judge, nobody_refused
+from syncd.demo.judge import Check, Outcome, everyone_else, judge, nobody_refused, nothing_written
 from syncd.demo.processes import Json, Product, Sandbox
 from syncd.demo.stories import STORIES, Acts, Person, Story, cast
 from syncd.demo.teller import Teller, teller
@@ -22,6 +22,7 @@ from syncd.demo.truth import MAILINGS, Mailed, Truth, letters, send_all
 from syncd.failures import FAILED, HELD, OK, PARTIAL, PENDING, Failure
 
 SIDES = {"salesforce": "Salesforce", "odoo": "Odoo", "marketing_cloud": "Marketing Cloud"}
+SHOWN = ("salesforce", "odoo", "mc_main", "mc_second")
 
 
 def run(people: int, seed: int, keep: str | None, as_json: bool) -> int:
@@ -53,7 +54,7 @@ def _directory(keep: str | None) -> Iterator[Path]:
     except OSError as error:
         raise Failure(FAILED, f"{path} cannot be made: {error.strerror}.", next="Name another directory.") from None
     if any(path.iterdir()):
-        raise Failure(FAILED, f"{path} is not empty.", next="Name a new directory: the state in it would be another world's.")
+        raise Failure(FAILED, f"{path} is not empty.", next="Name a new directory: a state belongs to one world.")
     yield path
 
 
@@ -146,10 +147,18 @@ class Tour:
         self._phase("syncd check", lambda: self.product.call("check"), lambda data: "the files are good")
         plan = self._phase("syncd plan", lambda: self.product.call("plan", fine=(PENDING,)), _plan_text)
         name, total = plan["plan"]["id"], sum(c["count"] for c in plan["plan"]["counts"])
+        self._plan(plan["plan"]["counts"])
         with self.tell.watching(f"syncd apply {name}", total) as watch:
             self._phase(f"syncd apply {name}",
                         lambda: self.product.call("apply", name, fine=(OK, PARTIAL), watch=watch), _done_text)
         self.once("syncd once")
+
+    def _plan(self, counts: Sequence[Json]) -> None:
+        sorts = sorted({c["sort"] for c in counts})
+        connections = sorted({c["connection"] for c in counts})
+        self.tell.table(("      the plan:", *sorts), [("      " + name, *(
+            str(sum(c["count"] for c in counts if (c["connection"], c["sort"]) == (name, sort))) for sort in sorts))
+            for name in connections])
 
     def once(self, title: str) -> None:
         self._phase(title, lambda: self.product.call("once", fine=(OK, PARTIAL, HELD)), _done_text)
@@ -186,7 +195,8 @@ class Tour:
         truth = Truth.read(self.sandbox)
         self.outcomes = [judge(story, person, truth, self.rounds) for story in STORIES
                          if (person := people[story.title]) is not None]
-        self.checks = [nobody_refused(truth, self.rounds[-1]), everyone_else(people, self.rounds[0], self.rounds[-1])]
+        self.checks = [nobody_refused(people, truth, self.rounds[-1]),
+                       everyone_else(people, self.rounds[0], self.rounds[-1]), nothing_written(self.phases[-1].calls)]
         self._stories()
         self._explain()
         self._costs()
@@ -194,21 +204,20 @@ class Tour:
         for story in self.lacking:
             say(f'Nobody of this world fits "{story.title}": take more --people, or another --seed.')
         for check in self.checks:
-            say(f"{check.text}: {'yes' if not check.against else f'NO, not {check.against}'} (of {check.looked_at})")
+            say(f"{check.text}: {f'NO, {check.against} against it' if check.against else 'yes'} (of {check.looked_at})")
         say(f"{'Everything agrees' if self.ok else 'NOT EVERYTHING AGREES'}, after"
             f" {time.monotonic() - self.began:.0f} seconds.")
 
     def _stories(self) -> None:
         say = self.tell.say
         say()
-        say("What each side holds at the end: in or out of what the story is about, and rows in its audiences. Mails: "
-            + ", ".join(f"{m.letter} {m.audience}" for m in MAILINGS) + ".")
+        say("What each side holds at the end: in or out of what the story is about, and how many rows in Marketing Cloud's"
+            " audiences. Mailed: " + ", ".join(f"{m.letter} = {m.audience}" for m in MAILINGS) + ".")
         say()
-        head = ("somebody ...", "made at", "about", "Salesforce", "Odoo", "MC main", "MC second",
-                "before", "between", "after", "")
+        head = ("story", "made at", "about", "Salesforce", "Odoo", "MC main", "MC second", "before", "between", "after", "")
         self.tell.table(head, [(
-            o.story.title, o.story.place, o.story.focus, *(o.sides[s] for s in ("salesforce", "odoo", "mc_main", "mc_second")),
-            *map(letters, o.mailed), "ok" if o.ok else "NOT OK") for o in self.outcomes])
+            o.story.title, o.story.place, o.story.focus, *(o.sides[side] for side in SHOWN), *map(letters, o.mailed),
+            "ok" if o.ok else "NOT OK") for o in self.outcomes])
         say()
         for outcome in self.outcomes:
             for wrong in outcome.wrong:
@@ -227,7 +236,7 @@ class Tour:
         say()
         say("Calls made to each vendor, and records written:")
         say()
-        head = ("command", "seconds", *(f"{name}" for name in SIDES.values()), "records written")
+        head = ("command", "seconds", *SIDES.values(), "records written")
         self.tell.table(head, [(
             p.name, f"{p.seconds:.1f}", *(str(p.calls[side]["calls"]) for side in SIDES),
             str(sum(p.calls[side]["records_written"] for side in SIDES))) for p in self.phases])
@@ -244,4 +253,6 @@ def _plan_text(data: Json) -> str:
 def _done_text(data: Json) -> str:
     done = sum(d.get("done", 0) for d in data["delivered"].values())
     refused = sum(d.get("rejected", 0) for d in data["delivered"].values())
-    return f"{done} operations done" + (f", {refused} refused" if refused else "")
+    held = sum(c["count"] for c in data["plan"]["counts"] if c["state"] == "held") if data["plan"] else 0
+    more = [f"{number} {what}" for number, what in ((refused, "refused"), (held, "held")) if number]
+    return ", ".join([f"{done} operations done", *more])

@@ -90,15 +90,12 @@ class Truth:
     def crm(self, side: str, email: str, focus: str) -> State:
         """What a CRM says of a topic or of all marketing; one refusal counts."""
         records = self.records(side, email)
-        if focus == ALL:
-            states = {not p["opted_out"] for p in records}
-        else:
-            states = {p["topics"].get(focus) for p in records}
+        states = {not p["opted_out"] if focus == ALL else p["topics"].get(focus) for p in records}
         return "out" if False in states else "in" if True in states else "-"
 
-    def esp(self, unit: int, email: str, focus: str) -> State:
-        """What Marketing Cloud says of a topic or of all marketing in a business unit."""
-        found = self.subscribers.get((unit, email), [])
+    def esp(self, unit: int, email: str, focus: str, key: str | None = None) -> State:
+        """What Marketing Cloud says of a topic or of all marketing in a business unit: under one key, or under any."""
+        found = [s for s in self.subscribers.get((unit, email), []) if key is None or s["key"] == key]
         states = {s["status"] if focus == ALL else s["topics"].get(focus) for s in found} - {None}
         return "out" if "Unsubscribed" in states else "in" if states else "-"
 
