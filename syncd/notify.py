@@ -8,14 +8,19 @@ import time
 from contextlib import suppress
 
 
+PATIENCE = 1.0
+"""Seconds a service manager that does not read may hold us up."""
+
+
 def notify(*states: str) -> None:
-    """Send states such as "READY=1". A service manager that does not listen is no reason to stop."""
+    """Send states such as "READY=1". A service manager that does not listen is no reason to stop, or to wait."""
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return
     if address.startswith("@"):
         address = "\0" + address[1:]
     with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as line:
+        line.settimeout(PATIENCE)
         line.sendto("\n".join(states).encode(), address)
 
 

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,32 +28,34 @@ class Service:
         self.lab = made
         self.manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         path = made.directory / "notify"
+        path.unlink(missing_ok=True)
         self.manager.bind(str(path))
-        self.manager.settimeout(PATIENCE)
         self.told: list[str] = []
+        self.reader = threading.Thread(target=self._read)
+        self.reader.start()
         self.log = (made.directory / "log").open("w+")
         self.process = subprocess.Popen(
             [*made.command("run")], cwd=made.root, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self.log,
             env={**os.environ, "NOTIFY_SOCKET": str(path), "WATCHDOG_USEC": "400000"})
 
-    def wait(self, state: str) -> None:
-        """Until the service manager is told ``state``."""
-        while True:
-            message = self.manager.recv(4096).decode()
+    def _read(self) -> None:
+        while message := self.manager.recv(4096).decode():
             self.told.append(message)
-            if state in message:
-                return
+
+    def wait(self, state: str) -> None:
+        """Until the service manager was told ``state``."""
+        self.until(lambda: any(state in message for message in self.told), alive=False)
 
     def events(self, name: str | None = None) -> list[dict[str, Any]]:
         text = (self.lab.directory / "log").read_text()
         found = [json.loads(line) for line in text.splitlines() if line.endswith("}")]
         return [e for e in found if name in (None, e["event"])]
 
-    def until(self, condition: Callable[[], bool]) -> None:
+    def until(self, condition: Callable[[], bool], *, alive: bool = True) -> None:
         end = time.monotonic() + PATIENCE
         while not condition():
             assert time.monotonic() < end, self.events()
-            assert self.process.poll() is None, (self.lab.directory / "log").read_text()
+            assert not alive or self.process.poll() is None, (self.lab.directory / "log").read_text()
             time.sleep(0.02)
 
     def event(self, name: str, count: int = 1) -> dict[str, Any]:
@@ -68,6 +71,9 @@ class Service:
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as line:
+            line.sendto(b"", str(self.lab.directory / "notify"))
+        self.reader.join()
         self.manager.close()
         self.log.close()
 
