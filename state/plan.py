@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from state import db, drift
+from state import db, drift, history
 from state.queries import load
 from state.relations import (
     OPTED_IN,
@@ -183,7 +183,7 @@ def _flag_sql(source: SourceDef, flag: FlagDef) -> list[str]:
     if "opt_in" in flag.writes and refusing:
         refuses = " OR ".join(f"{column} IS {_literal(v)}" for v in refusing)
         found.append(_wish(source, flag.field, _literal(flag.writes["opt_in"]), GRANT,
-                           f"{code} = {OPTED_IN} AND ({refuses})"))
+                           f"{code} = {OPTED_IN} AND ({refuses}) AND NOT {history.is_echo(flag)}"))
     return found
 
 

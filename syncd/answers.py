@@ -34,7 +34,8 @@ def report_json(report: Report, calls: Mapping[str, int]) -> Json:
         "failed": {name: problem(error) for name, error in report.pulled.failed.items()},
         "emptied": {name: {"missing": missing, "known": known}
                     for name, (missing, known) in report.pulled.emptied.items()},
-        "requests": len(report.pulled.requests.found), "unresolved": report.pulled.unresolved,
+        "requests": len(report.pulled.requests.found), "echoes": len(report.pulled.requests.echoes),
+        "unresolved": report.pulled.unresolved,
         "calls": dict(calls),
     }
 

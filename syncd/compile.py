@@ -67,6 +67,8 @@ class Compiler:
         self.zones: set[str] = set()
         self.parts: dict[str, Compiled] = {}
         self.attribute_types: dict[str, Type] = {}
+        self.histories: set[tuple[str, str]] = set()
+        """(connection, object) where the vendor keeps field history."""
 
     def compile(self) -> CompiledMapping:
         """:raises MappingProblems: what only shows with the vendors' types at hand"""
@@ -137,8 +139,11 @@ class Compiler:
             if source is not None:
                 email = index.get(self._plain(source, "email") or "")
                 names = tuple(index[f] for a in NAME_ATTRIBUTES if (f := self._plain(source, a)) in index)
+            flags = {flag.field for flag in people[name].flags} if name in people else set()
+            tracked = (StreamSpec(stream.object, "history", tuple(f for f in fields if f.name in flags))
+                       if flags and (stream.connection, stream.object) in self.histories else None)
             feeds.append(Feed(wiring.id, wiring.connector, name, StreamSpec(stream.object, "record", fields),
-                              bool(name in people and people[name].flags), self.streams[name], email, names, True))
+                              bool(flags), self.streams[name], email, names, True, history=tracked))
         return feeds
 
     @staticmethod
@@ -384,6 +389,7 @@ class Compiler:
             specs[name] = {}
             for spec in w.connector.feeds(list(topics)):
                 if spec.kind == "history":
+                    self.histories.add((name, spec.object))
                     continue
                 row = self.store.stream(w.id, spec.object, spec.kind, "", True)
                 feeds.append(Feed(w.id, w.connector, f"{name}.{spec.object}", spec, True, row.id))

@@ -15,11 +15,12 @@ from typing import Any, TypeVar
 
 from connectors.base import Connector
 from connectors.errors import ConnectorError, Misconfigured
-from state import drift, records, statuses
+from state import drift, history, records, statuses
 from state.queries import load
 from state.relations import AudienceDef, Relations
 from state.store import Store, StreamRow
 from syncd import normalise
+from syncd.history import Past, past, trace
 from syncd.model import Field, Micros, StreamSpec, Value
 from syncd.statements import Containers, Requests, from_events, from_flags, from_statuses
 
@@ -43,6 +44,8 @@ class Feed:
     names: tuple[int, ...] = ()
     sweeps: bool = False
     audience: AudienceDef | None = None
+    history: StreamSpec | None = None
+    """The history of this stream's consent fields, where the vendor keeps one."""
 
 
 @dataclass(slots=True)
@@ -88,6 +91,7 @@ class Puller:
                     pulled.failed[feed.name] = error
                     self.store.write(lambda c, f=feed, e=error: c.execute(  # type: ignore[misc]
                         load("registry")["failed"], (e.code or type(e).__name__, f.stream)).rowcount)
+        pulled.entries += trace(self.store, self.rel, {feed.stream for feed in feeds if feed.consent}, now)
         return pulled
 
     def _feed(self, feed: Feed, now: Micros, full: bool, pulled: Pulled) -> None:
@@ -154,19 +158,21 @@ class Puller:
                now: Micros, complete: bool, pulled: Pulled) -> int:
         if feed.spec.kind == "record":
             prepared, doubts = self._records(feed, rows)
-            requests = Requests()
+            requests, told = Requests(), self._past(feed, row, prepared)
 
             def job(conn: Any) -> records.Stored:
                 done = records.store(
                     conn, self.rel, feed.stream, prepared, cursor=cursor, sweep=sweep, now=now, book=self.store.book,
                     speak=lambda source, changed: from_flags(source, changed, connection=feed.connection,
-                                                             since=row.complete_at, now=now, requests=requests),
+                                                             since=row.complete_at, now=now, requests=requests, past=told),
                     complete=complete)
                 records.requests(conn, requests.found, requests.withdrawn, now)
+                history.remember(conn, requests.echoes, requests.overwritten, now)
                 records.quarantine(conn, feed.connection, feed.spec.object, doubts, now)
                 return done
             done = self.store.write(job)
             pulled.requests.found += requests.found
+            pulled.requests.echoes += requests.echoes
             pulled.entries += done.entries
             return done.fresh + done.changed
         known = self.containers[feed.connection]
@@ -190,6 +196,14 @@ class Puller:
         return moved
 
     # ------------------------------------------------------------------ rows
+
+    def _past(self, feed: Feed, row: StreamRow, rows: Sequence[records.Prepared]) -> Past:
+        source = self.rel.source(feed.stream)
+        if feed.history is None or source is None or row.complete_at is None or not rows:
+            return {}
+        place = {f.name: index for index, f in enumerate(feed.spec.fields, len(rows[0]) - len(feed.spec.fields))}
+        read = {str(r[0]): [r[place[flag.field]] for flag in source.flags] for r in rows if not r[2]}
+        return past(self.store, source, read, feed.connector, feed.history, row.complete_at)
 
     def _records(self, feed: Feed, rows: Sequence[tuple[Value, ...]]) -> tuple[list[records.Prepared],
                                                                                list[tuple[str, str]]]:

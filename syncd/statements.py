@@ -1,7 +1,8 @@
 """What the sides say, as ledger entries: changed CRM flags, changed statuses, events. Pure; no clock, no I/O.
 
-The words: a *baseline* is what was found when a connection was first linked; an *echo* is our own write seen again, and
-says nothing; a *request* is a flag turned towards mail without evidence, which never counts.
+The words: a *baseline* is what was found when a connection was first linked; an *echo* is our own write seen again, or a
+copy of what the provider was told, and says nothing; a *request* is a flag turned towards mail without evidence, which
+never counts.
 """
 
 from __future__ import annotations
@@ -15,7 +16,11 @@ import orjson
 from state.ledger import NewEntry, Utterance
 from state.relations import FLAG_COLUMNS, FlagDef, SourceDef
 from state.statuses import Event, StatusChange
+from syncd.history import CONNECT, Past, Told
 from syncd.model import Micros
+
+_Group = tuple[Utterance, Micros | None, str | None]
+"""An utterance, when it was said where that is known, and the reference that shows it."""
 
 
 def said(level: str, topic: str | None, state: str, all_except: Sequence[str] = ()) -> list[Any]:
@@ -25,62 +30,94 @@ def said(level: str, topic: str | None, state: str, all_except: Sequence[str] = 
 
 @dataclass(slots=True)
 class Requests:
-    """Flags turned towards mail without evidence, found while reading: (record, field); and those turned away from it,
-    which ends an earlier request."""
+    """Flags turned towards mail without evidence, found while reading: (record, field); those turned away from it,
+    which ends an earlier request; those that echo what the provider was told, with the instant; and those that somebody
+    else has set since."""
 
     found: list[tuple[int, str]] = field(default_factory=list)
     withdrawn: list[tuple[int, str]] = field(default_factory=list)
+    echoes: list[tuple[int, str, Micros]] = field(default_factory=list)
+    overwritten: list[tuple[int, str]] = field(default_factory=list)
+
+
+NOTHING_TOLD: Past = {}
 
 
 def from_flags(source: SourceDef, rows: Iterable[Sequence[Any]], *, connection: int, since: Micros | None, now: Micros,
-               requests: Requests) -> list[NewEntry]:
+               requests: Requests, past: Past = NOTHING_TOLD) -> list[NewEntry]:
     """Entries for new or changed consent fields.
 
     :param since: when the stream was last read to its end; None = first link, so what is found is a baseline
+    :param past: what field history tells about the changes; one it does not tell happened in the interval since
     """
-    cache: dict[tuple[Any, ...], tuple[tuple[Utterance, Micros | None], ...]] = {}
+    cache: dict[tuple[Any, ...], tuple[_Group, ...]] = {}
     entries: list[NewEntry] = []
     for row in rows:
         record, rid, fresh, address, hash_, modified, *cells = row
         shape = (fresh, *cells)
         groups = cache.get(shape)
         if groups is None or not fresh:
-            groups = cache[shape] = tuple(_groups(source, connection, since is None, fresh, cells, record, requests))
-        for utterance, at in groups:
-            baseline = since is None
+            told = {} if fresh or not past else _of_record(source, past, rid, cells)
+            groups = cache[shape] = tuple(_groups(source, connection, since is None, fresh, cells, record, requests, told))
+        for utterance, at, evidence in groups:
             lo, hi = (at, at) if at is not None else (since, now)
             if at is None and lo is not None and modified is not None and lo < modified <= now:
                 hi = modified
-            entries.append(NewEntry(utterance, record, address, lo, hi, rid=rid, hash=hash_,
-                                    knows_at=None if baseline else at))
+            elif evidence is not None and hi > now:
+                lo = hi = now
+            entries.append(NewEntry(utterance, record, address, lo, hi, rid=rid, hash=hash_, evidence=evidence,
+                                    knows_at=at if utterance.person_made and since is not None else None))
     return entries
 
 
+def _of_record(source: SourceDef, past: Past, rid: str, cells: Sequence[Any]) -> dict[str, Told]:
+    """What history tells about the values that a record's flags were changed to."""
+    values = ((flag.field, cells[i * FLAG_COLUMNS:i * FLAG_COLUMNS + 2]) for i, flag in enumerate(source.flags))
+    return {name: told for name, (old, new) in values
+            if old != new and (told := past.get((rid, name, str(new)))) is not None}
+
+
 def _groups(source: SourceDef, connection: int, baseline: bool, fresh: int, cells: Sequence[Any], record: int,
-            requests: Requests) -> Iterable[tuple[Utterance, Micros | None]]:
-    """(utterance, said_at) per entry: flags of one instant and author belong together."""
-    together: dict[tuple[str, int, Micros | None], list[list[Any]]] = {}
+            requests: Requests, told: Mapping[str, Told]) -> Iterable[_Group]:
+    """(utterance, said_at, evidence) per entry: flags of one instant and author belong together."""
+    together: dict[tuple[str, int, Micros | None, str | None], list[list[Any]]] = {}
     for index, flag in enumerate(source.flags):
         old, new, said_at, method, made = cells[index * FLAG_COLUMNS:(index + 1) * FLAG_COLUMNS]
         meaning = flag.meanings.get(new, "unknown")
         before = None if fresh else flag.meanings.get(old, "unknown")
         topic, level = flag.topic, "master" if flag.topic is None else "topic"
         evidence = bool(made) and said_at is not None
+        known = told.get(flag.field)
+        if known is not None and known.echo and not (meaning == "opt_in" and evidence):
+            _echo(record, flag, before, meaning, known, requests)
+            continue
+        if not fresh and old != new:
+            requests.overwritten.append((record, flag.field))
         if meaning == "opt_out" or (meaning == "unknown" and before == "opt_in"):
             # Towards no mail: at once, whoever did it. A box unticked says no even where it cannot say "never asked".
             if before != "opt_out":
-                together.setdefault(("flag", 0, None), []).append(said(level, topic, "opt_out"))
+                exact = (known.at, f"history:{known.by}") if known is not None else (None, None)
+                together.setdefault(("flag", 0, *exact), []).append(said(level, topic, "opt_out"))
                 requests.withdrawn.append((record, flag.field))
         elif meaning == "opt_in" and (before != "opt_in" or evidence):
             if evidence or (fresh and level == "topic"):
-                key = (str(method or "flag"), int(evidence), said_at if evidence else None)
+                key = (str(method or "flag"), int(evidence), said_at if evidence else None, None)
                 together.setdefault(key, []).append(said(level, topic, "opt_in"))
             elif not fresh:
                 requests.found.append((record, flag.field))
         if level == "master" and before == "opt_out" and meaning != "opt_out" and not fresh:
             requests.found.append((record, flag.field))
-    for (method, made, at), statements in together.items():
-        yield Utterance(connection, source.name, method, made, int(baseline), orjson.dumps(statements).decode()), at
+    for (name, author, at, proof), statements in together.items():
+        content = orjson.dumps(statements).decode()
+        yield Utterance(connection, source.name, name, author, int(baseline), content), at, proof
+
+
+def _echo(record: int, flag: FlagDef, before: str | None, meaning: str, told: Told, requests: Requests) -> None:
+    """A flag that nobody set says nothing. Where the provider's connector turned it away from mail, it stays as it is:
+    what the person meant, the provider tells, and to undo the one would only call for the next."""
+    if told.by == CONNECT and (meaning == "opt_out" or (meaning == "unknown" and before == "opt_in")):
+        requests.echoes.append((record, flag.field, told.at))
+        requests.withdrawn.append((record, flag.field))
 
 
 @dataclass(frozen=True, slots=True)

@@ -249,3 +249,14 @@ CREATE TABLE request (
   reasserted INTEGER NOT NULL DEFAULT 0,
   PRIMARY KEY (record, field)
 ) STRICT, WITHOUT ROWID;
+
+-- A flag that was set because of what the person told the provider: not undone, and no statement of its own.
+CREATE TABLE echo (
+  record INTEGER NOT NULL,
+  field TEXT NOT NULL,
+  at INTEGER NOT NULL,               -- µs: when the field was set
+  seen_at INTEGER NOT NULL,
+  traced INTEGER NOT NULL DEFAULT 0, -- 1 = what it echoes is known
+  PRIMARY KEY (record, field)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX echo_untraced ON echo (seen_at) WHERE traced = 0;

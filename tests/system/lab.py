@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -101,11 +101,12 @@ class Lab:
 
     :param text: the mapping
     :param crm, esp: options of the world's connections ``sf`` and ``mc``
+    :param tracked: fields of a contact that the CRM keeps the history of
     """
 
     def __init__(self, directory: Path, text: str = MAPPING, *, crm: Mapping[str, Any] | None = None,
                  esp: Mapping[str, Any] | None = None, policy: Policy | None = None,
-                 build: Callable[[Lab], None] | None = None) -> None:
+                 build: Callable[[Lab], None] | None = None, tracked: Sequence[str] = ()) -> None:
         self.directory = directory
         self.world = World.start(seed=1, start=START)
         self.policy = policy or Policy(hash_key=b"lab")
@@ -113,13 +114,13 @@ class Lab:
         self.roles = {"sf": "crm", "mc": "esp"}
         self._ahead = 0.0
         self._time = threading.Lock()
-        self._build(crm or {}, esp or {})
+        self._build(crm or {}, esp or {}, tracked)
         if build is not None:
             build(self)
         self.app = self.open(text)
 
-    def _build(self, crm: Mapping[str, Any], esp: Mapping[str, Any]) -> None:
-        self.world.create_crm("sf", {"Contact": {"fields": CONTACT, "master_flag": "opted_out",
+    def _build(self, crm: Mapping[str, Any], esp: Mapping[str, Any], tracked: Sequence[str]) -> None:
+        self.world.create_crm("sf", {"Contact": {"fields": CONTACT, "master_flag": "opted_out", "tracked": list(tracked),
                                                  "topics": {"offers": "offers", "news": "no_news"}}}, **crm)
         text, decimal = fields("first_name"), fields(spent="decimal")
         self.world.create_esp("mc", ["L1", "L2"], {
