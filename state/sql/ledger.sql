@@ -52,7 +52,7 @@ AND k.key = entry.key RETURNING entry.record;
 -- name: bind_of_chunk
 -- What was said under the key of somebody in the chunk before the key was known to be theirs.
 UPDATE entry SET record = (SELECT k.person FROM subscriber_key k WHERE k.connection = :connection AND k.key = entry.key)
-WHERE record IS NULL AND utterance IN (SELECT id FROM utterance WHERE connection = :connection)
+WHERE record IS NULL AND key IS NOT NULL AND utterance IN (SELECT id FROM utterance WHERE connection = :connection)
 AND key IN (SELECT k.key FROM chunk c CROSS JOIN subscriber_key k ON k.connection = :connection AND k.person = c.person);
 
 -- name: find_addresses
