@@ -7,7 +7,6 @@ import socket
 import time
 from contextlib import suppress
 
-
 PATIENCE = 1.0
 """Seconds a service manager that does not read may hold us up."""
 

@@ -131,7 +131,8 @@ def test_files_are_read_again_or_the_old_ones_stay(made: Lab) -> None:
     good = mapping.read_text()
     with running(made) as service:
         service.event("cycle_ended")
-        for number, broken in enumerate((good.replace("spent > 100", "spend > 100"), good.replace("sf.Contact", "sf.No")), 1):
+        wrong = (good.replace("spent > 100", "spend > 100"), good.replace("sf.Contact", "sf.No"))
+        for number, broken in enumerate(wrong, 1):
             mapping.write_text(broken)
             service.process.send_signal(signal.SIGHUP)
             assert "mapping.yaml:" in service.event("config_refused", number)["message"]
