@@ -288,8 +288,10 @@ def figure(function: str, values: list[Any]) -> Any:
 # --------------------------------------------------------------------------- the clock
 
 def looks_at_clock(node: n.Node) -> bool:
-    return any(isinstance(inner, n.Now) or (isinstance(inner, n.Call) and inner.name in
-               ("today", "days_ago", "months_ago", "years_ago", "hours_ago")) for inner in n.walk(node))
+    """Whether the node itself moves with the clock; what a filter over rows does is the rows' affair."""
+    if isinstance(node, n.Call) and node.name in ("today", "days_ago", "months_ago", "years_ago", "hours_ago"):
+        return True
+    return isinstance(node, n.Now) or (not isinstance(node, n.Aggregate) and any(map(looks_at_clock, node.children)))
 
 
 def clock_answers(node: n.Node, world: World) -> Iterator[bool | None]:
