@@ -80,8 +80,13 @@ class Rich(Plain):
         from rich.progress import Progress
 
         with Progress(console=self._console, transient=True) as bar:
-            task = bar.add_task(f"  {what}", total=total)
-            yield lambda left: bar.update(task, completed=max(0, total - left))
+            task, begun = bar.add_task(f"  {what}", total=total), False
+
+            def seen(left: int) -> None:
+                nonlocal begun
+                begun = begun or left > 0  # nothing is queued before the plan is approved
+                bar.update(task, completed=max(0, total - left) if begun else 0)
+            yield seen
 
 
 def teller(as_json: bool) -> Teller:
