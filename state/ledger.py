@@ -103,7 +103,6 @@ class Book:
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
-        self._ids: dict[Utterance, int] = {}
 
     def append(self, conn: db.Connection, entries: Sequence[NewEntry], now: int) -> int:
         """Append in order, journal included. Returns the last position."""
@@ -140,13 +139,11 @@ class Book:
         self._journal.append([first, [[i, *u[1:]] for u, (i, _) in spoken.items()], lines])
         return position
 
-    def _id(self, conn: db.Connection, q: dict[str, str], utterance: Utterance) -> int:
-        found = self._ids.get(utterance)
-        if found is None or not conn.execute("SELECT 1 FROM utterance WHERE id = ?", (found,)).fetchone():
-            row = conn.execute(q["find_utterance"], utterance).fetchone()
-            row = row or conn.execute(q["add_utterance"], utterance).fetchone()
-            found = self._ids[utterance] = int(row[0])
-        return found
+    @staticmethod
+    def _id(conn: db.Connection, q: dict[str, str], utterance: Utterance) -> int:
+        """Asked of the table each time: an id remembered from a transaction that was rolled back could by now be another's."""
+        row = conn.execute(q["find_utterance"], utterance).fetchone()
+        return int((row or conn.execute(q["add_utterance"], utterance).fetchone())[0])
 
 
 def _names(conn: db.Connection, entries: Sequence[NewEntry]) -> list[tuple[str | None, str | None, str | None]]:

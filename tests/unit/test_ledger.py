@@ -1,0 +1,235 @@
+"""The ledger: chained, erasable, journalled, bound to people as they become known, and what an author could know."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from state import db, people
+from state.ledger import Journal, NewEntry, Utterance, verify
+from state.queries import load
+from tests.unit.state_lab import HASHED, NOW, SECOND, StateLab, contact, contacts
+
+OUT = Utterance(2, "mc", "person", 1, 0, '[["topic","offers","opt_out"]]')
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[StateLab]:
+    found = StateLab(tmp_path)
+    yield found
+    found.close()
+
+
+def checked(lab: StateLab) -> tuple[int, list[int]]:
+    with lab.store.reading() as conn:
+        return verify(conn)
+
+
+def change(lab: StateLab, sql: str, *parameters: Any) -> None:
+    lab.store.write(lambda conn: conn.execute(sql, parameters).rowcount)
+
+
+# --------------------------------------------------------------------------- the chain
+
+def test_an_empty_ledger_is_valid(lab: StateLab) -> None:
+    assert checked(lab) == (0, [])
+
+
+def test_every_entry_fits_its_commitment_and_the_chain(lab: StateLab) -> None:
+    lab.put(*contacts(3))
+    lab.say("opt_out", record=1)
+    lab.say("opt_in", email="c2@mail.example", evidence="ev-1", knowledge=1)
+    lab.say("opt_out", key="legacy-9", email="x@mail.example")
+    lab.say("opt_out", key="y@mail.example", email="y@mail.example")
+    lab.store.write(lambda conn: lab.store.book.append(conn, [NewEntry(OUT, n, None, None, NOW) for n in (1, 2, 3)], NOW))
+    assert checked(lab) == (7, [])
+
+
+@pytest.mark.parametrize("tamper", [
+    "UPDATE entry SET said_hi = said_hi + 1 WHERE position = 2",
+    "UPDATE entry SET evidence = 'other' WHERE position = 2",
+    "UPDATE entry SET knowledge = 99 WHERE position = 2",
+    "UPDATE entry SET record = 3 WHERE position = 2",
+    "UPDATE entry SET commitment = zeroblob(32) WHERE position = 2",
+    "UPDATE utterance SET said = '[[\"topic\",\"offers\",\"opt_in\"]]' WHERE id = (SELECT utterance FROM entry WHERE position = 2)",
+    "DELETE FROM entry WHERE position = 2",
+    "DELETE FROM entry WHERE position = 4",
+    "DELETE FROM chain WHERE position = 4",
+    "UPDATE chain SET value = zeroblob(32) WHERE position = 2",
+])
+def test_no_change_goes_unnoticed(lab: StateLab, tamper: str) -> None:
+    lab.put(*contacts(3))
+    for record in (1, 2, 3, 1):
+        lab.say("opt_out", record=record)
+    change(lab, tamper)
+    _, bad = checked(lab)
+    missing = lab.rows("SELECT count(*) FROM entry") == [(3,)]
+    assert bad or missing and lab.rows("SELECT max(position) FROM chain") != lab.rows("SELECT max(position) FROM entry")
+
+
+def test_an_entry_cut_off_the_end_is_noticed_by_the_head(lab: StateLab) -> None:
+    lab.put(contact(1))
+    lab.say("opt_out", record=1)
+    lab.say("opt_out", record=1)
+    change(lab, "DELETE FROM entry WHERE position = 2")
+    change(lab, "DELETE FROM chain WHERE position = 2")
+    assert checked(lab) == (1, []), "only the journal can show this"
+    assert len((lab.store.path.parent / "j.log").read_bytes().splitlines()) == 2
+
+
+def test_erasing_the_personal_part_leaves_the_chain_whole(lab: StateLab) -> None:
+    lab.put(*contacts(2))
+    lab.say("opt_out", record=1, evidence="ev")
+    lab.say("opt_out", record=2)
+    change(lab, "UPDATE entry SET salt = NULL, utterance = NULL, record = NULL, address = NULL, key = NULL, said_lo = NULL,"
+                " said_hi = NULL, seen_at = NULL, evidence = NULL WHERE position = 1")
+    assert checked(lab) == (2, [])
+    lab.say("opt_out", record=2)
+    assert checked(lab) == (3, [])
+
+
+def test_equal_words_are_kept_once(lab: StateLab) -> None:
+    lab.put(*contacts(2))
+    for record in (1, 2, 1):
+        lab.say("opt_out", record=record)
+    lab.say("opt_in", record=1)
+    assert lab.rows("SELECT count(*) FROM utterance") == [(2,)]
+
+
+def test_an_append_that_is_rolled_back_leaves_no_utterance_behind(lab: StateLab) -> None:
+    lab.put(contact(1))
+
+    def fails(conn: db.Connection) -> None:
+        lab.store.book.append(conn, [NewEntry(OUT, 1, None, None, NOW)], NOW)
+        raise ZeroDivisionError
+    with pytest.raises(ZeroDivisionError):
+        lab.store.write(fails)
+    change(lab, "INSERT INTO utterance (source, channel, purpose, method, person_made, baseline, said) VALUES"
+                " ('other', 'email', 'marketing', 'x', 0, 0, '[]')")
+    lab.say("opt_out", record=1)
+    assert lab.rows("SELECT u.source FROM entry e JOIN utterance u ON u.id = e.utterance") == [("mc",)]
+    assert checked(lab) == (1, [])
+
+
+# --------------------------------------------------------------------------- the journal
+
+def test_the_journal_says_the_same_without_naming_anyone(lab: StateLab) -> None:
+    lab.put(contact(1))
+    lab.say("opt_out", record=1, email="c1@mail.example", evidence="ev-1")
+    lab.say("opt_out", email="zoe@mail.example", key="zoe@mail.example")
+    text = (lab.store.path.parent / "j.log").read_bytes()
+    assert b"mail.example" not in text
+    [first, second] = [orjson.loads(line) for line in text.splitlines()]
+    position, [[number, *utterance]], [entry] = first
+    assert (position, utterance[4]) == (1, '[["topic","offers","opt_out"]]')
+    assert entry[:4] == [number, "c1", HASHED("c1@mail.example").hex(), None]
+    assert entry[6] == "ev-1"
+    assert second[2][0][1:4] == [None, HASHED("zoe@mail.example").hex(), None]
+
+
+def test_an_entry_is_in_the_journal_before_it_is_in_the_state(lab: StateLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.put(contact(1))
+
+    def broken(fd: int) -> None:
+        raise OSError("no room on the journal's disk")
+    monkeypatch.setattr(os, "fdatasync", broken)
+    with pytest.raises(OSError, match="no room"):
+        lab.say("opt_out", record=1)
+    assert lab.rows("SELECT count(*) FROM entry") == [(0,)]
+
+
+def test_the_journal_belongs_to_its_owner_alone(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "new" / "j.log")
+    journal.append([1])
+    journal.close()
+    journal.close()
+    assert (tmp_path / "new" / "j.log").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
+    Journal(None).append([1])
+
+
+# --------------------------------------------------------------------------- whose words they are
+
+def test_words_under_a_record_id_that_comes_later_are_bound_to_it(lab: StateLab) -> None:
+    lab.say("opt_out", key="c1")
+    lab.put(contact(1))
+    lab.store.write(lambda conn: conn.execute(load("ledger")["bind"], {"stream": lab.stream}).fetchall())
+    assert lab.rows("SELECT record FROM entry") == [(1,)]
+    assert checked(lab) == (1, [])
+
+
+def test_words_at_an_address_are_bound_to_its_only_holder_and_stay_valid(lab: StateLab) -> None:
+    lab.put(*contacts(2), contact(3, email="c2@mail.example"))
+    for n in (1, 2, 9):
+        lab.say("opt_out", email=f"c{n}@mail.example")
+    lab.store.write(lambda conn: conn.execute(load("ledger")["bind_by_address"], {"after": 0}).rowcount)
+    assert lab.rows("SELECT record FROM entry ORDER BY position") == [(1,), (None,), (None,)]
+    assert checked(lab) == (3, [])
+
+
+def test_a_case_holds_the_words_of_the_person_the_address_and_its_other_holders(lab: StateLab) -> None:
+    lab.put(contact(1), contact(2, email="c1@mail.example"), contact(3))
+    lab.say("opt_out", record=1, email="old@mail.example")
+    lab.say("opt_out", record=2)
+    lab.say("opt_out", email="c1@mail.example")
+    lab.say("opt_out", record=3, email="c3@mail.example")
+    [(address,)] = lab.rows("SELECT address FROM record WHERE id = 1")
+    with lab.store.reading() as conn:
+        case = people.case(conn, 1, address)
+    assert sorted((s.position, s.person, s.address == address) for s in case.statements) == [
+        (1, 1, False), (2, 2, False), (3, None, True)]
+    assert case.holders == {address: frozenset({1, 2})}
+
+
+# --------------------------------------------------------------------------- what an author could know
+
+def came_back(lab: StateLab, at: int, connection: int = 2) -> int | None:
+    """A person-made opt-in of record 1 at an instant; the knowledge it is given."""
+    utterance = Utterance(connection, "x", "web", 1, 0, '[["topic","offers","opt_in"]]')
+    lab.store.write(lambda conn: lab.store.book.append(conn, [NewEntry(utterance, 1, None, at, at, knows_at=at)], at))
+    [(knowledge,)] = lab.rows("SELECT knowledge FROM entry ORDER BY position DESC LIMIT 1")
+    return None if knowledge is None else int(knowledge)
+
+
+def test_an_author_knows_what_was_said_before_at_the_same_place(lab: StateLab) -> None:
+    lab.put(contact(1))
+    lab.say("opt_out", record=1)
+    assert came_back(lab, NOW + SECOND) == 1
+    assert came_back(lab, NOW - SECOND) == 0
+    assert came_back(lab, NOW + SECOND, connection=1) == 0
+    assert checked(lab) == (4, [])
+
+
+def test_an_author_knows_what_was_written_to_the_place_before(lab: StateLab) -> None:
+    lab.put(contact(1))
+    lab.say("opt_out", record=1)
+    lab.step()
+    sealed = lab.seal(lab.crm)
+    assert sealed is not None
+    assert came_back(lab, NOW + 60 * SECOND, connection=1) == 0
+    lab.record(sealed, "done", now=NOW + 90 * SECOND)
+    assert came_back(lab, NOW + 60 * SECOND, connection=1) == 0
+    assert came_back(lab, NOW + 120 * SECOND, connection=1) == 1
+
+
+def test_knowing_a_later_refusal_is_not_knowing_an_earlier_one_made_elsewhere(lab: StateLab) -> None:
+    lab.put(contact(1))
+    elsewhere = Utterance(1, "sf.Contact", "flag", 0, 0, '[["master",null,"opt_out"]]')
+    lab.store.write(lambda conn: lab.store.book.append(conn, [NewEntry(elsewhere, 1, None, NOW, NOW)], NOW))
+    lab.say("opt_out", record=1)
+    assert came_back(lab, NOW + SECOND) == 0
+
+
+def test_refusals_of_the_same_page_are_known(lab: StateLab) -> None:
+    lab.put(contact(1), contact(2))
+    back = Utterance(2, "mc", "resubscribe", 1, 0, '[["topic","offers","opt_in"]]')
+    entries = [NewEntry(OUT, 1, None, NOW, NOW), NewEntry(OUT, 2, None, NOW, NOW),
+               NewEntry(back, 1, None, NOW + 5, NOW + 5, knows_at=NOW + 5),
+               NewEntry(back, 2, None, NOW - 5, NOW - 5, knows_at=NOW - 5)]
+    lab.store.write(lambda conn: lab.store.book.append(conn, entries, NOW))
+    assert lab.rows("SELECT knowledge FROM entry ORDER BY position") == [(None,), (None,), (1,), (0,)]
