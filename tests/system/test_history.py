@@ -54,8 +54,8 @@ def test_a_field_without_history_was_set_since_the_last_poll(lab: Lab) -> None:
 
 
 def test_coming_back_after_a_tick_that_is_read_later_works(lab: Lab) -> None:
-    """The call centre ticks the box, she clicks "resubscribe" two hours later, and both are read together. The box's
-    interval alone could not tell which of the two was first."""
+    """The call centre unticks the box, she clicks "resubscribe" two hours later, a colleague corrects her name, and all is
+    read together. The box's interval alone could not tell which of the first two was first."""
     lab.unsubscribe("p1", "L1")
     lab.cycle()
     lab.edit("p1", offers=1)
@@ -64,6 +64,8 @@ def test_coming_back_after_a_tick_that_is_read_later_works(lab: Lab) -> None:
     lab.edit("p1", offers=0)
     lab.advance(2 * HOUR)
     lab.world.act("mc", "resubscribe", email="p1@mail.example", list="L1")
+    lab.advance(HOUR)
+    lab.edit("p1", first_name="Other")
     lab.settle()
     assert "p1" in lab.keys(OFFERS)
 
