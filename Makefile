@@ -14,7 +14,7 @@ PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 NODE = tests/conformance/node
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak bench lint wheel lock clean
+.PHONY: help demo test soak bench lint docs wheel lock clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -35,6 +35,9 @@ lint: $(VENV)/.dev ## ruff, mypy --strict, who may import whom
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: $(VENV)/.dev ## Write the generated page of docs/ again
+	$(BIN)/python -m tests.system.one_person
 
 wheel: $(VENV)/.runtime ## dist/*.tar.gz and dist/*.whl
 	$(BIN)/python -m hatchling build
