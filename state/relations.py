@@ -95,6 +95,8 @@ class TopicDef:
     where: str | None
     opt_in: str
     due: str | None = None
+    channel: str = "email"
+    purpose: str = "marketing"
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from mappings.model import Mapping as MappingFile
 from state.store import Store
 from syncd import normalise
 from syncd.compile import CompiledMapping, Compiler, Wiring
+from syncd.consent import CLOCK_TOLERANCE
 from syncd.cycle import Cycle
 from syncd.decide import Decider
 from syncd.deliver import Lane
@@ -36,6 +37,7 @@ class Policy:
     max_consent_age: Micros = HOUR
     limits: Limits = field(default_factory=Limits)
     hash_key: bytes = b""
+    clock_tolerance: Micros = CLOCK_TOLERANCE
 
 
 @dataclass(slots=True)
@@ -95,7 +97,7 @@ class App:
         rel = c.relations
         puller = Puller(self.store, rel, normalise.hasher(self.policy.hash_key), c.containers, {}, self.policy.full_every,
                         frozenset(c.audience_names[o] for o in c.creates), failpoint=self.failpoint)
-        decider = Decider(self.store, rel, Reconciler(rel.topics), c.record_objects, c.zones)
+        decider = Decider(self.store, rel, Reconciler(rel.topics, self.policy.clock_tolerance), c.record_objects, c.zones)
         cycle = Cycle(self.store, rel, puller, decider, c.feeds, {}, self._limits(c), self.clock,
                       self.policy.max_consent_age, self.failpoint)
         cycle.lanes = {name: self._lane(name, c, cycle) for name in self.endpoints}

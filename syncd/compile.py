@@ -285,7 +285,7 @@ class Compiler:
             compiled = ex.compile_expression(" and ".join(texts), scope, expect=Type.BOOL, place=place)
             self._note(f"topic {topic_id}", compiled)
             where, due = compiled.sql, compiled.due_sql
-        return rel.TopicDef(topic_id, where, topic.opt_in, due)
+        return rel.TopicDef(topic_id, where, topic.opt_in, due, topic.channel, topic.purpose)
 
     def _key(self, destination: Destination, scope: ExpressionScope) -> tuple[str, bool]:
         value = destination.key_value

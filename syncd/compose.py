@@ -127,7 +127,7 @@ def policy(config: Config) -> Policy:
     limits = Limits(g.removals_share, g.removals_count, g.removals_most, g.creations_share, g.creations_count,
                     g.blanking_share, g.blanking_count)
     return Policy(config.schedule.full_compare, config.policy.max_consent_age, limits,
-                  config.hash_key.reveal().encode())
+                  config.hash_key.reveal().encode(), config.policy.clock_tolerance)
 
 
 def store(config: Config, *, check: bool = True) -> Store:

@@ -44,7 +44,7 @@ class Explainer:
         self.mapping = mapping
         self.config = config
         self.bound = clock_parameters(now, compiled.zones)
-        self.reconciler = Reconciler(self.rel.topics)
+        self.reconciler = Reconciler(self.rel.topics, config.policy.clock_tolerance)
         self.q = load("views")
 
     def explain(self, address: str | None, crm_id: str | None) -> Json:

@@ -39,7 +39,7 @@ SOURCE = "admin"
 def show(store: Store, mapping: MappingFile, config: Config, address: str) -> Json:
     """The decisions for everybody at an address, folded from the ledger as it is now."""
     subject = at_address(store, config, address)
-    fold = reconciler(mapping)
+    fold = reconciler(mapping, config)
     cases = [case_of(store, person) for person in subject.people]
     if not cases and subject.address is not None:
         cases = [case_at(store, subject.address)]

@@ -7,22 +7,23 @@ from collections.abc import Mapping
 from state.people import Case, Decided
 from state.relations import ADDRESS_OUT, NEVER_SAID, OPTED_IN, OPTED_OUT, PENDING, TopicDef
 from syncd import consent
-from syncd.consent import Decision, Policy, TopicDecision, TopicPolicy
-from syncd.model import Statement
+from syncd.consent import CLOCK_TOLERANCE, Decision, Policy, TopicDecision, TopicPolicy
+from syncd.model import Micros, Statement
 
 CODES = {"subscribed": OPTED_IN, "unsubscribed": OPTED_OUT, "pending": PENDING, "unknown": NEVER_SAID}
 
 
-def policy(topics: tuple[TopicDef, ...]) -> Policy:
+def policy(topics: tuple[TopicDef, ...], clock_tolerance: Micros = CLOCK_TOLERANCE) -> Policy:
     """The fold's policy for the mapping's topics."""
-    return Policy(tuple(TopicPolicy(t.id, t.opt_in) for t in topics))  # type: ignore[arg-type]
+    return Policy(tuple(TopicPolicy(t.id, t.opt_in, t.channel, t.purpose) for t in topics),  # type: ignore[arg-type]
+                  clock_tolerance)
 
 
 class Reconciler:
     """Folds cases. ``decision`` gives the full answer (for explain), ``decided`` what the state keeps."""
 
-    def __init__(self, topics: tuple[TopicDef, ...]) -> None:
-        self.policy = policy(topics)
+    def __init__(self, topics: tuple[TopicDef, ...], clock_tolerance: Micros = CLOCK_TOLERANCE) -> None:
+        self.policy = policy(topics, clock_tolerance)
         self.default = self.decided(Case(0, None, (), {}))
 
     def decision(self, case: Case) -> Decision:

@@ -82,9 +82,10 @@ def case_at(store: Store, address: int) -> Case:
     return Case(0, address, said, {address: frozenset()})
 
 
-def reconciler(mapping: MappingFile) -> Reconciler:
+def reconciler(mapping: MappingFile, config: Config) -> Reconciler:
     """The fold of the mapping's topics; needs no connection."""
-    return Reconciler(tuple(TopicDef(t.id, None, t.opt_in) for t in mapping.topics.values()))
+    return Reconciler(tuple(TopicDef(t.id, None, t.opt_in, None, t.channel, t.purpose)
+                            for t in mapping.topics.values()), config.policy.clock_tolerance)
 
 
 def decision_json(answer: TopicDecision) -> Json:
