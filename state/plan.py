@@ -83,6 +83,10 @@ def audience_sql(a: AudienceDef, rel: Relations) -> dict[str, str]:
     flying = ("EXISTS (SELECT 1 FROM operation f WHERE f.person = {p}.person AND f.object = :object AND f.state = 3"
               "{more})")
     payload, before = ", ".join(values), ", ".join(old)
+    refused = ("EXISTS (SELECT 1 FROM operation x CROSS JOIN object b ON b.id = x.object CROSS JOIN quarantine z"
+               " ON z.connection = x.connection AND z.object = b.name AND z.key = x.key AND z.closed_at IS NULL"
+               f" WHERE x.person = c.person AND x.object = :object AND x.state = {REJECTED} AND x.key = k.key"
+               f" AND x.address IS a.address AND x.payload = json_array({payload}))")
     status = "o.kind = 'status' AND o.connection = :connection"
     depends = "(SELECT max(o.id) FROM operation o WHERE o.person = c.person AND o.state <= 3 AND ({}))"
     # Whoever changes from one segment of a topic to another leaves before entering.
@@ -97,7 +101,8 @@ def audience_sql(a: AudienceDef, rel: Relations) -> dict[str, str]:
             d.position, {depends.format(entering if siblings else status)}, {PLANNED}, :run
             FROM {source} LEFT JOIN {a.table} t ON t.person = c.person
             WHERE {wanted} AND ({differs}) AND NOT {flying.format(p='c', more='')}
-            AND NOT EXISTS (SELECT 1 FROM vanished v WHERE v.object = :object AND v.person = c.person)""",
+            AND NOT EXISTS (SELECT 1 FROM vanished v WHERE v.object = :object AND v.person = c.person)
+            AND NOT {refused}""",
         "remove": f"""{_INSERT} SELECT :connection, :object, 'remove',
             CASE WHEN d.{mailable(a.topic)} = 1 THEN {HARMLESS} ELSE {SUPPRESS} END,
             c.person, 0, coalesce(t.key, k.key), t.address, '[]', '[]',

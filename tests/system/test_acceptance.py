@@ -58,6 +58,8 @@ def _by_hand(company: Company, audience: str) -> set[str]:
 
 
 def test_cycle_without_news(company: Company) -> None:
+    """Once what was written last is older than the overlap in which changes are looked for again."""
+    company.advance(1_800)
     company.cycle()
     company.forget_journal()
     report = company.cycle()
