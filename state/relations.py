@@ -176,20 +176,22 @@ def attribute_sql(name: str) -> str:
 
 
 def related_template(related: RelatedDef) -> str:
-    """A correlated aggregate over a path, with the slots the expression emitter fills. Row fields are ``x``'s."""
+    """A correlated aggregate over a path, with the slots the expression emitter fills. Row fields are ``x``'s. A row that
+    several links lead to (two roles in one order) counts once."""
     streams = ",".join(map(str, related.person_streams))
-    person = (f"record pr CROSS JOIN {{via}} WHERE pr.person = a.person AND pr.stream IN ({streams})"
-              " AND ({filter})")
+    person = f"pr.person = a.person AND pr.stream IN ({streams})"
     if related.link is None:
-        via = (f"{rec(related.stream)} x ON x.{quote(related.person_field)} = pr.rid"
-               " CROSS JOIN record xr ON xr.id = x.record AND xr.deleted = 0")
-    else:
-        assert related.row_field is not None
-        via = (f"{rec(related.link)} l ON l.{quote(related.person_field)} = pr.rid"
-               " CROSS JOIN record lr ON lr.id = l.record AND lr.deleted = 0"
-               f" CROSS JOIN record xr ON xr.stream = {related.stream} AND xr.rid = l.{quote(related.row_field)}"
-               f" AND xr.deleted = 0 CROSS JOIN {rec(related.stream)} x ON x.record = xr.id")
-    return "(SELECT {function}({argument}) FROM " + person.replace("{via}", via) + ")"
+        return ("(SELECT {function}({argument}) FROM record pr"
+                f" CROSS JOIN {rec(related.stream)} x ON x.{quote(related.person_field)} = pr.rid"
+                f" CROSS JOIN record xr ON xr.id = x.record AND xr.deleted = 0 WHERE {person}"
+                " AND ({filter}))")
+    assert related.row_field is not None
+    return ("(SELECT {function}({argument}) FROM (SELECT DISTINCT xr.id FROM record pr"
+            f" CROSS JOIN {rec(related.link)} l ON l.{quote(related.person_field)} = pr.rid"
+            " CROSS JOIN record lr ON lr.id = l.record AND lr.deleted = 0"
+            f" CROSS JOIN record xr ON xr.stream = {related.stream} AND xr.rid = l.{quote(related.row_field)}"
+            f" AND xr.deleted = 0 WHERE {person}) u"
+            f" CROSS JOIN {rec(related.stream)} x ON x.record = u.id WHERE ({{filter}}))")
 
 
 # --------------------------------------------------------------------------- DDL
