@@ -71,9 +71,10 @@ def load_batch(conn: db.Connection, batch: int) -> Sealed | None:
     rows = conn.execute(q["batch_ops"], (batch,)).fetchall()
     if not rows:
         return None
-    loads = orjson.loads
-    ops = [Op(id_, key, email, tuple(loads(payload))) for id_, key, email, payload, _ in rows]
-    return Sealed(batch, Batch(kind, name, tuple(loads(columns)), ops), state, request_id,
+    payloads = orjson.loads(f"[{','.join([row[3] for row in rows])}]")  # one call, not one per row
+    ops = [Op(id_, key, email, tuple(values))
+           for (id_, key, email, _, _), values in zip(rows, payloads, strict=True)]
+    return Sealed(batch, Batch(kind, name, tuple(orjson.loads(columns)), ops), state, request_id,
                   all(row[4] == 0 for row in rows), sealed_at)
 
 
@@ -96,11 +97,7 @@ def record(conn: db.Connection, rel: Relations, sealed: Sealed, outcomes: Sequen
     q = load("outbox")
     if len(outcomes) != len(sealed.batch.ops):
         raise ValueError(f"a connector gave {len(outcomes)} outcomes for {len(sealed.batch.ops)} operations")
-    by_state: dict[str, list[tuple[Op, Outcome]]] = {}
-    for op, outcome in zip(sealed.batch.ops, outcomes, strict=True):
-        code = (outcome.reason or "").split(":")[0].lower()
-        state = "gone" if outcome.state == "rejected" and code == "subscriber_not_found" else outcome.state
-        by_state.setdefault(state, []).append((op, outcome))
+    by_state = _by_state(sealed.batch.ops, outcomes)
     done = [op.id for op, _ in by_state.get("done", [])]
     if done:
         batch = sealed.id if len(done) == len(sealed.batch.ops) else _split(conn, q, sealed.id, done)
@@ -121,12 +118,27 @@ def record(conn: db.Connection, rel: Relations, sealed: Sealed, outcomes: Sequen
     accepted: dict[str, list[int]] = {}
     for op, outcome in by_state.get("accepted", []):
         accepted.setdefault(outcome.request_id or "", []).append(op.id)
-    unresolved = "unknown" if by_state.get("unknown") else "closed"
-    for request_id, ids in accepted.items():
-        _split(conn, q, sealed.id, ids, request_id, now + int(ask_after * SECOND))
-    conn.execute(q["batch_state"], {"batch": sealed.id, "state": unresolved, "ask": now + int(backoff * SECOND)})
+    ask_at = now + int(ask_after * SECOND)
+    if len(accepted) == 1 and len(by_state) == 1:
+        conn.execute(q["accepted"], {"batch": sealed.id, "request": next(iter(accepted)), "ask": ask_at})
+    else:
+        for request_id, ids in accepted.items():
+            _split(conn, q, sealed.id, ids, request_id, ask_at)
+        unresolved = "unknown" if by_state.get("unknown") else "closed"
+        conn.execute(q["batch_state"], {"batch": sealed.id, "state": unresolved, "ask": now + int(backoff * SECOND)})
     conn.execute(q["wake_waiting"], {"batch": sealed.id})
     conn.execute(q["clear_waiting"], {"batch": sealed.id})
+
+
+def _by_state(ops: Sequence[Op], outcomes: Sequence[Outcome]) -> dict[str, list[tuple[Op, Outcome]]]:
+    """Operations with their outcomes, by what is to be done; "gone" = the remote does not know the subscriber."""
+    found: dict[str, list[tuple[Op, Outcome]]] = {}
+    for op, outcome in zip(ops, outcomes, strict=True):
+        state: str = outcome.state
+        if state == "rejected" and (outcome.reason or "").split(":")[0].lower() == "subscriber_not_found":
+            state = "gone"
+        found.setdefault(state, []).append((op, outcome))
+    return found
 
 
 def _close(conn: db.Connection, q: Mapping[str, str], ids: list[int], state: int, now: int,
@@ -195,7 +207,7 @@ def _upsert_target(a: AudienceDef) -> str:
 
 def queued(conn: db.Connection, connection: int, until: int) -> tuple[int, int]:
     """(operations to be sent until then, operations sent and unresolved)."""
-    row = conn.execute(load("outbox")["depth"], (until, connection)).fetchone()
+    row = conn.execute(load("outbox")["depth"], {"connection": connection, "until": until}).fetchone()
     return int(row[0] or 0), int(row[1] or 0)
 
 

@@ -105,7 +105,7 @@ def decide(conn: db.Connection, rel: Relations, fold: Fold, default: Decided) ->
     q = load("people")
     columns = [c for t in rel.topics for c in (relations.mailable(t.id), relations.standing(t.id))]
     insert = (f"INSERT OR REPLACE INTO decision (person, position, master{''.join(f', {c}' for c in columns)})")
-    marks = ",".join("?" * (3 + len(columns)))
+    marks, shaped = (",".join("?" * (fixed + len(columns))) for fixed in (3, 4))
 
     def values(decided: Decided) -> list[int]:
         return [v for t in rel.topics for v in decided.topics[t.id]]
@@ -115,15 +115,20 @@ def decide(conn: db.Connection, rel: Relations, fold: Fold, default: Decided) ->
     conn.execute("DELETE FROM spoken")
     conn.execute(q["spoken"])
     conn.execute(q["spoken_by_address"])
-    rows: list[list[int]] = []
-    alike: dict[tuple[Any, ...], list[int]] = {}
-    for person, position, address, *shape in conn.execute(q["single_baselines"]).fetchall():
-        codes = alike.get(tuple(shape))
-        if codes is None:
-            decided = fold(case(conn, person, address))
-            codes = alike[tuple(shape)] = [decided.master, *values(decided)]
-        rows.append([person, position, *codes])
-    conn.executemany("DELETE FROM spoken WHERE person = ?", ((row[0],) for row in rows))
+    shapes = []
+    conn.execute("DROP TABLE IF EXISTS temp.alone")
+    conn.execute(q["single_baselines"])
+    for *shape, person, address in conn.execute(q["shapes"]).fetchall():
+        decided = fold(case(conn, person, address))
+        shapes.append([*shape, decided.master, *values(decided)])
+    conn.execute("DROP TABLE IF EXISTS temp.answer")
+    conn.execute("CREATE TEMP TABLE answer (utterance INTEGER, always INTEGER, nowhere INTEGER, master INTEGER"
+                 + "".join(f", {c} INTEGER" for c in columns) + ", PRIMARY KEY (utterance, always, nowhere)) WITHOUT ROWID")
+    conn.executemany(f"INSERT INTO answer VALUES ({shaped})", shapes)
+    conn.execute(f"{insert} SELECT l.person, l.position, w.master{''.join(f', w.{c}' for c in columns)} FROM alone l"
+                 " CROSS JOIN answer w ON w.utterance = l.utterance AND w.always = l.always AND w.nowhere = l.nowhere")
+    conn.execute("DELETE FROM spoken WHERE person IN (SELECT person FROM alone)")
+    rows = []
     for person, address in conn.execute(q["cases"]).fetchall():
         decided = fold(case(conn, person, address))
         rows.append([person, decided.position, decided.master, *values(decided)])

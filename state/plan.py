@@ -194,9 +194,9 @@ def _flag_sql(source: SourceDef, flag: FlagDef) -> list[str]:
 
 def _wish(source: SourceDef, field: str, value: str, class_: int, condition: str) -> str:
     return (f"INSERT INTO flagwish SELECT r.id, '{quote(field)[1:-1]}', {value}, x.{quote(field)}, {class_}"
-            f" FROM chunk c CROSS JOIN record r ON r.person = c.person AND r.stream = {source.stream} AND r.deleted = 0"
-            f" AND r.merged_into IS NULL CROSS JOIN {rec(source.stream)} x ON x.record = r.id"
-            f" CROSS JOIN decision d ON d.person = c.person WHERE {condition}"
+            f" FROM chunk c CROSS JOIN decision d ON d.person = c.person"
+            f" CROSS JOIN record r ON r.person = c.person AND r.stream = {source.stream} AND r.deleted = 0"
+            f" AND r.merged_into IS NULL CROSS JOIN {rec(source.stream)} x ON x.record = r.id WHERE {condition}"
             f" AND NOT EXISTS (SELECT 1 FROM request q WHERE q.record = r.id AND q.field = '{quote(field)[1:-1]}'"
             f" AND q.reasserted > 0)")
 

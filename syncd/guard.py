@@ -36,6 +36,10 @@ class Limits:
     """object -> expected_churn of its segment."""
 
 
+PART = 500
+"""Operations hashed at a time; the parts' borders follow from the operations alone."""
+
+
 class Hold(NamedTuple):
     """An open hold: ``operations`` wait for it."""
 
@@ -183,8 +187,9 @@ def _plan(conn: Any, rel: Relations, now: Micros) -> Plan:
         sums[sort] = sums.get(sort, 0) + n
     counts = tuple(Count(*sort, n) for sort, n in sums.items())
     digest = hashlib.blake2b(rel.fingerprint.encode(), digest_size=6)
-    for row in conn.execute(q["pending"]):
-        digest.update(orjson.dumps(row))
+    rows = conn.execute(q["pending"])
+    while some := rows.fetchmany(PART):
+        digest.update(orjson.dumps(some))
     plan = Plan(digest.hexdigest(), counts, tuple(Hold(*row) for row in conn.execute(q["open_holds"])))
     head = conn.execute("SELECT coalesce(max(position), 0) FROM entry").fetchone()[0]
     said = orjson.dumps([tuple(c) for c in counts]).decode()

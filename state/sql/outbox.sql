@@ -87,6 +87,10 @@ SELECT connection, object, kind, columns, :state, :request, sealed_at, :ask FROM
 -- name: move_op
 UPDATE operation SET batch = ? WHERE id = ?;
 
+-- name: accepted
+-- The whole batch under one request.
+UPDATE batch SET state = 'accepted', request_id = :request, ask_at = :ask WHERE id = :batch;
+
 -- name: batch_state
 UPDATE batch SET state = :state, ask_at = :ask WHERE id = :batch;
 
@@ -114,7 +118,8 @@ DELETE FROM foreign_row WHERE id IN (SELECT record FROM operation WHERE batch = 
 SELECT object FROM batch WHERE id = ?;
 
 -- name: depth
-SELECT sum(state = 2 AND coalesce(not_before, 0) <= ?), sum(state = 3) FROM operation WHERE connection = ? AND state IN (2, 3);
+SELECT (SELECT count(*) FROM operation WHERE state = 2 AND connection = :connection AND coalesce(not_before, 0) <= :until),
+  (SELECT count(*) FROM operation WHERE state = 3 AND connection = :connection);
 
 -- name: reasserted
 UPDATE request SET reasserted = reasserted + 1 WHERE field = :field

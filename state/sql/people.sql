@@ -21,10 +21,15 @@ ON CONFLICT (person) DO UPDATE SET entries = 1000;
 
 -- name: single_baselines
 -- One record, one entry, made at first sight, under the person's own present address: the answer depends on nothing else.
-SELECT s.person, e.position, r.address, e.utterance, e.said_lo IS NULL, e.address IS NULL
+CREATE TEMP TABLE alone AS
+SELECT s.person, e.position, r.address, e.utterance, e.said_lo IS NULL AS always, e.address IS NULL AS nowhere
 FROM spoken s CROSS JOIN chunk c ON c.person = s.person CROSS JOIN record r ON r.person = s.person
 CROSS JOIN entry e ON e.record = r.id CROSS JOIN utterance u ON u.id = e.utterance
 WHERE s.entries = 1 AND c.live = 1 AND u.baseline = 1 AND e.address IS r.address AND e.retracts IS NULL AND u.unit IS NULL;
+
+-- name: shapes
+-- One of each sort; the bare columns are those of the row that has the minimum.
+SELECT utterance, always, nowhere, min(person), address FROM alone GROUP BY utterance, always, nowhere;
 
 -- name: cases
 SELECT s.person, (SELECT coalesce(a.address, (SELECT r.address FROM record r WHERE r.person = s.person
@@ -47,8 +52,8 @@ ORDER BY c.person, s.key = r.rid DESC, s.status = 'subscribed' DESC, s.key;
 -- name: keys_new
 INSERT OR IGNORE INTO subscriber_key (connection, person, key)
 SELECT :connection, c.person, :value
-FROM chunk c CROSS JOIN attr a ON a.person = c.person CROSS JOIN record r ON r.id = a.record
-LEFT JOIN subscriber_key k ON k.connection = :connection AND k.person = c.person
+FROM chunk c LEFT JOIN subscriber_key k ON k.connection = :connection AND k.person = c.person
+CROSS JOIN attr a ON a.person = c.person CROSS JOIN record r ON r.id = a.record
 WHERE k.person IS NULL AND a.address IS NOT NULL;
 
 -- name: done

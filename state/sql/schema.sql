@@ -48,7 +48,7 @@ CREATE TABLE record (
   first_seen INTEGER NOT NULL,
   UNIQUE (stream, rid)
 ) STRICT;
-CREATE INDEX record_person ON record (person);
+CREATE INDEX record_person ON record (person, stream, deleted);
 CREATE INDEX record_address ON record (address) WHERE address IS NOT NULL;
 CREATE INDEX record_merged ON record (merged_into) WHERE merged_into IS NOT NULL;
 
@@ -92,7 +92,7 @@ CREATE TABLE entry (
 -- One row per append: the chain over everything up to that position.
 CREATE TABLE chain (position INTEGER PRIMARY KEY, value BLOB NOT NULL) STRICT;
 CREATE INDEX entry_record ON entry (record) WHERE record IS NOT NULL;
-CREATE INDEX entry_address ON entry (address) WHERE address IS NOT NULL;
+CREATE INDEX entry_address ON entry (address, record) WHERE address IS NOT NULL;
 CREATE INDEX entry_unbound ON entry (key) WHERE record IS NULL AND key IS NOT NULL;
 
 -- What each ESP (or blacklist) says now, per container and key.

@@ -32,11 +32,11 @@ FROM hold h CROSS JOIN connection c ON c.id = h.connection LEFT JOIN object b ON
 
 -- name: hold_counts
 SELECT b.name, o.kind, o.class, o.before IS NULL, count(*) FROM operation o CROSS JOIN object b ON b.id = o.object
-WHERE o.state = 1 AND o.hold = ? GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4;
+WHERE o.state < 3 AND o.state = 1 AND o.hold = ? GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4;
 
 -- name: hold_sample
 SELECT b.name, o.kind, o.class, o.before IS NULL, o.person, o.key FROM operation o CROSS JOIN object b ON b.id = o.object
-WHERE o.state = 1 AND o.hold = :hold ORDER BY o.id LIMIT :limit;
+WHERE o.state < 3 AND o.state = 1 AND o.hold = :hold ORDER BY o.id LIMIT :limit;
 
 -- name: quarantine
 SELECT q.id, c.name, q.object, q.key, q.reason, q.remedy, q.consent, q.opened_at FROM quarantine q
@@ -62,7 +62,7 @@ UPDATE operation SET not_before = NULL WHERE connection = :connection AND key = 
 -- name: plan_operations
 SELECT c.name, b.name, o.kind, o.class, o.before IS NULL, o.state, o.person, o.key, o.columns, o.before, o.payload, o.permit
 FROM operation o CROSS JOIN object b ON b.id = o.object CROSS JOIN connection c ON c.id = o.connection
-WHERE o.state IN (1, 2) ORDER BY o.class > 0, o.id;
+WHERE o.state < 3 AND o.state IN (1, 2) ORDER BY o.class > 0, o.id;
 
 -- name: unfinished_first
 -- Connections whose first approved plan is not wholly done, those without one included.
@@ -71,7 +71,7 @@ SELECT c.name FROM connection c WHERE c.approved_at IS NULL OR EXISTS (
     EXISTS (SELECT 1 FROM operation o WHERE o.connection = c.id AND o.state = 2 AND o.id <= p.last_operation)
     OR EXISTS (SELECT 1 FROM batch b CROSS JOIN operation o ON o.batch = b.id
                WHERE b.connection = c.id AND b.state <> 'closed' AND o.state = 3 AND o.id <= p.last_operation)
-    OR EXISTS (SELECT 1 FROM operation o WHERE o.state < 2 AND o.connection = c.id AND o.id <= p.last_operation)));
+    OR EXISTS (SELECT 1 FROM operation o WHERE o.state < 3 AND o.state < 2 AND o.connection = c.id AND o.id <= p.last_operation)));
 
 -- name: overdue
 -- Queued operations that nothing but time kept back: not deferred by the vendor, not waiting for another one.
