@@ -32,8 +32,9 @@ def run(people: int, seed: int, keep: str | None, as_json: bool) -> int:
     :param keep: a directory for its files, which stay; None = a temporary one
     :raises Failure: something of the environment is missing or broken
     """
+    began = time.monotonic()
     with _directory(keep) as directory, _terminable(), Sandbox(directory, people, seed) as sandbox:
-        tour = Tour(sandbox, Product(sandbox.config), teller(as_json), people, seed)
+        tour = Tour(sandbox, Product(sandbox.config), teller(as_json), people, seed, began)
         tour.run()
         if keep is not None:
             tour.tell.say(f"Configuration, mapping and state are in {directory}.")
@@ -78,7 +79,6 @@ class Phase:
     name: str
     seconds: float
     calls: Mapping[str, Json]
-    data: Json = field(default_factory=dict)
 
     def as_json(self) -> Json:
         return {"phase": self.name, "seconds": round(self.seconds, 1), "calls": self.calls}
@@ -93,13 +93,12 @@ class Tour:
     tell: Teller
     people: int
     seed: int
-    began: float = field(default_factory=time.monotonic)
+    began: float
     phases: list[Phase] = field(default_factory=list)
     rounds: list[Mailed] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
     lacking: list[Story] = field(default_factory=list)
-    why: list[str] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
@@ -184,7 +183,7 @@ class Tour:
 
     def _phase(self, title: str, call: Callable[[], tuple[Json, float]], text: Callable[[Json], str]) -> Json:
         data, seconds = call()
-        self.phases.append(Phase(title, seconds, self.sandbox.calls(), data))
+        self.phases.append(Phase(title, seconds, self.sandbox.calls()))
         self.tell.step(f"$ {title}", text(data), seconds)
         return data
 
