@@ -36,6 +36,7 @@ RESULTS = 1_000
 
 _CREATE_TYPES: dict[str, str] = {"text": "Text", "id": "Text", "choices": "Text", "bool": "Boolean",
                                  "integer": "Number", "decimal": "Decimal", "date": "Date", "instant": "Date"}
+_NO_ADDRESS = re.compile(r'[^!-~]|[\s"(),:;<>\[\\\]]')
 _MAX_TEXT = 4_000
 _KEY_LENGTH = 254
 
@@ -85,9 +86,13 @@ class AudienceWriter:
         ready: list[tuple[int, dict[str, Any]]] = []
         for index, op in enumerate(batch.ops):
             try:
-                ready.append((index, self._item(schema, columns, op)))
+                item = self._item(schema, columns, op)
             except ValueError:
                 outcomes[index] = errors.rejected("invalid_value", "A value does not fit its column.")
+                continue
+            outcomes[index] = _unfit(schema, item)
+            if outcomes[index] is None:
+                ready.append((index, item))
         if ready:
             sync = len(ready) <= self._settings.sync_rows
             sent = self._sync(key, schema, ready) if sync else self._queue(key, schema, ready)
@@ -284,6 +289,17 @@ class AudienceWriter:
         except Misconfigured:
             exists = False
         return DONE if exists else errors.rejected("not_created", "Marketing Cloud refused the data extension.")
+
+
+def _unfit(schema: Schema, item: dict[str, Any]) -> Outcome | None:
+    """The refusal of a row that is sure to be refused. Sent, it would only spoil a request that cannot name it."""
+    if schema.email and schema.email in item and _NO_ADDRESS.search(str(item[schema.email])):
+        return errors.rejected("InvalidEmailAddress", "Marketing Cloud takes plain ASCII addresses only.")
+    for name, value in item.items():
+        length = schema.column(name).length
+        if length is not None and isinstance(value, str) and len(value) > length:
+            return errors.rejected("InvalidLength", f"The value for {name} has more than {length} characters.")
+    return None
 
 
 def branch_of_key(key: str, column: str, value: str) -> str:

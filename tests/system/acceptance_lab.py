@@ -1,4 +1,4 @@
-"""Drives a whole syncd against the sandbox: its command line and its service's verbs on one side, the control API on the other.
+"""Drives a whole syncd against the sandbox: its command line and its service's verbs here, the control API there.
 
 What is asserted comes from the control API's world and from the naive reading in ``acceptance_world``; of syncd only its
 commands and their printed reports are used.
@@ -57,9 +57,10 @@ class Company:
         """One cycle of the service; ``good``: everything was read and everything due is done."""
         report = self.ask("once", deadline=deadline)
         if good:
-            assert not report["failed"] and not report["emptied"], report
+            assert not report["failed"], report
+            assert not report["emptied"], report
             assert not any("error" in d or d["left"] for d in report["delivered"].values()), report["delivered"]
-            assert not [h for h in report["plan"]["holds"]], report["plan"]
+            assert report["plan"]["holds"] == [], report["plan"]
         return report
 
     def link(self) -> Json:

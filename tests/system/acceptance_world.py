@@ -134,7 +134,8 @@ def _salesforce(truth: Truth) -> Iterator[Json]:
             "id": p["id"], "source": f"sf.{p['object']}", "rank": int(lead), "address": address(p["email"]),
             "live": not p["deleted"] and not (lead and f.get("IsConverted")), "fields": f,
             "into": p.get("merged_into") or (f.get("ConvertedContactId") if lead else None),
-            "opted_out": p["opted_out"], "modified": f["SystemModstamp"], "name": _name(f.get("FirstName"), f.get("LastName")),
+            "opted_out": p["opted_out"], "modified": f["SystemModstamp"],
+            "name": _name(f.get("FirstName"), f.get("LastName")),
             "first_name": _clean(f.get("FirstName")), "personas": f.get("Persona__c"),
             "company": f.get("Company") if lead else account.get("Name"),
             "industry": f.get("Industry") if lead else account.get("Industry"),
@@ -330,7 +331,7 @@ class Wanted:
 
 def topics_of(rules: Json) -> dict[str, str]:
     """Audience -> topic, of everything delivered."""
-    found = {}
+    found: dict[str, str] = {}
     for destination in rules["destinations"].values():
         found |= {t: t for t in destination["topics"]}
         found |= {s: rules["segments"][s]["topic"] for s in destination["segments"]}

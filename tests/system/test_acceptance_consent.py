@@ -105,7 +105,7 @@ def test_opt_outs_reach_both_crms_at_their_scope(story: Story) -> None:
         if leaver.topic is not None:
             # An empty box stays empty; "unsubscribe from all" sets the lists as well, which counts, too.
             assert changed <= {leaver.topic}
-            assert contact["topics"][leaver.topic] is False and partner["topics"][leaver.topic] is False
+            assert (contact["topics"][leaver.topic], partner["topics"][leaver.topic]) == (False, False)
     story.silent()
     story.lively()
 
@@ -138,7 +138,8 @@ def test_deleted_and_created_again(story: Story) -> None:
     for leaver in leavers:
         old, partner = (next(r["fields"] for r in leaver.person.records if r["source"] == s) for s in _PAIR)
         made[leaver.email] = company.user("salesforce", "create", object="Contact", set={
-            **{n: old.get(n) for n in ("FirstName", "LastName", "MailingCountry", "Persona__c")}, "Email": leaver.email})["id"]
+            **{n: old.get(n) for n in ("FirstName", "LastName", "MailingCountry", "Persona__c")},
+            "Email": leaver.email})["id"]
         company.user("odoo", "create", object="res.partner", set={"name": partner["name"], "email": leaver.email})
     company.cycle()
     story.silent()
@@ -167,9 +168,9 @@ def test_unticked_by_employees(story: Story) -> None:
         contact_now = company.record("salesforce", leaver.id("sf.Contact"))
         partner_now = company.record("odoo", leaver.id("odoo.res.partner"))
         if leaver.topic is None:
-            assert contact_now["opted_out"] and partner_now["opted_out"]
+            assert (contact_now["opted_out"], partner_now["opted_out"]) == (True, True)
         else:
-            assert contact_now["topics"][leaver.topic] is False and partner_now["topics"][leaver.topic] is False
+            assert (contact_now["topics"][leaver.topic], partner_now["topics"][leaver.topic]) == (False, False)
     story.lively()
 
 
