@@ -42,6 +42,7 @@ def finish(conn: db.Connection, a: AudienceDef, sweep: int, began: int, now: int
     :param began: µs: what was acknowledged after this may be too young to have been listed
     """
     q = load("drift")
+    begin(conn)  # an audience that does not exist yet had no page
     given = {"object": a.object, "connection": a.connection, "sweep": sweep, "began": began, "now": now}
     conn.execute(q["foreign_gone"], given)
     gone = conn.execute(q["vanished"].replace(":target", a.table), given).rowcount
