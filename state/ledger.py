@@ -19,6 +19,7 @@ from state import db
 from state.queries import load
 
 GENESIS = bytes(32)
+NOTHING = (None,) * 5
 SALT = 16
 
 
@@ -112,31 +113,34 @@ class Book:
         first = position + 1
         names = _names(conn, entries)
         salts = secrets.token_bytes(SALT * len(entries))
-        spoken: dict[Utterance, tuple[int, bytes]] = {}
+        spoken: dict[Utterance, tuple[int, bytes, bool]] = {}
         refusals: list[tuple[int, NewEntry]] = []
-        rows, lines, commitments = [], [], []
+        rows, lines, commitments, plain = [], [], [], True
         for index, (e, name) in enumerate(zip(entries, names, strict=True)):
             position += 1
             found = spoken.get(e.utterance)
             if found is None:
-                found = spoken[e.utterance] = (self._id(conn, q, e.utterance), orjson.dumps(e.utterance[1:]))
-            if '"opt_out"' in e.utterance.said:
+                found = spoken[e.utterance] = (self._id(conn, q, e.utterance), orjson.dumps(e.utterance[1:]),
+                                               '"opt_out"' in e.utterance.said)
+            utterance, words, refusing = found
+            if refusing:
                 refusals.append((position, e))
             salt = salts[SALT * index:SALT * (index + 1)]
             knowledge = e.knowledge if e.knows_at is None else known(conn, e, refusals)
-            content = [*name, e.said_lo, e.said_hi, e.evidence, knowledge, e.retracts, now]
-            commitment = commit(salt, found[1] + orjson.dumps(content))
+            rest = (e.key, e.said_lo, knowledge, e.retracts, e.evidence)
+            plain = plain and rest == NOTHING
+            content = orjson.dumps([*name, e.said_lo, e.said_hi, e.evidence, knowledge, e.retracts, now])
+            commitment = commit(salt, words + content)
             commitments.append(commitment)
-            rows.append((position, commitment, salt, found[0], e.record, e.address, e.key, e.said_lo, e.said_hi,
-                         knowledge, e.retracts, e.evidence))
-            lines.append([found[0], *content])
-        if all(r[6] is None and r[7] is None and r[9] is None and r[10] is None and r[11] is None for r in rows):
+            rows.append((position, commitment, salt, utterance, e.record, e.address, e.said_hi, *rest))
+            lines.append(orjson.Fragment(b"[%d,%b" % (utterance, content[1:])))
+        if plain:
             # Baselines of records, the bulk of a first link: bind only what they have.
-            conn.executemany(q["keep_plain"].replace(":now", str(int(now))), [(*r[:6], r[8]) for r in rows])
+            conn.executemany(q["keep_plain"].replace(":now", str(int(now))), [r[:7] for r in rows])
         else:
             conn.executemany(q["keep"].replace(":now", str(int(now))), rows)
         conn.execute(q["chain"], (position, link(chain, position, b"".join(commitments))))
-        self._journal.append([first, [[i, *u[1:]] for u, (i, _) in spoken.items()], lines])
+        self._journal.append([first, [[i, *u[1:]] for u, (i, *_) in spoken.items()], lines])
         return position
 
     @staticmethod

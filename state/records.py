@@ -110,13 +110,14 @@ def _fill(conn: db.Connection, rel: Relations, stream: int, rows: Iterable[Prepa
     slots = [f"f{i}" for i in range(width)]
     conn.execute("CREATE TEMP TABLE IF NOT EXISTS moved (record INTEGER PRIMARY KEY)")
     conn.execute("DROP TABLE IF EXISTS temp.page")
-    conn.execute("CREATE TEMP TABLE page (n INTEGER PRIMARY KEY, rid TEXT UNIQUE ON CONFLICT REPLACE, modified, deleted,"
+    conn.execute("CREATE TEMP TABLE page (n INTEGER PRIMARY KEY, rid TEXT, modified, deleted,"
                  " merged, email, hash, name, record INTEGER, fresh INTEGER, address INTEGER"
                  + "".join(f", {s}" for s in slots) + ")")
     marks = ",".join("?" * (7 + width))
     columns = "".join(f",{s}" for s in slots)
     cursor = conn.executemany(
-        f"INSERT INTO page (rid,modified,deleted,merged,email,hash,name{columns}) VALUES ({marks})", rows)
+        f"INSERT INTO page (rid,modified,deleted,merged,email,hash,name{columns}) VALUES ({marks})",
+        {row[0]: row for row in rows}.values())
     return int(cursor.rowcount)
 
 

@@ -52,10 +52,12 @@ def _careful(text: str) -> str | None:
 
 def hasher(key: bytes) -> Callable[[str], bytes]:
     """The keyed hash of a normalised address (16 bytes)."""
-    blake2b = hashlib.blake2b
+    keyed = hashlib.blake2b(digest_size=16, key=key[:64])
 
     def hashed(address: str) -> bytes:
-        return blake2b(address.encode(), digest_size=16, key=key[:64]).digest()
+        start = keyed.copy()
+        start.update(address.encode())
+        return start.digest()
     return hashed
 
 
@@ -108,6 +110,24 @@ def name_hash(parts: Sequence[Value]) -> int | None:
         return None
     folded = folded.lower().strip() if folded.isascii() else unicodedata.normalize("NFKC", folded).casefold().strip()
     return int.from_bytes(hashlib.blake2b(folded.encode(), digest_size=7).digest(), "big")
+
+
+def column(field: Field, values: Sequence[Value]) -> tuple[list[Value], list[int]]:
+    """One column as the state wants it, and the rows whose value is not of the field's type, which become None."""
+    if field.type == "text":
+        # Spelled out: nearly every text is fine as it is, and there are millions.
+        return [v if type(v) is str and len(v) <= MAX_TEXT and v.isprintable() else text(v) for v in values], []
+    if field.type != "decimal":
+        return list(values), []
+    found: list[Value] = []
+    bad = []
+    for row, value in enumerate(values):
+        try:
+            found.append(decimal(value))
+        except ValueError:
+            found.append(None)
+            bad.append(row)
+    return found, bad
 
 
 def converters(fields: Sequence[Field]) -> list[tuple[int, Callable[[Value], Value]]]:

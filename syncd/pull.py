@@ -208,28 +208,26 @@ class Puller:
     def _records(self, feed: Feed, rows: Sequence[tuple[Value, ...]]) -> tuple[list[records.Prepared],
                                                                                list[tuple[str, str]]]:
         """The rows as the state wants them, and (id, reason) for each that holds what cannot be used."""
-        convert = normalise.converters(feed.spec.fields)
-        hashed, address, names = self.hashed, feed.email, feed.names
-        email, name_hash = normalise.email, normalise.name_hash
-        out: list[records.Prepared] = []
+        if not rows:
+            return [], []
+        ids, modified, deleted, merged, *columns = map(list, zip(*rows, strict=True))
         doubts: list[tuple[str, str]] = []
-        for rid, modified, deleted, merged, *values in rows:
-            for index, function in convert:
-                value = values[index]
-                if value is not None:
-                    try:
-                        values[index] = function(value)
-                    except ValueError:
-                        values[index] = None
-                        doubts.append((str(rid), f"invalid_value:{feed.spec.fields[index].name}"))
-            norm = None
-            if address is not None and (written := values[address]) is not None:
-                norm = email(str(written))
-                if norm is None and not deleted:
-                    doubts.append((str(rid), "invalid_address"))
-            out.append((rid, modified, deleted or 0, merged, norm, hashed(norm) if norm else None,
-                        name_hash([values[i] for i in names]) if names else None, *values))
-        return out, doubts
+        for index, known in enumerate(feed.spec.fields):
+            columns[index], bad = normalise.column(known, columns[index])
+            doubts += [(str(ids[row]), f"invalid_value:{known.name}") for row in bad]
+        nothing: list[Any] = [None] * len(ids)
+        addresses, hashes, names = nothing, nothing, nothing
+        if feed.email is not None:
+            written, email, hashed = columns[feed.email], normalise.email, self.hashed
+            addresses = [email(str(v)) if v is not None else None for v in written]
+            hashes = [hashed(a) if a else None for a in addresses]
+            doubts += [(str(rid), "invalid_address")
+                       for rid, v, a, gone in zip(ids, written, addresses, deleted, strict=True)
+                       if a is None and v is not None and not gone]
+        if feed.names:
+            names = list(map(normalise.name_hash, zip(*[columns[i] for i in feed.names], strict=True)))
+        lives = [gone or 0 for gone in deleted]
+        return list(zip(ids, modified, lives, merged, addresses, hashes, names, *columns, strict=True)), doubts
 
     def _statuses(self, rows: Sequence[tuple[Value, ...]]) -> list[tuple[Any, ...]]:
         out = []

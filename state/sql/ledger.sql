@@ -5,7 +5,7 @@ SELECT position, value FROM chain ORDER BY position DESC LIMIT 1;
 INSERT INTO chain (position, value) VALUES (?, ?);
 
 -- name: keep
-INSERT INTO entry (position, commitment, salt, utterance, record, address, key, said_lo, said_hi, knowledge, retracts,
+INSERT INTO entry (position, commitment, salt, utterance, record, address, said_hi, key, said_lo, knowledge, retracts,
   evidence, seen_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, :now);
 
 -- name: keep_plain

@@ -8,8 +8,8 @@ ON CONFLICT (hash) DO UPDATE SET email = excluded.email WHERE address.email IS N
 -- name: resolve
 UPDATE page SET
   address = (SELECT a.id FROM address a WHERE a.hash = page.hash),
-  record = coalesce((SELECT r.id FROM record r WHERE r.stream = :stream AND r.rid = page.rid), :base + n),
-  fresh = NOT EXISTS (SELECT 1 FROM record r WHERE r.stream = :stream AND r.rid = page.rid);
+  (record, fresh) = (SELECT coalesce(max(r.id), :base + page.n), max(r.id) IS NULL FROM record r
+                     WHERE r.stream = :stream AND r.rid = page.rid);
 
 -- name: add_records
 INSERT INTO record (id, stream, rid, person, address, modified, deleted, merged_into, name, sweep, first_seen)
