@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from state import db
 from state.queries import load
-from state.relations import Relations
+from state.relations import OPTED_OUT, FlagDef, Relations, SourceDef, quote, standing
 from state.relations import rec as table
 
 CHUNK = 5_000
@@ -26,6 +26,8 @@ def step(conn: db.Connection, rel: Relations, now: int) -> bool:
     absorbed = {s.stream: s.absorbs_into if s.absorbs_into is not None else s.stream for s in rel.sources}
     conn.execute("CREATE TEMP TABLE IF NOT EXISTS turn (record INTEGER PRIMARY KEY)")
     conn.execute("DELETE FROM turn")
+    conn.execute("CREATE TEMP TABLE IF NOT EXISTS parted (record INTEGER PRIMARY KEY, was INTEGER)")
+    conn.execute("DELETE FROM parted")
     taken = conn.execute(q["take"], (CHUNK,)).rowcount
     conn.execute(q["dirty_turn"])
     linked = [row[0] for row in conn.execute(q["entangled"], {"by_address": by_address})]
@@ -35,6 +37,19 @@ def step(conn: db.Connection, rel: Relations, now: int) -> bool:
             seen |= _component(conn, record, by_address, absorbed, rel, now)
     conn.execute(q["done"])
     return bool(taken == CHUNK)
+
+
+def parted(conn: db.Connection, source: SourceDef, flag: FlagDef) -> list[tuple[int, str, int | None]]:
+    """(record, record id, address) of the records that the last step took from a person who had refused, and on which
+    that refusal is written. Alone, such a record has no other witness of it."""
+    code = "d.master" if flag.topic is None else f"d.{standing(flag.topic)}"
+    refusing = [v for v, meaning in flag.meanings.items() if meaning == "opt_out"]
+    values = [*refusing, *([flag.writes["opt_out"]] if "opt_out" in flag.writes else [])]
+    return conn.execute(
+        f"SELECT r.id, r.rid, r.address FROM parted p CROSS JOIN record r ON r.id = p.record AND r.stream = ?"
+        f" CROSS JOIN {table(source.stream)} x ON x.record = r.id CROSS JOIN decision d ON d.person = p.was"
+        f" WHERE {code} = {OPTED_OUT} AND x.{quote(flag.field)} IN ({','.join('?' * len(values))})",
+        (source.stream, *values)).fetchall()
 
 
 def _component(conn: db.Connection, start: int, by_address: bool, absorbed: dict[int, int], rel: Relations,
@@ -85,6 +100,8 @@ def _assign(conn: db.Connection, rel: Relations, component: set[int],
         if rows[record][0] != person:
             conn.execute(q["dirty"], (rows[record][0],))
             conn.execute(q["assign"], (person, record))
+            if rows[record][0] not in component:
+                conn.execute(q["part"], (record, rows[record][0]))
         if record != person:
             conn.execute(q["clear"], (record,))
     conn.execute(q["dirty"], (person,))

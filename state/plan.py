@@ -110,7 +110,8 @@ def audience_sql(a: AudienceDef, rel: Relations) -> dict[str, str]:
             NULL, {depends.format(status)}, {PLANNED}, :run
             FROM chunk c LEFT JOIN {a.table} t ON t.person = c.person
             LEFT JOIN subscriber_key k ON k.connection = :connection AND k.person = c.person
-            LEFT JOIN decision d ON d.person = c.person
+            LEFT JOIN record w ON w.id = c.person   -- merged away: whoever has the record now decides
+            LEFT JOIN decision d ON d.person = coalesce(w.person, c.person)
             WHERE (t.person IS NOT NULL OR {flying.format(p='c', more=" AND f.kind = 'upsert'")})
             AND coalesce(t.key, k.key) IS NOT NULL
             AND NOT EXISTS (SELECT 1 FROM attr a CROSS JOIN decision d ON d.person = a.person

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from mappings.functions import clock_parameters
-from state import drift, identify, people, plan
+from state import drift, identify, people, plan, statuses
 from state.queries import load
 from state.relations import Relations
 from state.store import Store
 from syncd.model import Micros
 from syncd.reconcile import Reconciler
+from syncd.statements import from_parting
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +29,28 @@ class Decider:
     def people(self, now: Micros) -> None:
         """Identify: bind late statements to their records, then recompute the components that moved."""
         self.store.write(self._bind)
-        while self.store.write(lambda conn: identify.step(conn, self.rel, now)):
+        while self.store.write(lambda conn: self._identify(conn, now)):
             pass
         self.store.write(self._bind_by_address)
+        self.store.write(self._spread)
+
+    def _identify(self, conn: Any, now: Micros) -> bool:
+        """One chunk of components. A record that leaves its person takes the refusals along that are written on it."""
+        more = identify.step(conn, self.rel, now)
+        entries = [from_parting(source, flag, self.objects[source.stream][0], *row, now)
+                   for source in self.rel.sources for flag in source.flags
+                   for row in identify.parted(conn, source, flag)]
+        if entries:
+            self.store.book.append(conn, entries, now)
+            statuses.mark(conn, entries)
+        return more
+
+    def _spread(self, conn: Any) -> None:
+        """Whoever the news about the dirty people concerns too."""
+        q = load("identify")
+        if self.rel.join_by_address == "separate":
+            conn.execute(q["dirty_sharers"])
+        conn.execute(q["dirty_former"])
 
     def _bind(self, conn: Any) -> None:
         q = load("ledger")

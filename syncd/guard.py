@@ -262,6 +262,7 @@ def decide_hold(store: Store, hold_id: int, verdict: str, now: Micros) -> int:
             if row[1] in ("first_plan", "mapping"):
                 conn.execute(q["approve_mapping"])
         else:
+            conn.execute(q["opt_outs_wait"], (hold_id,))
             count = conn.execute(q["reject_hold"], (now, hold_id)).rowcount
         conn.execute(q["close_hold"], {"hold": hold_id, "now": now, "verdict": verdict})
         return int(count)

@@ -120,6 +120,14 @@ def _echo(record: int, flag: FlagDef, before: str | None, meaning: str, told: To
         requests.withdrawn.append((record, flag.field))
 
 
+def from_parting(source: SourceDef, flag: FlagDef, connection: int, record: int, rid: str, address: int | None,
+                 now: Micros) -> NewEntry:
+    """A refusal written on a record because of the person it was part of, now that it is a person of its own."""
+    content = orjson.dumps([said("master" if flag.topic is None else "topic", flag.topic, "opt_out")]).decode()
+    return NewEntry(Utterance(connection, source.name, "flag", 0, 0, content), record, address, now, now, rid=rid,
+                    evidence="parting")
+
+
 @dataclass(frozen=True, slots=True)
 class Containers:
     """Which topic a container of a connection stands for; ``adopt`` = who is in it when it is first read has opted in."""
@@ -143,9 +151,10 @@ def from_statuses(known: Containers, changes: Iterable[StatusChange], *, since: 
     entries = []
     for c in changes:
         scope = known.scope(c.container)
-        if scope is None or c.origin == "self":
-            continue
         baseline = since is None
+        # At a first link what this account wrote is not our echo: an installation whose state is gone wrote it.
+        if scope is None or (c.origin == "self" and not (baseline and c.new == "unsubscribed")):
+            continue
         lo, hi = (c.at, c.at) if c.at is not None else (since, now)
         if baseline:
             lo = None

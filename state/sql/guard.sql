@@ -49,6 +49,10 @@ UPDATE operation SET state = 2, hold = NULL WHERE state < 3 AND state = 0;
 -- name: approve_hold
 UPDATE operation SET state = 2, hold = NULL WHERE state < 3 AND state = 1 AND hold = ?;
 
+-- name: opt_outs_wait
+-- A verdict about a plan drops no opt-out: those of a first plan wait for the next one.
+UPDATE operation SET state = 0, hold = NULL WHERE state < 3 AND state = 1 AND hold = ? AND class = 0;
+
 -- name: reject_hold
 UPDATE operation SET state = 12, reason = 'rejected_by_operator', closed_at = ? WHERE state < 3 AND state = 1 AND hold = ?;
 

@@ -41,5 +41,19 @@ INSERT INTO ambiguous VALUES (?, ?, ?) ON CONFLICT (person) DO UPDATE SET reason
 -- name: clear
 DELETE FROM ambiguous WHERE person = ?;
 
+-- name: dirty_former
+-- Records that were people of their own before they were joined with others may have left something under way.
+INSERT OR IGNORE INTO dirty SELECT r.id FROM dirty d CROSS JOIN record r ON r.person = d.person
+WHERE r.id <> r.person AND EXISTS (SELECT 1 FROM operation o WHERE o.person = r.id);
+
+-- name: dirty_sharers
+-- Where several people may hold one address, what is new about one, wherever it was said, concerns the others.
+INSERT OR IGNORE INTO dirty SELECT o.person
+FROM (SELECT DISTINCT r.address FROM dirty d CROSS JOIN record r ON r.person = d.person AND r.address IS NOT NULL) a
+CROSS JOIN record o ON o.address = a.address;
+
+-- name: part
+INSERT OR REPLACE INTO parted VALUES (?, ?);
+
 -- name: done
 DELETE FROM dirty_record WHERE record IN (SELECT record FROM turn);

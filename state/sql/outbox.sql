@@ -26,6 +26,7 @@ UPDATE operation SET state = 3, batch = :batch, attempts = attempts + 1 WHERE id
 -- Somebody said something that is not folded yet: the person is dirty and will be planned again.
 DELETE FROM operation WHERE batch = :batch AND state = 3 AND class > 0 AND (
   person IN (SELECT person FROM dirty)
+  OR (attempts > 1 AND person IN (SELECT person FROM waiting))   -- it came back while news waited for another operation
   OR person IN (SELECT r.person FROM dirty_record t CROSS JOIN record r ON r.id = t.record));
 
 -- name: gate_upsert

@@ -7,7 +7,8 @@ INSERT OR IGNORE INTO waiting SELECT c.person FROM chunk c
 WHERE EXISTS (SELECT 1 FROM operation f WHERE f.person = c.person AND f.state = 3);
 
 -- name: block_key
--- Every subscriber the ESP has under the person's key or any of its addresses gets the blocking status.
+-- Every subscriber the ESP has under the person's key, that of a record merged into it, or any of its addresses gets the
+-- blocking status.
 INSERT INTO operation (connection, object, kind, class, person, record, key, address, columns, payload, before, permit,
   state, run)
 SELECT :connection, :object, 'status', 0, w.person, w.id, w.key, w.address, '["status","reason"]',
@@ -17,7 +18,8 @@ FROM (SELECT c.person, d.position, m.id, m.key, m.address FROM chunk c CROSS JOI
         CROSS JOIN remote_status m ON m.address = r.address AND m.connection = :connection AND m.container = ''
           AND m.status <> 'removed'
       UNION SELECT c.person, d.position, m.id, m.key, m.address FROM chunk c CROSS JOIN decision d ON d.person = c.person AND :opted_out
-        CROSS JOIN subscriber_key k ON k.connection = :connection AND k.person = c.person
+        CROSS JOIN record r ON r.person = c.person
+        CROSS JOIN subscriber_key k ON k.connection = :connection AND k.person = r.id
         CROSS JOIN remote_status m ON m.connection = :connection AND m.container = '' AND m.key = k.key
           AND m.status <> 'removed') w
 LEFT JOIN remote_status s ON s.connection = :connection AND s.container = :container AND s.key = w.key

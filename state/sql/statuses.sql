@@ -41,8 +41,8 @@ UPDATE address SET undeliverable = CASE WHEN EXISTS (SELECT 1 FROM remote_status
   AND s.container = '' AND s.status = 'held') THEN coalesce(undeliverable, :now) END WHERE id = :address;
 
 -- name: dirty_by_key
-INSERT OR IGNORE INTO dirty SELECT k.person FROM status_page p CROSS JOIN subscriber_key k
-  ON k.connection = :connection AND k.key = p.key
+INSERT OR IGNORE INTO dirty SELECT r.person FROM status_page p CROSS JOIN subscriber_key k
+  ON k.connection = :connection AND k.key = p.key CROSS JOIN record r ON r.id = k.person
 LEFT JOIN remote_status s ON s.connection = :connection AND s.container = p.container AND s.key = p.key
 WHERE s.status IS NOT p.status;
 
@@ -85,8 +85,8 @@ INSERT OR IGNORE INTO dirty SELECT r.person FROM remote_status s CROSS JOIN reco
 WHERE s.connection = :connection AND s.container = :container AND s.sweep < :sweep AND s.status <> 'removed';
 
 -- name: dirty_vanished_key
-INSERT OR IGNORE INTO dirty SELECT k.person FROM remote_status s CROSS JOIN subscriber_key k
-  ON k.connection = s.connection AND k.key = s.key
+INSERT OR IGNORE INTO dirty SELECT r.person FROM remote_status s CROSS JOIN subscriber_key k
+  ON k.connection = s.connection AND k.key = s.key CROSS JOIN record r ON r.id = k.person
 WHERE s.connection = :connection AND s.container = :container AND s.sweep < :sweep AND s.status <> 'removed';
 
 -- name: vanish

@@ -1,0 +1,103 @@
+"""The promise under unlucky sequences: ordinary events in an order that once made somebody mailable, or silent for ever."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from syncd import guard
+from tests.system.lab import MAPPING, NEWS, OFFERS, Lab
+
+SHARED = "team@mail.example"
+
+
+def rows_only(lab: Lab) -> None:
+    """A first plan, delivered; nothing was sent yet, so that the provider has rows and no subscribers."""
+    plan = lab.cycle(deliver=False).plan
+    assert plan is not None
+    lab.approve(plan)
+    lab.settle()
+
+
+def test_a_record_that_leaves_a_person_keeps_the_refusal_written_on_it(lab: Lab) -> None:
+    lab.contact("eva", email=SHARED)
+    lab.contact("twin", email=SHARED, first_name="Eva")
+    lab.contact("ann")
+    lab.link()
+    lab.unsubscribe("eva")
+    lab.settle()
+    assert lab.flags("twin")["opted_out"] == 1
+    lab.edit("twin", email="twin@mail.example")
+    lab.settle()
+    assert lab.keys(NEWS) == lab.keys(OFFERS) == {"ann"}
+
+
+def test_refusals_that_an_earlier_installation_wrote_count_at_a_first_link(lab: Lab) -> None:
+    lab.contacts(2)
+    lab.link()
+    lab.edit("p1", no_news=1)
+    lab.settle()
+    assert lab.status("p1", "L2") == "unsubscribed"
+    lab.app.close()
+    for path in lab.directory.iterdir():
+        path.unlink()
+    lab.edit("p1", no_news=0)
+    lab.app = lab.open(MAPPING)
+    rows_only(lab)
+    assert lab.rows('SELECT count(*), sum("mailable.news") FROM decision') == [(2, 1)]
+    assert lab.flags("p1")["no_news"] == 1
+
+
+def test_the_row_of_a_merged_contact_goes_with_the_refusal_though_removals_are_held(lab: Lab) -> None:
+    names = lab.contacts(60)
+    rows_only(lab)
+    for loser, winner in zip(names[30:55], names[:25], strict=True):
+        lab.world.act("sf", "merge", object="Contact", id=lab.ids[loser], into=lab.ids[winner])
+    lab.settle()
+    assert {h.cls for h in lab.holds()} == {"removals"}
+    assert "p30" in lab.keys(NEWS)
+    lab.edit("p0", opted_out=1)
+    lab.settle()
+    assert not {"p0", "p30"} & lab.keys(NEWS)
+    assert {"p31"} <= lab.keys(NEWS), "the others wait for the verdict"
+
+
+def test_whoever_shares_an_address_is_silenced_by_a_refusal_that_comes_with_a_merge(tmp_path: Path) -> None:
+    with Lab(tmp_path, MAPPING.replace("same_email: one_person", "same_email: separate")) as lab:
+        lab.contact("eva", email=SHARED)
+        lab.contact("tom", email=SHARED)
+        lab.contact("zoe", no_news=1)
+        lab.link()
+        assert lab.keys(NEWS) == {"eva", "tom"}
+        lab.world.act("sf", "merge", object="Contact", id=lab.ids["zoe"], into=lab.ids["eva"])
+        lab.settle()
+        assert lab.keys(NEWS) == set()
+
+
+def test_opt_outs_of_a_rejected_first_plan_wait_for_the_next(lab: Lab) -> None:
+    lab.contact("bob", opted_out=1)
+    lab.world.act("mc", "import", list="L1", members={lab.ids["bob"]: "bob@mail.example"})
+    lab.cycle()
+    for hold in lab.holds():
+        if hold.connection == "mc":
+            guard.decide_hold(lab.app.store, hold.id, "rejected", lab.now())
+    lab.contact("ann")
+    plan = lab.cycle(deliver=False).plan
+    assert plan is not None
+    lab.approve(plan)
+    lab.settle()
+    assert lab.status("bob") == "unsubscribed"
+
+
+def test_a_reopening_is_not_sent_while_its_person_waits_to_be_looked_at_again(lab: Lab) -> None:
+    lab.contacts(2)
+    lab.link()
+    lab.unsubscribe("p1", "L1")
+    lab.settle()
+    lab.advance(3600)
+    lab.web_opt_in("p1")
+    lab.cycle(deliver=False)
+    [(person,)] = lab.rows("SELECT DISTINCT person FROM operation WHERE class = 1 AND kind = 'status' AND state = 2")
+    lab.app.store.write(lambda conn: conn.execute("INSERT INTO waiting VALUES (?)", (person,)).rowcount)
+    lab.app.store.write(lambda conn: conn.execute("UPDATE operation SET attempts = 1 WHERE state = 2").rowcount)
+    lab.app.cycle().deliver(None)
+    assert lab.status("p1", "L1") == "unsubscribed"
