@@ -25,6 +25,8 @@ _BOOLEANS = {"true": 1, "1": 1, "yes": 1, "false": 0, "0": 0, "no": 0}
 
 def sanitise(text: str) -> str:
     """``text`` without the characters that XML 1.0 forbids, and with its line ends: as SOAP will give it back."""
+    if text.isprintable():  # nearly all is; nothing printable is illegal or a line end
+        return text
     return _ILLEGAL.sub("", text).replace("\r\n", "\n").replace("\r", "\n")
 
 

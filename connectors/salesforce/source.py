@@ -103,7 +103,7 @@ class Source:
         :raises CursorLost: the text is cut
         :raises Outage: these are not the columns that were asked for
         """
-        lines = list(csv.reader(io.StringIO(text, newline="")))
+        lines = _lines(text, len(self.select))
         if first or (lines and lines[0] == list(self.select)):
             header, lines = (lines[0] if lines else []), lines[1:]
             if missing := set(self.select) - set(header):
@@ -126,6 +126,16 @@ class Source:
             return read_column(kind, raw)
         raise Misconfigured(f"{self.object}.{name} does not hold values of type {kind}.",
                             remedy="Give the mapped field its real type.", code="FIELD_TYPE")
+
+
+def _lines(text: str, width: int) -> list[list[str]]:
+    """Rows of CSV text. As long as no value holds a quote, every quote is one around a value, and splitting gives in a
+    fraction of the time what the csv module gives. A quote in a value is two in the text, so counting tells."""
+    if text.startswith('"') and text.endswith('"\n'):
+        lines = [line.split('","') for line in text[1:-2].split('"\n"')]
+        if text.count('"') == 2 * width * len(lines) and all(len(line) == width for line in lines):
+            return lines
+    return list(csv.reader(io.StringIO(text, newline="")))
 
 
 def record_source(spec: StreamSpec, fields: Mapping[str, FieldInfo], parents: tuple[str, ...] = ()) -> Source:
