@@ -150,4 +150,7 @@ def assign_keys(conn: db.Connection, rel: Relations) -> None:
             conn.execute(q["keys_existing"], given)
         new = "r.rid" if value == "crm_id" else f"({value})"
         conn.execute(q["keys_new"].replace(":value", new), given)
+        if value == "crm_id":
+            # Somebody keeps that key who had this record once, or has one of the same id elsewhere.
+            conn.execute(q["keys_new"].replace(":value", "r.rid || '.' || c.person"), given)
         conn.execute(load("ledger")["bind_of_chunk"], given)

@@ -101,3 +101,15 @@ def test_a_reopening_is_not_sent_while_its_person_waits_to_be_looked_at_again(la
     lab.app.store.write(lambda conn: conn.execute("UPDATE operation SET attempts = 1 WHERE state = 2").rowcount)
     lab.app.cycle().deliver(None)
     assert lab.status("p1", "L1") == "unsubscribed"
+
+
+def test_who_parts_from_the_holder_of_the_own_key_is_mailed_under_another(lab: Lab) -> None:
+    lab.contact("eva", email=SHARED)
+    lab.contact("twin", email=SHARED, first_name="Eva")
+    lab.advance(60)
+    lab.edit("twin", spent="20.00")
+    lab.link()
+    assert lab.keys(NEWS) == {"twin"}, "the record that changed last gives the person its key"
+    lab.edit("twin", email="twin@mail.example")
+    lab.settle()
+    assert lab.send(NEWS) == {"team", "twin"}
