@@ -5,6 +5,7 @@ What must be true is written down here, beside what is done; nothing is asked of
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -130,11 +131,14 @@ STORIES = (
 # --------------------------------------------------------------------------- the cast
 
 def candidates(truth: Truth, mailed: Mailed) -> Iterator[Person]:
-    """Everybody with an address of their own whom Salesforce has as one contact, by address."""
+    """Everybody with an address of their own whom Salesforce has as one contact of a company, by address."""
+    staff = Counter(p["fields"].get("AccountId") for records in truth.people["salesforce"].values() for p in records)
     for email, records in sorted(truth.people["salesforce"].items()):
         contact, partners = records[0], truth.records("odoo", email, "res.partner")
         if len(records) > 1 or len(partners) > 1 or contact["object"] != "Contact":
             continue
+        if staff[contact["fields"].get("AccountId")] < 2:
+            continue  # perhaps a person account, which merges with its like only
         if len({row["key"] for *_, row in truth.rows.get(email, ())}) == 1:
             yield Person(email, contact["id"], contact["fields"], bool(partners),
                          frozenset(m.audience for m in MAILINGS if email in mailed[m.audience]))

@@ -176,8 +176,13 @@ def test_a_write_without_a_reason_is_found() -> None:
 
 
 def test_nobody_plays_two_parts() -> None:
-    people = cast(truth(), mailed("tips", "reminders", "news", "offers", "spent_over_100_2020"))
-    assert len([p for p in people.values() if p is not None]) == 1
+    one = truth()
+    contact = one.people["salesforce"][ANNA][0] | {"fields": {"AccountId": "001"}}
+    company = {ANNA: [contact], "ben@mail.example": [contact | {"email": "ben@mail.example"}]}
+    got = mailed("tips", "reminders", "news", "offers", "spent_over_100_2020")
+    people = cast(replace(one, people={**one.people, "salesforce": company}), got)
+    assert [p.email for p in people.values() if p is not None] == [ANNA]
+    assert not any(cast(one, got).values())  # perhaps a person account
 
 
 def test_letters_stand_at_their_places() -> None:
