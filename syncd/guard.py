@@ -119,17 +119,18 @@ def _limits(conn: Any, rel: Relations, limits: Limits, now: Micros) -> None:
     q = load("guard")
     tables = {a.object: a for a in rel.audiences}
     sums: dict[tuple[int, int, str], int] = {}
-    for connection, obj, _, _, kind, cls, fresh, count, unproved in conn.execute(q["planned"]).fetchall():
+    for connection, obj, kind, cls, count, fresh, unproved in conn.execute(q["planned"]).fetchall():
         if kind == "remove" and cls == HARMLESS:
-            sort = "removals"
+            found = {"removals": count}
         elif kind == "upsert":
-            sort = "creations" if fresh else "updates"
+            found = {sort: n for sort, n in (("creations", fresh), ("updates", count - fresh)) if n}
         elif cls == GRANT and unproved:
             _hold(conn, connection, obj, "reopening", f"{unproved} reopenings without evidence", now, "hold_reopenings")
             continue
         else:
             continue
-        sums[connection, obj, sort] = sums.get((connection, obj, sort), 0) + count
+        for sort, n in found.items():
+            sums[connection, obj, sort] = sums.get((connection, obj, sort), 0) + n
     for (connection, obj, sort), count in sums.items():
         audience = tables.get(obj)
         if audience is None:
@@ -182,14 +183,16 @@ def current_plan(store: Store, rel: Relations, now: Micros) -> Plan:
 def _plan(conn: Any, rel: Relations, now: Micros) -> Plan:
     q = load("guard")
     sums: dict[tuple[str, str, str, str, str], int] = {}
-    for c, o, kind, cls, fresh, state, n in conn.execute(q["pending_counts"]):
-        sort = (c, o, kind, sort_of(kind, cls, bool(fresh)), "held" if state == 1 else "queued")
-        sums[sort] = sums.get(sort, 0) + n
+    for c, o, kind, cls, state, n, fresh in conn.execute(q["pending_counts"]):
+        for new, some in ((False, n - fresh), (True, fresh)):
+            if some:
+                sort = (c, o, kind, sort_of(kind, cls, new), "held" if state == 1 else "queued")
+                sums[sort] = sums.get(sort, 0) + some
     counts = tuple(Count(*sort, n) for sort, n in sums.items())
     digest = hashlib.blake2b(rel.fingerprint.encode(), digest_size=6)
     rows = conn.execute(q["pending"])
-    while some := rows.fetchmany(PART):
-        digest.update(orjson.dumps(some))
+    while part := rows.fetchmany(PART):
+        digest.update(orjson.dumps(part))
     plan = Plan(digest.hexdigest(), counts, tuple(Hold(*row) for row in conn.execute(q["open_holds"])))
     head = conn.execute("SELECT coalesce(max(position), 0) FROM entry").fetchone()[0]
     said = orjson.dumps([tuple(c) for c in counts]).decode()

@@ -2,10 +2,11 @@
 
 -- name: planned
 -- What the guard looks at, per object: planned now or held already.
-SELECT o.connection, o.object, b.name, b.kind, o.kind, o.class, o.before IS NULL, count(*), sum(o.permit IS NULL OR o.permit = 0)
-FROM operation o CROSS JOIN object b ON b.id = o.object
+-- Grouped as the index has them: a plan of a million rows is not sorted.
+SELECT o.connection, o.object, o.kind, o.class, count(*), sum(o.before IS NULL), sum(o.permit IS NULL OR o.permit = 0)
+FROM operation o INDEXED BY operation_open
 WHERE o.state < 3 AND (o.state = 0 OR (o.state = 1 AND o.hold IN (SELECT id FROM hold WHERE class NOT IN ('first_plan', 'mapping'))))
-GROUP BY 1, 2, 5, 6, 7;
+GROUP BY o.state, o.object, o.kind, o.class;
 
 -- name: approved
 SELECT id, name, approved_at IS NOT NULL FROM connection;
@@ -74,15 +75,17 @@ FROM hold h CROSS JOIN connection c ON c.id = h.connection LEFT JOIN object b ON
 WHERE h.closed_at IS NULL ORDER BY h.id;
 
 -- name: pending
--- Everything a plan covers, in an order that does not depend on when it was computed.
-SELECT c.name, b.name, o.kind, o.class, o.person, o.record, o.key, o.payload FROM operation o
+-- Everything a plan covers, in an order that does not depend on when it was computed: that of the index, so unsorted.
+SELECT c.name, b.name, o.kind, o.class, o.person, o.record, o.key, o.payload FROM operation o INDEXED BY operation_wish
 CROSS JOIN object b ON b.id = o.object CROSS JOIN connection c ON c.id = o.connection
-WHERE o.state < 3 AND o.state > 0 AND o.class > 0 ORDER BY b.id, o.kind, o.person, o.record;
+WHERE o.state < 3 AND o.state > 0 AND o.class > 0 ORDER BY o.object, o.person, o.record;
 
 -- name: pending_counts
-SELECT c.name, b.name, o.kind, o.class, o.before IS NULL, o.state, count(*) FROM operation o
-CROSS JOIN object b ON b.id = o.object CROSS JOIN connection c ON c.id = o.connection
-WHERE o.state < 3 AND o.state > 0 GROUP BY 1, 2, 3, 4, 5, 6 ORDER BY 1, 2, 3, 4, 5, 6;
+SELECT c.name, b.name, g.kind, g.class, g.state, g.n, g.fresh
+FROM (SELECT o.connection, o.object, o.kind, o.class, o.state, count(*) AS n, sum(o.before IS NULL) AS fresh
+      FROM operation o INDEXED BY operation_open WHERE o.state < 3 AND o.state > 0
+      GROUP BY o.state, o.object, o.kind, o.class) g
+CROSS JOIN object b ON b.id = g.object CROSS JOIN connection c ON c.id = g.connection ORDER BY 1, 2, 3, 4, 5;
 
 -- name: newer
 -- Pending operations that a plan does not cover although it would have to.

@@ -202,7 +202,7 @@ CREATE TABLE operation (
 CREATE UNIQUE INDEX operation_wish ON operation (object, person, record) WHERE state < 3;
 CREATE INDEX operation_lane ON operation (connection, class, id) WHERE state = 2;
 CREATE INDEX operation_batch ON operation (batch) WHERE state = 3;
-CREATE INDEX operation_open ON operation (state, object) WHERE state < 3;
+CREATE INDEX operation_open ON operation (state, object, kind, class) WHERE state < 3;
 CREATE INDEX operation_person ON operation (person);
 
 CREATE TABLE plan (
