@@ -206,6 +206,8 @@ class Compiler:
                 writes[meaning] = stored(value)
         if boolean and "opt_out" not in writes:
             writes["opt_out"] = 0
+        if boolean and "opt_in" not in writes and meanings.get(1) == "opt_out":
+            writes["opt_in"] = 0  # who came back is not left with a box that says no: nobody could tick it again
         made = None
         if f.person_made is not None:
             columns = dict(scope.columns)

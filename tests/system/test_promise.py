@@ -113,3 +113,20 @@ def test_who_parts_from_the_holder_of_the_own_key_is_mailed_under_another(lab: L
     lab.edit("twin", email="twin@mail.example")
     lab.settle()
     assert lab.send(NEWS) == {"team", "twin"}
+
+
+def test_who_came_back_can_be_stopped_again_in_the_crm(lab: Lab) -> None:
+    """A box that only says no is unticked when the person comes back; left ticked, nobody could tick it again."""
+    lab.contacts(2)
+    lab.link()
+    lab.edit("p1", no_news=1)
+    lab.settle()
+    lab.advance(3600)
+    lab.world.act("mc", "resubscribe", email="p1@mail.example", list="L2")
+    lab.settle()
+    assert lab.keys(NEWS) == {"p0", "p1"}
+    assert lab.flags("p1")["no_news"] == 0
+    lab.advance(3600)
+    lab.edit("p1", no_news=1)
+    lab.settle()
+    assert lab.keys(NEWS) == {"p0"}
