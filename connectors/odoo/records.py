@@ -8,6 +8,7 @@ the next full reading only.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -29,13 +30,15 @@ class Meta:
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
         self._known: dict[str, Mapping[str, Mapping[str, Any]]] = {}
+        self._asking = threading.Lock()
 
     def fields(self, model: str) -> Mapping[str, Mapping[str, Any]]:
         """name -> {"type", "string", "relation", …} of the fields the account may read."""
-        found = self._known.get(model)
-        if found is None:
-            found = self._known[model] = self._wire.call(
-                model, "fields_get", attributes=_ATTRIBUTES, context=self._wire.context())
+        with self._asking:  # streams of one model start together: one of them asks
+            found = self._known.get(model)
+            if found is None:
+                found = self._known[model] = self._wire.call(
+                    model, "fields_get", attributes=_ATTRIBUTES, context=self._wire.context())
         return found
 
     def forget(self) -> None:
