@@ -14,13 +14,14 @@ from syncd.model import Batch, Outcome, Page, StreamSpec
 
 @dataclass(slots=True)
 class Seen:
-    """Monotonic seconds: when each consent-bearing stream was read to its end, and when the first grant was sent; and how
-    long each stream was read, and each destination written."""
+    """Monotonic seconds: when each consent-bearing stream was read to its end, and when the first grant was sent; how long
+    each stream was read; and per round of delivery when each destination's first call began and its last one ended, the
+    time its queue takes included."""
 
     complete: dict[str, float] = field(default_factory=dict)
     first_grant: float | None = None
     reading: dict[str, float] = field(default_factory=dict)
-    writing: dict[str, float] = field(default_factory=dict)
+    rounds: list[dict[str, tuple[float, float]]] = field(default_factory=lambda: [{}])
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -29,16 +30,26 @@ class Seen:
 
     @property
     def slowest_destination(self) -> float:
-        return max(self.writing.values(), default=0.0)
+        """Of all rounds together."""
+        names = {name for each in self.rounds for name in each}
+        return max((sum(end - begin for each in self.rounds for n, (begin, end) in each.items() if n == name)
+                    for name in names), default=0.0)
 
     @property
     def gate_kept(self) -> bool:
         """Whether nothing that can make someone mailable left before every stream was complete."""
         return self.first_grant is None or all(at <= self.first_grant for at in self.complete.values())
 
-    def add(self, table: dict[str, float], name: str, seconds: float) -> None:
+    def read(self, stream: str, seconds: float) -> None:
+        """A page of a stream took so long."""
         with self.lock:
-            table[name] = table.get(name, 0.0) + seconds
+            self.reading[stream] = self.reading.get(stream, 0.0) + seconds
+
+    def wrote(self, connection: str, began: float, ended: float) -> None:
+        """A call that writes, or asks what became of a write."""
+        with self.lock:
+            present = self.rounds[-1]
+            present[connection] = (present.get(connection, (began, ended))[0], ended)
 
 
 class Watched(Wrapper):
@@ -55,7 +66,7 @@ class Watched(Wrapper):
             began = time.monotonic()
             page = next(pages, None)
             ended = time.monotonic()
-            self._seen.add(self._seen.reading, name, ended - began)
+            self._seen.read(name, ended - began)
             if page is None:
                 return
             if page.last:
@@ -69,14 +80,14 @@ class Watched(Wrapper):
         try:
             return self.inner.apply(batch)
         finally:
-            self._seen.add(self._seen.writing, self._name, time.monotonic() - began)
+            self._seen.wrote(self._name, began, time.monotonic())
 
     def settle(self, request_id: str, batch: Batch) -> Sequence[Outcome] | None:
         began = time.monotonic()
         try:
             return self.inner.settle(request_id, batch)
         finally:
-            self._seen.add(self._seen.writing, self._name, time.monotonic() - began)
+            self._seen.wrote(self._name, began, time.monotonic())
 
 
 def _grants(batch: Batch) -> bool:

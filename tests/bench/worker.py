@@ -17,6 +17,8 @@ from typing import Any
 
 import orjson
 
+from mappings.functions import clock_parameters
+from state import people, plan
 from state.queries import load
 from syncd import compose, guard
 from syncd.app import App
@@ -108,9 +110,34 @@ def link(app: App, meter: Meter) -> None:
             facts |= facts_of(cycle.run("once"))
     stream = cycle.rel.sources[0].stream
     app.store.write(lambda conn: conn.execute(load("views")["dirty_stream"], (stream, None)).rowcount)
-    with meter.measure("compare") as facts:
+    with meter.measure("anew") as facts:
         facts |= facts_of(cycle.run("once"))
+    with meter.measure("compare") as facts:
+        facts["people"] = compare(app, cycle)
     emit({"name": "file", "bytes": app.store.path.stat().st_size})
+
+
+def compare(app: App, cycle: Cycle) -> int:
+    """Every target row against the desired one, by the statements that plan; how many people that were.
+
+    :raises RuntimeError: they differ
+    """
+    bound = clock_parameters(app.clock(), cycle.decider.zones)
+
+    def chunk(conn: Any, after: int) -> tuple[int, int]:
+        conn.execute("DELETE FROM chunk")
+        conn.execute("INSERT INTO chunk SELECT person, 1 FROM attr WHERE person > ? ORDER BY person LIMIT ?",
+                     (after, people.CHUNK))
+        plan.audiences(conn, cycle.rel, 0, bound)
+        if conn.execute("SELECT 1 FROM operation WHERE state < 3 AND state = 0 LIMIT 1").fetchone():
+            raise RuntimeError("a target differs from what is desired")
+        return conn.execute("SELECT count(*), max(person) FROM chunk").fetchone()  # type: ignore[no-any-return]
+    total = last = 0
+    while True:
+        count, highest = app.store.write(lambda conn, last=last: chunk(conn, last))  # type: ignore[misc]
+        if not count:
+            return total
+        total, last = total + count, highest
 
 
 def leave(app: App, meter: Meter) -> None:
@@ -130,6 +157,8 @@ def slow(app: App, meter: Meter) -> None:
 
     def passed(point: str) -> None:
         ends.setdefault(point, time.monotonic())
+        if point == "guarded":
+            seen.rounds.append({})
     cycle.failpoint = passed
     approve = approval(app, cycle)
 
