@@ -79,7 +79,7 @@ class StateLab:
             email = normalise.email(row.get("email"))
             prepared.append((row["id"], row.get("modified", NOW), row.get("deleted", 0), row.get("merged"), email,
                              HASHED(email) if email else None, normalise.name_hash([row.get("name")]),
-                             row.get("email"), row.get("name"), row.get("spent"), row.get("offers", 1)))
+                             row.get("email"), row.get("name"), row.get("spent"), row.get("offers", 0)))
         return self.store.write(lambda conn: records.store(
             conn, self.rel, self.stream, prepared, cursor=cursor, sweep=0, now=NOW, speak=speak, book=self.store.book))
 
@@ -139,6 +139,14 @@ class StateLab:
     def seal(self, connection: int | None = None, *, grants: bool = True, now: int = NOW,
              limits: Mapping[str, int] = LIMITS) -> Sealed | None:
         return self.store.write(lambda conn: outbox.seal(conn, self.rel, connection or self.esp, limits, grants=grants, now=now))
+
+    def seal_only(self, kind: str) -> Sealed:
+        """The next batch of a kind at the ESP; others that come first are done."""
+        while (sealed := self.seal()) is not None:
+            if sealed.batch.kind == kind:
+                return sealed
+            self.record(sealed, "done")
+        raise AssertionError(f"nothing of kind {kind} waits")
 
     def record(self, sealed: Sealed | None, *outcomes: Outcome | str, now: int = NOW) -> None:
         """Store what became of a batch; one outcome for all of it, or one each."""

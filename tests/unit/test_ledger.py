@@ -206,7 +206,7 @@ def test_an_author_knows_what_was_said_before_at_the_same_place(lab: StateLab) -
 
 
 def test_an_author_knows_what_was_written_to_the_place_before(lab: StateLab) -> None:
-    lab.put(contact(1))
+    lab.put(contact(1, offers=1))
     lab.say("opt_out", record=1)
     lab.step()
     sealed = lab.seal(lab.crm)

@@ -1,0 +1,137 @@
+"""One writer: order, urgency, rollback, and what may not be done inside a job."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from state import db
+from state.store import Store
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    found = Store(tmp_path / "s.db")
+    yield found
+    found.close()
+
+
+def put(name: str) -> str:
+    return f"INSERT INTO meta VALUES ('{name}', 1)"
+
+
+def names(store: Store) -> list[str]:
+    return [name for (name,) in store.rows("SELECT name FROM meta WHERE name LIKE 'x%' ORDER BY name")]
+
+
+def test_a_job_is_one_transaction(store: Store) -> None:
+    assert store.write(lambda conn: conn.execute(put("x1")).rowcount) == 1
+    done = store.writer.done
+
+    def fails(conn: db.Connection) -> None:
+        conn.execute(put("x2"))
+        raise KeyError("x")
+    with pytest.raises(KeyError):
+        store.write(fails)
+    assert names(store) == ["x1"]
+    assert store.writer.done == done
+    store.write(lambda conn: conn.execute(put("x3")).rowcount)
+    assert names(store) == ["x1", "x3"]
+
+
+def test_a_statement_that_ends_the_transaction_itself_does_no_lasting_harm(store: Store) -> None:
+    with pytest.raises(db.OperationalError):
+        store.write(lambda conn: conn.execute("COMMIT"))
+    store.write(lambda conn: conn.execute(put("x1")).rowcount)
+    assert names(store) == ["x1"]
+
+
+def test_urgent_jobs_overtake_waiting_ones(store: Store) -> None:
+    gate, running, order = threading.Event(), threading.Event(), list[str]()
+
+    def first(conn: db.Connection) -> None:
+        running.set()
+        gate.wait(10)
+
+    def later(name: str, urgent: bool) -> threading.Thread:
+        thread = threading.Thread(target=lambda: store.write(lambda conn: order.append(name), urgent=urgent))
+        thread.start()
+        return thread
+    threads = [threading.Thread(target=lambda: store.write(first))]
+    threads[0].start()
+    running.wait(10)
+    for name, urgent in (("slow 1", False), ("slow 2", False), ("unsubscribe", True)):
+        threads.append(later(name, urgent))
+        while store.writer._jobs.qsize() < len(threads) - 1:
+            pass
+    gate.set()
+    for thread in threads:
+        thread.join(10)
+    assert order == ["unsubscribe", "slow 1", "slow 2"]
+
+
+def test_a_job_that_waits_for_a_job_is_refused_instead_of_hanging(store: Store) -> None:
+    with pytest.raises(RuntimeError, match="must not wait"):
+        store.write(lambda conn: store.write(lambda other: None))
+
+
+def test_work_outside_of_transactions(store: Store, tmp_path: Path) -> None:
+    store.tidy()
+    store.write(lambda conn: conn.execute(put("x1")).rowcount)
+    store.backup(tmp_path / "copy.db")
+    copy = Store(tmp_path / "copy.db")
+    assert names(copy) == ["x1"]
+    copy.close()
+    assert not (tmp_path / "copy.db.part").exists()
+
+
+def test_readers_see_what_was_committed_and_cannot_write(store: Store) -> None:
+    with store.reading() as conn, pytest.raises(db.OperationalError, match="readonly"):
+        conn.execute(put("x1"))
+
+
+def test_readers_of_threads_that_ended_are_closed(store: Store) -> None:
+    for _ in range(20):
+        thread = threading.Thread(target=lambda: store.rows("SELECT 1"))
+        thread.start()
+        thread.join()
+    store.rows("SELECT 1")
+    assert len(store._readers) <= 3
+
+
+def test_closing_finishes_what_is_queued(tmp_path: Path) -> None:
+    store = Store(tmp_path / "s.db")
+    threads = [threading.Thread(target=lambda n=n: store.write(lambda conn: conn.execute(put(f"x{n}")).rowcount))
+               for n in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    store.close()
+    again = Store(tmp_path / "s.db")
+    assert names(again) == ["x0", "x1", "x2", "x3", "x4"]
+    again.close()
+
+
+def test_the_file_and_its_folder_belong_to_their_owner(tmp_path: Path) -> None:
+    store = Store(tmp_path / "new" / "s.db")
+    assert (tmp_path / "new" / "s.db").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
+    store.close()
+
+
+@pytest.mark.parametrize(("version", "safe"), [
+    ((3, 51, 3), True), ((3, 51, 2), False), ((3, 50, 7), True), ((3, 50, 6), False), ((3, 44, 6), True), ((3, 44, 5), False),
+    ((3, 45, 9), False), ((3, 53, 0), True), ((4, 0, 0), True)])
+def test_write_ahead_logging_only_where_it_is_sound(version: tuple[int, ...], safe: bool) -> None:
+    assert db.wal_is_safe(version) == safe
+
+
+def test_the_file_is_kept_as_safely_as_its_sqlite_allows(store: Store) -> None:
+    wanted = {"journal_mode": "wal" if db.wal_is_safe() else "delete", "synchronous": 2, "foreign_keys": 1,
+              "secure_delete": 1, "auto_vacuum": 2}
+    for name, value in wanted.items():
+        assert store.write(lambda conn, n=name: conn.execute(f"PRAGMA {n}").fetchone()[0]) == value  # type: ignore[misc]
