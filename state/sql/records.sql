@@ -20,14 +20,14 @@ FROM page WHERE fresh = 1 ORDER BY n;
 -- Only a change of address, life, merge or name can move a record to another person.
 INSERT OR IGNORE INTO dirty_record
 SELECT p.record FROM page p CROSS JOIN record r ON r.id = p.record
-WHERE p.fresh = 0 AND ((p.deleted = 0 AND r.address IS NOT p.address) OR r.deleted <> p.deleted
+WHERE p.fresh = 0 AND (((p.deleted = 0 OR p.address IS NOT NULL) AND r.address IS NOT p.address) OR r.deleted <> p.deleted
   OR r.merged_into IS NOT p.merged OR r.name IS NOT p.name);
 
 -- name: dirty_neighbours
 -- Where several people may hold one address, what each of them said concerns the others.
 INSERT OR IGNORE INTO dirty SELECT o.person FROM page p CROSS JOIN record r ON r.id = p.record
 CROSS JOIN record o ON o.address IN (r.address, p.address) AND o.id <> r.id
-WHERE p.fresh OR (p.deleted = 0 AND r.address IS NOT p.address) OR r.deleted <> p.deleted;
+WHERE p.fresh OR ((p.deleted = 0 OR p.address IS NOT NULL) AND r.address IS NOT p.address) OR r.deleted <> p.deleted;
 
 -- name: dirty_holders
 INSERT OR IGNORE INTO dirty SELECT person FROM record WHERE address = ?;
