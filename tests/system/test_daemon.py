@@ -217,7 +217,8 @@ def test_once_says_busy_while_another_runs(made: Lab) -> None:
 def test_once_can_be_interrupted_between_two_batches(made: Lab) -> None:
     made.ask("once", exit=5)
     made.run("holds", "approve", "1")
-    made.world.fault("slow", connection="mc", verb="apply", seconds=1.0, count=1)
+    # Every batch is slow, so that a busy machine still interrupts one with others to come.
+    made.world.fault("slow", connection="mc", verb="apply", seconds=3.0, count=20)
     running_once = made.spawn("once", "--json")
     end = time.monotonic() + PATIENCE
     while not made.world.counters("mc")["writes"]:
@@ -225,6 +226,7 @@ def test_once_can_be_interrupted_between_two_batches(made: Lab) -> None:
         time.sleep(0.02)
     running_once.send_signal(signal.SIGINT)
     out, err = running_once.communicate(timeout=PATIENCE)
+    made.world.clear_faults()
     assert running_once.returncode == 7
     assert "finishing" in err
     assert json.loads(out)["delivered"]["mc"]["left"] > 0
