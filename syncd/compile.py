@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, cast
 
 from connectors.base import Connector
 from mappings import expressions as ex
@@ -19,7 +19,7 @@ from mappings.problems import MappingProblems, Problem
 from mappings.types import Column, Compiled, ExpressionScope, Related, Type
 from state import relations as rel
 from state.store import Store
-from syncd.model import AudienceDefinition, Catalogue, Field, FieldInfo, StreamSpec
+from syncd.model import AudienceDefinition, Catalogue, Field, FieldInfo, FieldType, StreamSpec
 from syncd.pull import Feed
 from syncd.statements import Containers
 
@@ -108,16 +108,24 @@ class Compiler:
             wiring = self.wiring[stream.connection]
             info = wiring.catalogue.objects.get(stream.object)
             self.types[name] = {f.name: f for f in info.fields} if info else {}
-            self.fields[name] = tuple(Field(f, self._type(name, f)) for f in fields)
+            before = self._before(wiring.id, stream.object)
+            self.fields[name] = tuple(Field(f, self._type(name, f, before)) for f in fields)
             row = self.store.stream(wiring.id, stream.object, "record", self._fields_text(name), True)
             self.streams[name] = row.id
 
     def _fields_text(self, name: str) -> str:
         return ",".join(f"{f.name}:{f.type}" for f in self.fields[name])
 
-    def _type(self, stream: str, name: str):  # type: ignore[no-untyped-def]
+    def _before(self, connection: int, object_: str) -> Mapping[str, str]:
+        """Field -> type as it was when the stream was compiled last."""
+        rows = self.store.rows("SELECT fields FROM stream WHERE connection = ? AND object = ? AND kind = 'record'",
+                               (connection, object_))
+        return dict(f.split(":") for f in rows[0][0].split(",") if f) if rows else {}
+
+    def _type(self, stream: str, name: str, before: Mapping[str, str]) -> FieldType:
+        """A field that is hidden at present keeps its type: what was read of it stays, and reading on says what is wrong."""
         known = self.types[stream].get(name)
-        return known.type if known else "text"
+        return known.type if known else cast(FieldType, before.get(name, "text"))
 
     def _master(self, source: PeopleSource) -> str | None:
         if source.master is not None:

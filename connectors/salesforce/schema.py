@@ -15,6 +15,9 @@ STANDARD = ("Contact", "Lead", "Account", "Opportunity", "OpportunityContactRole
 MASTER_FLAGS = ("HasOptedOutOfEmail", "PersonHasOptedOutOfEmail")
 """No marketing mail: on Contact and Lead; on Account, where person accounts exist."""
 
+FLAGGED = ("Contact", "Lead")
+"""Objects that have the first of the flags even where it is hidden from us: then reading them says so."""
+
 MERGEABLE = ("Contact", "Lead", "Account")
 
 VANISHING = ("OpportunityContactRole", "CampaignMember", "AccountContactRelation")
@@ -67,7 +70,8 @@ class Described:
                              choices=f.choices) for relation, parent in parents.items() for f in parent.fields.values()]
         return ObjectInfo(
             self.name, self.label, (*self.fields.values(), *reached),
-            master_flag=next((flag for flag in MASTER_FLAGS if flag in self.fields), None),
+            master_flag=next((flag for flag in MASTER_FLAGS if flag in self.fields),
+                             MASTER_FLAGS[0] if self.name in FLAGGED else None),
             properties={
                 "key_prefix": self.key_prefix, "queryable": self.queryable, "updateable": self.updateable,
                 "deletes_visible": "IsDeleted" in self.fields and self.name not in VANISHING,

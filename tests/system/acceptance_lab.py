@@ -53,7 +53,7 @@ class Company:
             self._desk = Desk(config, compose.store(config, check=False))
         return self._desk.call(verb, parameters).data
 
-    def cycle(self, *, good: bool = True, deadline: float = 60.0) -> Json:
+    def cycle(self, *, good: bool = True, deadline: float = 600.0) -> Json:
         """One cycle of the service; ``good``: everything was read and everything due is done."""
         report = self.ask("once", deadline=deadline)
         if good:

@@ -57,8 +57,9 @@ def _by_hand(company: Company, audience: str) -> set[str]:
 
 def test_cycle_without_news(company: Company) -> None:
     """Once what was written last is older than the overlap in which changes are looked for again."""
-    company.advance(1_800)
-    company.cycle()
+    for _ in range(2):
+        company.advance(6 * 3_600)
+        company.cycle()
     company.forget_journal()
     report = company.cycle()
     assert not any(company.written().values())
