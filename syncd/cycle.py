@@ -67,7 +67,8 @@ class Cycle:
 
     def run(self, trigger: str, *, full: bool = False, deliver: bool = True, approve: Callable[[Plan], Plan] | None = None,
             deadline: float | None = None, wait: bool = True) -> Report:
-        """One cycle; without ``wait`` it leaves requests in flight to the next one. ``approve`` is shown the plan before anything of it is sent, may approve or hold, and returns the plan
+        """One cycle; without ``wait`` it leaves requests in flight to the next one. ``approve`` is shown
+        the plan before anything of it is sent, may approve or hold, and returns the plan
         as it stands then; what it raises ends the run. ``deadline`` is in monotonic seconds."""
         now = self.clock()
         run = self._begin(trigger, now)

@@ -105,7 +105,8 @@ def step(store: Store, rel: Relations, limits: Limits, now: Micros) -> None:
         mapping = conn.execute("SELECT value FROM meta WHERE name = 'approved_mapping'").fetchone()
         if mapping is not None and mapping[0] != rel.fingerprint:
             for connection in approved:
-                if conn.execute("SELECT 1 FROM operation WHERE state < 3 AND state = 0 AND class > 0 AND connection = ? LIMIT 1",
+                if conn.execute("SELECT 1 FROM operation WHERE state < 3 AND state = 0 AND class > 0"
+                                " AND connection = ? LIMIT 1",
                                 (connection,)).fetchone():
                     _hold(conn, connection, None, "mapping", "the mapping changed since the last approved plan", now,
                           "hold_open")

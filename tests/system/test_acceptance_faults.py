@@ -1,4 +1,4 @@
-"""Whatever breaks on the way, the world ends up as if nothing had: two companies of the same people, one of them disturbed."""
+"""Whatever breaks on the way, the world ends up as if nothing had: two companies of the same people, one disturbed."""
 
 from __future__ import annotations
 

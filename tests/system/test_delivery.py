@@ -253,7 +253,8 @@ def test_whoever_changes_from_one_segment_to_another_leaves_before_entering(tmp_
         assert partition(lab) == {"rich": set(), "poor": set(lab.ids)}
         lab.edit("p1", spent="500.00")
         lab.cycle()
-        order = lab.rows("SELECT kind FROM operation WHERE person = 2 AND run = (SELECT max(run) FROM operation) ORDER BY id")
+        order = lab.rows("SELECT kind FROM operation WHERE person = 2"
+                         " AND run = (SELECT max(run) FROM operation) ORDER BY id")
         assert order == [("remove",), ("upsert",)]
         assert partition(lab) == {"rich": {"p1"}, "poor": set(lab.ids) - {"p1"}}
         lab.world.fault("outage", connection="mc", verb="apply", object=TOP, count=None)

@@ -342,7 +342,8 @@ def test_what_is_said_in_one_crm_reaches_the_other_and_the_provider(tmp_path: Pa
         lab.settle()
         partners = {p["id"]: p["fields"]["out"] for p in lab.world.truth()["odoo"]["people"]}
         assert partners == {one: 1, two: 0}
-        assert {s["email"]: s["status"] for s in lab.world.truth()["odoo"]["subscribers"]}["p1@mail.example"] == "unsubscribed"
+        status = {s["email"]: s["status"] for s in lab.world.truth()["odoo"]["subscribers"]}
+        assert status["p1@mail.example"] == "unsubscribed"
         lab.world.act("odoo", "unsubscribe", email="only@mail.example")
         lab.settle()
         assert lab.keys(NEWS) == {"p0", "p2"}

@@ -63,7 +63,8 @@ class StateLab:
                 ("email", "text"), ("name", "text"), ("spent", "decimal"), ("offers", "bool")))},
             (SourceDef(self.stream, "sf.Contact", 0, {"name": 'x."name"', "spent": 'x."spent"'}, flags=(flag,)),), (),
             (AttributeDef("name", "text"), AttributeDef("spent", "decimal")), (TopicDef("offers", None, "none"),),
-            (AudienceDef(self.audience, self.esp, "offers", None, (("Name", 'a."name"', "text"), ("Spent", 'a."spent"', "decimal")),
+            (AudienceDef(self.audience, self.esp, "offers", None,
+                         (("Name", 'a."name"', "text"), ("Spent", 'a."spent"', "decimal")),
                          "key", "email"),),
             (ContainerDef(self.container, self.esp, "L1", "offers", False),), {self.esp: ("crm_id", True)})
 
@@ -72,7 +73,8 @@ class StateLab:
 
     # ------------------------------------------------------------------ in
 
-    def put(self, *rows: Mapping[str, Any], speak: Any = lambda source, changed: [], cursor: str | None = None) -> records.Stored:
+    def put(self, *rows: Mapping[str, Any], speak: Any = lambda source, changed: [],
+            cursor: str | None = None) -> records.Stored:
         """Store a page: rows with ``id`` and any of email, name, spent (ten-thousandths), offers, deleted, merged."""
         prepared = []
         for row in rows:
@@ -93,7 +95,8 @@ class StateLab:
             if email is not None:
                 conn.execute("INSERT OR IGNORE INTO address (hash, email) VALUES (?, ?)", (HASHED(email), email))
                 address = conn.execute("SELECT id FROM address WHERE hash = ?", (HASHED(email),)).fetchone()[0]
-            conn.execute("INSERT OR IGNORE INTO dirty SELECT person FROM record WHERE id = ? OR address = ?", (record, address))
+            conn.execute("INSERT OR IGNORE INTO dirty SELECT person FROM record WHERE id = ? OR address = ?",
+                         (record, address))
             return self.store.book.append(conn, [NewEntry(utterance, record, address, NOW, NOW, key, **entry)], NOW)
         return self.store.write(job)
 
@@ -138,7 +141,8 @@ class StateLab:
 
     def seal(self, connection: int | None = None, *, grants: bool = True, now: int = NOW,
              limits: Mapping[str, int] = LIMITS) -> Sealed | None:
-        return self.store.write(lambda conn: outbox.seal(conn, self.rel, connection or self.esp, limits, grants=grants, now=now))
+        return self.store.write(lambda conn: outbox.seal(
+            conn, self.rel, connection or self.esp, limits, grants=grants, now=now))
 
     def seal_only(self, kind: str) -> Sealed:
         """The next batch of a kind at the ESP; others that come first are done."""

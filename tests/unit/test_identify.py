@@ -141,8 +141,8 @@ EDIT = st.tuples(st.integers(1, 6), st.sampled_from(["a", "b", "c", None]), st.s
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.lists(EDIT, min_size=1, max_size=4), min_size=1, max_size=6))
-def test_step_by_step_gives_the_same_people_as_all_at_once(tmp_path_factory: pytest.TempPathFactory,
-                                                           pages: list[list[tuple[int, str | None, int, str | None]]]) -> None:
+def test_step_by_step_gives_the_same_people_as_all_at_once(
+        tmp_path_factory: pytest.TempPathFactory, pages: list[list[tuple[int, str | None, int, str | None]]]) -> None:
     lab = StateLab(tmp_path_factory.mktemp("identify"))
     for page in [[(n, "abc"[n % 3], 0, None) for n in range(1, 7)], *pages]:
         lab.put(*({"id": f"c{n}", "email": email and f"{email}@mail.example", "name": f"N{n % 2}", "deleted": deleted,

@@ -29,7 +29,8 @@ def test_all_migrations_applied_give_the_golden_schema(tmp_path: Path) -> None:
     store = Store(tmp_path / "s.db")
     with store.reading() as conn:
         assert shape(conn) == golden
-        assert [name for (name,) in conn.execute("SELECT name FROM _sqlite_migrations ORDER BY id")] == list(migrations.NAMES)
+        names = [name for (name,) in conn.execute("SELECT name FROM _sqlite_migrations ORDER BY id")]
+        assert names == list(migrations.NAMES)
     store.close()
 
 

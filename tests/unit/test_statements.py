@@ -178,7 +178,8 @@ def test_what_is_found_at_a_first_link_was_said_at_any_time_before() -> None:
 
 def event(kind: str, *, container: str | None = "L1", send: str | None = None, at: int | None = NOW - 5,
           sends: dict[str, tuple[str, ...]] | None = None) -> tuple[list[tuple[Any, ...]], int, list[NewEntry]]:
-    entries, wide = from_events(KNOWN, [Event("e1", kind, container, send, "k", 70, at, "ref", 7)], sends=sends or {}, now=NOW)
+    event = Event("e1", kind, container, send, "k", 70, at, "ref", 7)
+    entries, wide = from_events(KNOWN, [event], sends=sends or {}, now=NOW)
     return what(entries), wide, entries
 
 

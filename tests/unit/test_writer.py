@@ -124,7 +124,8 @@ def test_the_file_and_its_folder_belong_to_their_owner(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("version", "safe"), [
-    ((3, 51, 3), True), ((3, 51, 2), False), ((3, 50, 7), True), ((3, 50, 6), False), ((3, 44, 6), True), ((3, 44, 5), False),
+    ((3, 51, 3), True), ((3, 51, 2), False), ((3, 50, 7), True), ((3, 50, 6), False), ((3, 44, 6), True),
+    ((3, 44, 5), False),
     ((3, 45, 9), False), ((3, 53, 0), True), ((4, 0, 0), True)])
 def test_write_ahead_logging_only_where_it_is_sound(version: tuple[int, ...], safe: bool) -> None:
     assert db.wal_is_safe(version) == safe
