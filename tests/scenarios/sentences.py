@@ -1,0 +1,284 @@
+"""The sentences of the stories, each with what it does or what must be true."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from syncd.guard import Plan
+from tests.system.lab import DAY, HOUR, NEWS, OFFERS, RICH, START, TOP, Lab
+
+AUDIENCES = {"offers": OFFERS, "news": NEWS, "rich": RICH, "top": TOP}
+LISTS = {"offers": "L1", "news": "L2", "everything": ""}
+BOXES = {"offers": "offers", "opted out": "opted_out", "no news": "no_news"}
+LENGTHS = {"minute": 60.0, "hour": HOUR, "day": DAY}
+ABOUT: dict[str, Callable[[re.Match[str]], dict[str, Any]]] = {
+    r"no offers": lambda m: {"offers": 0},
+    r"no news": lambda m: {"no_news": 1},
+    r"opted out": lambda m: {"opted_out": 1},
+    r"no address": lambda m: {"email": None},
+    r"the address (\S+)": lambda m: {"email": m[1]},
+    r"called (\w+)": lambda m: {"first_name": m[1]},
+    r"spent (\d+\.\d\d)": lambda m: {"spent": m[1]},
+    r"asked for offers on the web": lambda m: {"offers": 1, "offers_how": "web", "offers_at": START - 5},
+}
+
+
+@dataclass(slots=True)
+class Teller:
+    """Where a story stands."""
+
+    lab: Lab
+    plan: Plan | None = None
+    wrote: dict[str, int] = field(default_factory=dict)
+
+
+Sentence = Callable[[Teller, re.Match[str]], None]
+SENTENCES: list[tuple[re.Pattern[str], Sentence]] = []
+
+
+def sentence(pattern: str) -> Callable[[Sentence], Sentence]:
+    """Register what a sentence means."""
+    def add(function: Sentence) -> Sentence:
+        SENTENCES.append((re.compile(pattern), function))
+        return function
+    return add
+
+
+def about(words: str | None) -> dict[str, Any]:
+    """A contact's fields from "no offers, spent 250.00"."""
+    values: dict[str, Any] = {}
+    for part in filter(None, re.split(r",\s*", words or "")):
+        match, make = next((found, make) for pattern, make in ABOUT.items() if (found := re.fullmatch(pattern, part)))
+        values |= make(match)
+    return values
+
+
+def names(words: str) -> set[str]:
+    return set() if words == "nobody" else set(re.split(r",\s*|\s+and\s+", words))
+
+
+def tell(teller: Teller, path: Path) -> None:
+    """Run one story.
+
+    :raises AssertionError: something is not as the story says, or a sentence is not known; with the line's number
+    """
+    section = None
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        words = line.split("#")[0].strip()
+        if words in ("people", "story", "then"):
+            section = words
+        elif section == "people" and words:
+            name, _, rest = words.partition(":")
+            teller.lab.contact(name, **about(rest.strip()))
+        elif section and words:
+            _say(teller, words, f"{path.name}:{number}")
+
+
+def _say(teller: Teller, words: str, place: str) -> None:
+    for pattern, function in SENTENCES:
+        match = pattern.fullmatch(words)
+        if match:
+            try:
+                function(teller, match)
+            except AssertionError as error:
+                raise AssertionError(f"{place}: {words}\n{error}") from error
+            return
+    raise AssertionError(f"{place}: nobody knows what this means: {words}")
+
+
+# --------------------------------------------------------------------------- what happens
+
+@sentence(r"syncd is linked")
+def link(t: Teller, m: re.Match[str]) -> None:
+    t.lab.link()
+
+
+@sentence(r"syncd plans")
+def make_plan(t: Teller, m: re.Match[str]) -> None:
+    t.plan = t.lab.cycle(deliver=False).plan
+
+
+@sentence(r"an admin approves the plan")
+def approve_plan(t: Teller, m: re.Match[str]) -> None:
+    assert t.plan is not None
+    t.lab.approve(t.plan)
+
+
+@sentence(r"syncd runs( once)?")
+def run(t: Teller, m: re.Match[str]) -> None:
+    t.lab.written()
+    if m[1]:
+        t.lab.cycle(wait=False)
+    else:
+        t.lab.settle()
+    t.wrote = t.lab.written()
+
+
+@sentence(r"syncd is restarted")
+def restart(t: Teller, m: re.Match[str]) -> None:
+    t.lab.reopen()
+
+
+@sentence(r"(\d+|a|an) (minute|hour|day)s? pass(?:es)?")
+def wait(t: Teller, m: re.Match[str]) -> None:
+    t.lab.advance((1 if m[1] in ("a", "an") else int(m[1])) * LENGTHS[m[2]])
+
+
+@sentence(r"(\w+) unsubscribes from (offers|news|everything)")
+def unsubscribe(t: Teller, m: re.Match[str]) -> None:
+    t.lab.unsubscribe(m[1], LISTS[m[2]])
+
+
+@sentence(r"somebody unsubscribes the address of (\w+)")
+def unsubscribe_address(t: Teller, m: re.Match[str]) -> None:
+    t.lab.world.act("mc", "unsubscribe", email=t.lab.flags(m[1])["email"], keyed=False)
+
+
+@sentence(r"(\w+) complains")
+def complain(t: Teller, m: re.Match[str]) -> None:
+    t.lab.world.act("mc", "complain", email=f"{m[1]}@mail.example")
+
+
+@sentence(r"mail to (\w+) bounces (\d) times")
+def bounce(t: Teller, m: re.Match[str]) -> None:
+    for _ in range(int(m[2])):
+        t.lab.world.act("mc", "bounce", email=f"{m[1]}@mail.example")
+
+
+@sentence(r"(\w+) comes back to (offers|news|everything) at the provider")
+def come_back(t: Teller, m: re.Match[str]) -> None:
+    t.lab.world.act("mc", "resubscribe", email=f"{m[1]}@mail.example", list=LISTS[m[2]])
+
+
+@sentence(r"(\w+) ticks offers on the web site")
+def web(t: Teller, m: re.Match[str]) -> None:
+    t.lab.web_opt_in(m[1])
+
+
+@sentence(r"a user (ticks|unticks) (offers|opted out|no news) for (\w+)")
+def tick(t: Teller, m: re.Match[str]) -> None:
+    t.lab.edit(m[3], **{BOXES[m[2]]: int(m[1] == "ticks")})
+
+
+@sentence(r"an import (ticks|unticks) (offers|opted out|no news) for everyone")
+def mass_tick(t: Teller, m: re.Match[str]) -> None:
+    t.lab.world.act("sf", "mass_edit", object="Contact", where={}, set={BOXES[m[2]]: int(m[1] == "ticks")})
+
+
+@sentence(r"a user changes (\w+): (.+)")
+def change(t: Teller, m: re.Match[str]) -> None:
+    t.lab.edit(m[1], **about(m[2]))
+
+
+@sentence(r"a user adds (\w+)(?:: (.+))?")
+def add(t: Teller, m: re.Match[str]) -> None:
+    t.lab.contact(m[1], **about(m[2]))
+
+
+@sentence(r"a user (deletes|restores) (\w+)")
+def delete(t: Teller, m: re.Match[str]) -> None:
+    t.lab.world.act("sf", {"deletes": "delete", "restores": "undelete"}[m[1]], object="Contact", id=t.lab.ids[m[2]])
+
+
+@sentence(r"a user merges (\w+) into (\w+)")
+def merge(t: Teller, m: re.Match[str]) -> None:
+    t.lab.world.act("sf", "merge", object="Contact", id=t.lab.ids[m[1]], into=t.lab.ids[m[2]])
+
+
+@sentence(r"(\d+) more contacts are added")
+def add_many(t: Teller, m: re.Match[str]) -> None:
+    t.lab.contacts(int(m[1]), len(t.lab.ids))
+
+
+@sentence(r"(\w+) is already on the list of (offers|news) at the provider(?: as ([\w-]+))?(, unsubscribed)?")
+def member(t: Teller, m: re.Match[str]) -> None:
+    key = m[3] or t.lab.ids.get(m[1], m[1])
+    t.lab.world.act("mc", "import", list=LISTS[m[2]], members={key: f"{m[1]}@mail.example"},
+                    status="unsubscribed" if m[4] else "subscribed")
+
+
+@sentence(r"somebody at the provider removes (\w+) from the rows of (offers|news|rich|top)")
+def remove_row(t: Teller, m: re.Match[str]) -> None:
+    t.lab.world.act("mc", "delete_rows", audience=AUDIENCES[m[2]], keys=[t.lab.ids[m[1]]])
+
+
+@sentence(r"the (CRM|provider) (loses the next answer|is down|cannot be read)")
+def fault(t: Teller, m: re.Match[str]) -> None:
+    about = {"loses the next answer": ("lose_reply", {"verb": "apply"}), "is down": ("outage", {"count": None}),
+             "cannot be read": ("outage", {"count": None, "verb": "changes"})}[m[2]]
+    t.lab.world.fault(about[0], connection={"CRM": "sf", "provider": "mc"}[m[1]], **about[1])
+
+
+@sentence(r"the (?:CRM|provider) is back")
+def mend(t: Teller, m: re.Match[str]) -> None:
+    t.lab.world.clear_faults()
+
+
+@sentence(r"an admin (approves|rejects) the hold for (\w+)")
+def verdict(t: Teller, m: re.Match[str]) -> None:
+    t.lab.decide(m[2], {"approves": "approved", "rejects": "rejected"}[m[1]])
+
+
+# --------------------------------------------------------------------------- what is true then
+
+@sentence(r"(offers|news|rich|top) go to (.+)")
+def recipients(t: Teller, m: re.Match[str]) -> None:
+    assert t.lab.send(AUDIENCES[m[1]]) == names(m[2])
+
+
+@sentence(r"the rows of (offers|news|rich|top) are (.+)")
+def rows(t: Teller, m: re.Match[str]) -> None:
+    assert t.lab.keys(AUDIENCES[m[1]]) == names(m[2])
+
+
+@sentence(r"(\w+)'s contact says (.+)")
+def contact_says(t: Teller, m: re.Match[str]) -> None:
+    flags = t.lab.flags(m[1])
+    for part in m[2].split(", "):
+        box, _, value = part.rpartition(" ")
+        assert flags[BOXES[box]] == {"yes": 1, "no": 0}[value], part
+
+
+@sentence(r"the provider holds (\w+) as (\w+)(?: for (offers|news))?")
+def status(t: Teller, m: re.Match[str]) -> None:
+    assert t.lab.status(m[1], LISTS[m[3] or "everything"]) == m[2]
+
+
+@sentence(r"nothing was written")
+def nothing(t: Teller, m: re.Match[str]) -> None:
+    assert t.wrote == {"sf": 0, "mc": 0}
+
+
+@sentence(r"(\d+) rows? (?:was|were) written")
+def written(t: Teller, m: re.Match[str]) -> None:
+    assert t.wrote == {"sf": 0, "mc": int(m[1])}
+
+
+@sentence(r"(\d+) operations wait for (\w+)")
+def held(t: Teller, m: re.Match[str]) -> None:
+    assert sum(h.operations for h in t.lab.holds() if h.cls == m[2]) == int(m[1])
+
+
+@sentence(r"nothing waits")
+def no_holds(t: Teller, m: re.Match[str]) -> None:
+    assert t.lab.holds() == ()
+
+
+@sentence(r"(\w+) is in quarantine for (\w+)")
+def quarantined(t: Teller, m: re.Match[str]) -> None:
+    assert (t.lab.ids[m[1]], m[2]) in t.lab.rows("SELECT key, reason FROM quarantine WHERE closed_at IS NULL")
+
+
+@sentence(r"(\w+) is listed as in doubt for (\w+)")
+def doubt(t: Teller, m: re.Match[str]) -> None:
+    query = "SELECT r.rid, a.reason FROM ambiguous a JOIN record r ON r.person = a.person"
+    assert (t.lab.ids[m[1]], m[2]) in t.lab.rows(query)
+
+
+@sentence(r"the ledger is whole")
+def whole(t: Teller, m: re.Match[str]) -> None:
+    assert t.lab.entries() > 0
