@@ -145,7 +145,7 @@ class Book:
 
     @staticmethod
     def _id(conn: db.Connection, q: dict[str, str], utterance: Utterance) -> int:
-        """Asked of the table each time: an id remembered from a transaction that was rolled back could by now be another's."""
+        """Asked of the table each time: an id remembered from a rolled back transaction could by now be another's."""
         row = conn.execute(q["find_utterance"], utterance).fetchone()
         return int((row or conn.execute(q["add_utterance"], utterance).fetchone())[0])
 
