@@ -33,7 +33,8 @@ Row = sqlite3.Row
 VERSION: tuple[int, ...] = sqlite3.sqlite_version_info
 DRIVER: str = sqlite3.__name__.split(".")[0]
 
-CACHE_KIB = 32 * 1024
+CACHE_KIB, READER_CACHE_KIB = 32 * 1024, 2 * 1024
+"""Pages kept in memory by the writing connection, and by each reading one: readers look up little, and there are several."""
 
 
 def wal_is_safe(version: tuple[int, ...] = VERSION) -> bool:
@@ -66,7 +67,7 @@ def connect(path: Path | str, *, read_only: bool = False) -> Connection:
     conn.execute("PRAGMA busy_timeout=5000")
     conn.execute("PRAGMA foreign_keys=ON")
     conn.execute("PRAGMA trusted_schema=OFF")
-    conn.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
+    conn.execute(f"PRAGMA cache_size=-{READER_CACHE_KIB if read_only else CACHE_KIB}")
     conn.execute("PRAGMA temp_store=MEMORY")
     if not read_only:
         if conn.execute("PRAGMA page_count").fetchone()[0] == 0:

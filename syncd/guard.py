@@ -7,7 +7,7 @@ name other numbers.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -111,7 +111,7 @@ def step(store: Store, rel: Relations, limits: Limits, now: Micros) -> None:
                     _hold(conn, connection, None, "mapping", "the mapping changed since the last approved plan", now,
                           "hold_open")
         _limits(conn, rel, limits, now)
-        conn.execute(q["release"])
+        _all(conn, q["release"])
         conn.execute(q["empty_holds"], (now,))
     store.write(job)
 
@@ -153,6 +153,14 @@ def _limits(conn: Any, rel: Relations, limits: Limits, now: Micros) -> None:
                           now, "hold_updates")
 
 
+def _all(conn: Any, sql: str, given: Mapping[str, Any] | Sequence[Any] = ()) -> int:
+    """Run an UPDATE that changes a part at a time until nothing is left; returns how many rows it changed."""
+    total = 0
+    while count := conn.execute(sql, given).rowcount:
+        total += count
+    return total
+
+
 def _hold(conn: Any, connection: int, obj: int | None, cls: str, reason: str, now: Micros,
           how: str | None) -> int:
     """Open a hold, or find it open, and put under it what the query ``how`` says."""
@@ -161,7 +169,7 @@ def _hold(conn: Any, connection: int, obj: int | None, cls: str, reason: str, no
     found = conn.execute(q["find_hold"], given).fetchone() if obj is None else None
     hold = (found or conn.execute(q["open_hold"], given).fetchone())[0]
     if how is not None:
-        conn.execute(q[how], {"hold": hold, "connection": connection, "object": obj})
+        _all(conn, q[how], {"hold": hold, "connection": connection, "object": obj})
     return int(hold)
 
 
@@ -172,7 +180,7 @@ def hold_run(store: Store, run: int, cls: str, reason: str, now: Micros) -> None
         for connection, *_ in conn.execute(q["approved"]).fetchall():
             if conn.execute(q["queued_by_run"], {"run": run, "connection": connection}).fetchone():
                 hold = _hold(conn, connection, None, cls, reason, now, None)
-                conn.execute(q["hold_run"], {"hold": hold, "run": run, "connection": connection})
+                _all(conn, q["hold_run"], {"hold": hold, "run": run, "connection": connection})
     store.write(job)
 
 
@@ -236,7 +244,7 @@ def approve_plan(store: Store, rel: Relations, plan_id: str, by: str, now: Micro
             return False
         for hold in [Hold(*h) for h in conn.execute(q["open_holds"])]:
             if hold.cls not in ("empty_source", "vanished"):
-                conn.execute(q["approve_hold"], (hold.id,))
+                _all(conn, q["approve_hold"], (hold.id,))
                 conn.execute(q["close_hold"], {"hold": hold.id, "now": now, "verdict": "approved"})
         conn.execute(q["approve_connections"], (now,))
         conn.execute(q["approve_plan"], (now, by, plan_id))
@@ -260,14 +268,14 @@ def decide_hold(store: Store, hold_id: int, verdict: str, now: Micros) -> int:
         if row[1] == "vanished":
             count = drift.decide(conn, row[2], again=verdict == "approved")
         elif verdict == "approved":
-            count = conn.execute(q["approve_hold"], (hold_id,)).rowcount
+            count = _all(conn, q["approve_hold"], (hold_id,))
             if row[1] == "first_plan":
                 conn.execute("UPDATE connection SET approved_at = ? WHERE id = ?", (now, row[0]))
             if row[1] in ("first_plan", "mapping"):
                 conn.execute(q["approve_mapping"])
         else:
-            conn.execute(q["opt_outs_wait"], (hold_id,))
-            count = conn.execute(q["reject_hold"], (now, hold_id)).rowcount
+            _all(conn, q["opt_outs_wait"], (hold_id,))
+            count = _all(conn, q["reject_hold"], (now, hold_id))
         conn.execute(q["close_hold"], {"hold": hold_id, "now": now, "verdict": verdict})
         return int(count)
     return store.write(job)

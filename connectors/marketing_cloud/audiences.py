@@ -115,20 +115,14 @@ class AudienceWriter:
         return item
 
     def _queue(self, key: str, schema: Schema, ready: Sequence[tuple[int, dict[str, Any]]]) -> list[Outcome]:
-        items = [orjson.dumps(item) for _, item in ready]
-        size, taken = 12, 0
-        for item in items[:self._settings.max_async_rows]:
-            size += len(item) + 1
-            if size > self._settings.max_async_bytes:
-                break
-            taken += 1
+        body, taken = self._body([item for _, item in ready[:self._settings.max_async_rows]])
         if taken == 0:
             first = errors.rejected("row_too_large", "The row alone is larger than a request may be.")
-            return [first] + [Outcome("retry", retry_after=0.0)] * (len(items) - 1)
+            return [first] + [Outcome("retry", retry_after=0.0)] * (len(ready) - 1)
         path = f"/data/v1/async/dataextensions/key:{quote(key, safe='')}/rows"
         try:
             reply = self._wire.rest("PUT", path, route="async.upsert", write=True, allow=(400, 404, 413, 596),
-                                    data=b'{"items":[%b]}' % b",".join(items[:taken]))
+                                    data=body)
         except LostReply:
             sent = [UNKNOWN] * taken
         else:
@@ -141,7 +135,22 @@ class AudienceWriter:
                 sent = [Outcome("accepted", request_id=request)] * taken
             else:
                 sent = [UNKNOWN] * taken
-        return sent + [Outcome("retry", retry_after=0.0, max_batch=taken)] * (len(items) - taken)
+        return sent + [Outcome("retry", retry_after=0.0, max_batch=taken)] * (len(ready) - taken)
+
+    def _body(self, items: Sequence[dict[str, Any]]) -> tuple[bytes, int]:
+        """The JSON of a request with the first of ``items``, as many as fit, and how many these are."""
+        whole = orjson.dumps({"items": items})
+        if len(whole) <= self._settings.max_async_bytes:
+            return whole, len(items)
+        rows: list[bytes] = []
+        size = len(b'{"items":[]}')
+        for item in items:
+            row = orjson.dumps(item)
+            size += len(row) + 1
+            if size > self._settings.max_async_bytes:
+                break
+            rows.append(row)
+        return b'{"items":[%b]}' % b",".join(rows), len(rows)
 
     def _refused(self, key: str, reply: Any, count: int) -> list[Outcome]:
         """A request refused as a whole: the object is gone (raised), or one row spoils it (halve, then reject).

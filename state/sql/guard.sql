@@ -1,4 +1,5 @@
--- Open operations are found by the index operation_open, whose condition every query here repeats.
+-- Open operations are found by the index operation_open, whose condition every query here repeats. What changes many of
+-- them changes a part and is run until nothing is left: SQLite keeps what one statement overwrites in memory.
 
 -- name: planned
 -- What the guard looks at, per object: planned now or held already.
@@ -19,43 +20,54 @@ ON CONFLICT (connection, object, class) WHERE closed_at IS NULL DO UPDATE SET re
 SELECT id FROM hold WHERE connection = :connection AND object IS :object AND class = :class AND closed_at IS NULL;
 
 -- name: hold_connection
-UPDATE operation SET state = 1, hold = :hold WHERE state < 3 AND state = 0 AND connection = :connection;
+UPDATE operation SET state = 1, hold = :hold WHERE id IN (
+  SELECT id FROM operation WHERE state < 3 AND state = 0 AND connection = :connection LIMIT 20000);
 
 -- name: hold_open
 -- Everything but opt-outs.
-UPDATE operation SET state = 1, hold = :hold WHERE state < 3 AND state = 0 AND connection = :connection AND class > 0;
+UPDATE operation SET state = 1, hold = :hold WHERE id IN (
+  SELECT id FROM operation WHERE state < 3 AND state = 0 AND connection = :connection AND class > 0 LIMIT 20000);
 
 -- name: hold_removals
-UPDATE operation SET state = 1, hold = :hold WHERE state < 3 AND state = 0 AND object = :object AND kind = 'remove' AND class > 0;
+UPDATE operation SET state = 1, hold = :hold WHERE id IN (
+  SELECT id FROM operation WHERE state < 3 AND state = 0 AND object = :object AND kind = 'remove' AND class > 0 LIMIT 20000);
 
 -- name: hold_creations
-UPDATE operation SET state = 1, hold = :hold WHERE state < 3 AND state = 0 AND object = :object AND kind = 'upsert' AND before IS NULL;
+UPDATE operation SET state = 1, hold = :hold WHERE id IN (
+  SELECT id FROM operation WHERE state < 3 AND state = 0 AND object = :object AND kind = 'upsert' AND before IS NULL LIMIT 20000);
 
 -- name: hold_updates
-UPDATE operation SET state = 1, hold = :hold WHERE state < 3 AND state = 0 AND object = :object AND kind = 'upsert' AND before IS NOT NULL;
+UPDATE operation SET state = 1, hold = :hold WHERE id IN (
+  SELECT id FROM operation WHERE state < 3 AND state = 0 AND object = :object AND kind = 'upsert' AND before IS NOT NULL LIMIT 20000);
 
 -- name: hold_reopenings
-UPDATE operation SET state = 1, hold = :hold WHERE state < 3 AND state = 0 AND object = :object AND class = 1
-AND kind IN ('status', 'update') AND (permit IS NULL OR permit = 0);
+UPDATE operation SET state = 1, hold = :hold WHERE id IN (
+  SELECT id FROM operation WHERE state < 3 AND state = 0 AND object = :object AND class = 1
+  AND kind IN ('status', 'update') AND (permit IS NULL OR permit = 0) LIMIT 20000);
 
 -- name: queued_by_run
 SELECT 1 FROM operation WHERE state = 2 AND class > 0 AND run = :run AND connection = :connection LIMIT 1;
 
 -- name: hold_run
-UPDATE operation SET state = 1, hold = :hold WHERE state = 2 AND class > 0 AND run = :run AND connection = :connection;
+UPDATE operation SET state = 1, hold = :hold WHERE id IN (
+  SELECT id FROM operation WHERE state = 2 AND class > 0 AND run = :run AND connection = :connection LIMIT 20000);
 
 -- name: release
-UPDATE operation SET state = 2, hold = NULL WHERE state < 3 AND state = 0;
+UPDATE operation SET state = 2, hold = NULL WHERE id IN (
+  SELECT id FROM operation WHERE state < 3 AND state = 0 LIMIT 20000);
 
 -- name: approve_hold
-UPDATE operation SET state = 2, hold = NULL WHERE state < 3 AND state = 1 AND hold = ?;
+UPDATE operation SET state = 2, hold = NULL WHERE id IN (
+  SELECT id FROM operation WHERE state < 3 AND state = 1 AND hold = ? LIMIT 20000);
 
 -- name: opt_outs_wait
 -- A verdict about a plan drops no opt-out: those of a first plan wait for the next one.
-UPDATE operation SET state = 0, hold = NULL WHERE state < 3 AND state = 1 AND hold = ? AND class = 0;
+UPDATE operation SET state = 0, hold = NULL WHERE id IN (
+  SELECT id FROM operation WHERE state < 3 AND state = 1 AND hold = ? AND class = 0 LIMIT 20000);
 
 -- name: reject_hold
-UPDATE operation SET state = 12, reason = 'rejected_by_operator', closed_at = ? WHERE state < 3 AND state = 1 AND hold = ?;
+UPDATE operation SET state = 12, reason = 'rejected_by_operator', closed_at = ? WHERE id IN (
+  SELECT id FROM operation WHERE state < 3 AND state = 1 AND hold = ? LIMIT 20000);
 
 -- name: close_hold
 UPDATE hold SET closed_at = :now, verdict = :verdict WHERE id = :hold AND closed_at IS NULL;
