@@ -34,7 +34,7 @@ VERSION: tuple[int, ...] = sqlite3.sqlite_version_info
 DRIVER: str = sqlite3.__name__.split(".")[0]
 
 CACHE_KIB, READER_CACHE_KIB = 32 * 1024, 2 * 1024
-"""Pages kept in memory by the writing connection, and by each reading one: readers look up little, and there are several."""
+"""KiB of pages that the writing connection keeps, and each reading one: readers look up little, and there are several."""
 
 
 def wal_is_safe(version: tuple[int, ...] = VERSION) -> bool:
