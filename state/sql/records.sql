@@ -23,6 +23,12 @@ SELECT p.record FROM page p CROSS JOIN record r ON r.id = p.record
 WHERE p.fresh = 0 AND (((p.deleted = 0 OR p.address IS NOT NULL) AND r.address IS NOT p.address) OR r.deleted <> p.deleted
   OR r.merged_into IS NOT p.merged OR r.name IS NOT p.name);
 
+-- name: dirty_touched
+-- Among several records of a person the freshest gives the facts, so even an edit of an unmapped field can change them.
+INSERT OR IGNORE INTO dirty SELECT r.person FROM page p CROSS JOIN record r ON r.id = p.record
+WHERE p.fresh = 0 AND r.modified IS NOT p.modified
+AND EXISTS (SELECT 1 FROM record o WHERE o.person = r.person AND o.id <> r.id AND o.deleted = 0);
+
 -- name: dirty_neighbours
 -- Where several people may hold one address, what each of them said concerns the others.
 INSERT OR IGNORE INTO dirty SELECT o.person FROM page p CROSS JOIN record r ON r.id = p.record

@@ -26,7 +26,7 @@ TEXT = MAPPING[:MAPPING.index("segments:")] + RULES.lstrip() + MAPPING[MAPPING.i
 NAMES = [f"p{n}" for n in range(7)]
 ADDRESSES = ["p0@mail.example", "P1@mail.example ", "p2@mail.example", "odd", None]
 
-EDITS = st.one_of(
+EDITS: st.SearchStrategy[tuple[str, str, dict[str, Any]]] = st.one_of(
     st.tuples(st.just("edit"), st.sampled_from(NAMES), st.fixed_dictionaries({}, optional={
         "email": st.sampled_from(ADDRESSES), "spent": st.sampled_from(["10.00", "60.00", "99.99", None]),
         "first_name": st.sampled_from(["Ann", "Eve", None]), "opted_out": st.sampled_from([0, 1]),

@@ -208,9 +208,11 @@ def remove_row(t: Teller, m: re.Match[str]) -> None:
 
 @sentence(r"the (CRM|provider) (loses the next answer|is down|cannot be read)")
 def fault(t: Teller, m: re.Match[str]) -> None:
-    about = {"loses the next answer": ("lose_reply", {"verb": "apply"}), "is down": ("outage", {"count": None}),
-             "cannot be read": ("outage", {"count": None, "verb": "changes"})}[m[2]]
-    t.lab.world.fault(about[0], connection={"CRM": "sf", "provider": "mc"}[m[1]], **about[1])
+    faults: dict[str, tuple[str, dict[str, Any]]] = {
+        "loses the next answer": ("lose_reply", {"verb": "apply"}), "is down": ("outage", {"count": None}),
+        "cannot be read": ("outage", {"count": None, "verb": "changes"})}
+    name, details = faults[m[2]]
+    t.lab.world.fault(name, connection={"CRM": "sf", "provider": "mc"}[m[1]], **details)
 
 
 @sentence(r"the (?:CRM|provider) is back")

@@ -169,16 +169,13 @@ class Lab:
 
     def contact(self, name: str, **values: Any) -> str:
         """A new contact, wanting offers unless told otherwise; the record's id. ``name`` finds it again."""
-        row = {"email": f"{name}@mail.example", "first_name": name.capitalize(), "last_name": "Doe", "opted_out": 0,
-               "offers": 1, "no_news": 0, "spent": "10.00"} | values
-        self.ids[name] = self.world.load("sf", "Contact", [row])[0]
+        self.ids[name] = self.world.load("sf", "Contact", [fresh(name, values)])[0]
         return self.ids[name]
 
     def contacts(self, count: int, start: int = 0, **values: Any) -> list[str]:
         """Contacts ``p0``, ``p1``, …; their names."""
         names = [f"p{n}" for n in range(start, start + count)]
-        rows = [{"email": f"{name}@mail.example", "first_name": name.capitalize(), "last_name": "Doe", "opted_out": 0,
-                 "offers": 1, "no_news": 0, "spent": "10.00"} | values for name in names]
+        rows = [fresh(name, values) for name in names]
         self.ids |= dict(zip(names, self.world.load("sf", "Contact", rows), strict=True))
         return names
 
@@ -281,6 +278,12 @@ class Lab:
     def written(self) -> dict[str, int]:
         """Records written at each connection since this was last asked."""
         return {name: self.world.counters(name, reset=True)["records_written"] for name in self.roles}
+
+
+def fresh(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """A contact's fields: those given, for the others what most people have."""
+    return {"email": f"{name}@mail.example", "first_name": name.capitalize(), "last_name": "Doe", "opted_out": 0,
+            "offers": 1, "no_news": 0, "spent": "10.00", **values}
 
 
 def done(report: Report) -> int:

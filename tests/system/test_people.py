@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from connectors.memory.client import fields
-from tests.system.lab import DAY, MAPPING, NEWS, OFFERS, Lab
+from tests.system.lab import DAY, MAPPING, NEWS, OFFERS, RICH, Lab
 
 SHARED = "team@mail.example"
 
@@ -361,3 +361,15 @@ def test_the_first_source_that_knows_a_fact_gives_it(tmp_path: Path) -> None:
         assert lab.row(NEWS, "ann")["first_name"] == "Ann"  # type: ignore[index]
 
 
+
+
+def test_the_freshest_of_several_records_gives_the_facts_even_if_only_an_unmapped_field_moved(lab: Lab) -> None:
+    lab.contact("ann", first_name="Ann", spent="150.00", email=SHARED)
+    lab.advance(1)
+    lab.contact("annie", first_name="Ann", spent="250.00", email=SHARED)
+    lab.link()
+    assert lab.row(RICH, "ann")["spent"] == "250.00"  # type: ignore[index]  # the row is there
+    lab.advance(1)
+    lab.edit("ann")
+    lab.settle()
+    assert lab.row(RICH, "ann")["spent"] == "150.00"  # type: ignore[index]

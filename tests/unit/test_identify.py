@@ -144,7 +144,8 @@ EDIT = st.tuples(st.integers(1, 6), st.sampled_from(["a", "b", "c", None]), st.s
 def test_step_by_step_gives_the_same_people_as_all_at_once(
         tmp_path_factory: pytest.TempPathFactory, pages: list[list[tuple[int, str | None, int, str | None]]]) -> None:
     lab = StateLab(tmp_path_factory.mktemp("identify"))
-    for page in [[(n, "abc"[n % 3], 0, None) for n in range(1, 7)], *pages]:
+    first: list[tuple[int, str | None, int, str | None]] = [(n, "abc"[n % 3], 0, None) for n in range(1, 7)]
+    for page in [first, *pages]:
         lab.put(*({"id": f"c{n}", "email": email and f"{email}@mail.example", "name": f"N{n % 2}", "deleted": deleted,
                    "merged": merged if deleted and merged != f"c{n}" else None} for n, email, deleted, merged in page))
         lab.identify()

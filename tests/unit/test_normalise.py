@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from syncd import normalise
-from syncd.model import Field
+from syncd.model import Field, Value
 
 
 @pytest.mark.parametrize(("written", "expected"), [
@@ -93,7 +93,7 @@ def test_texts_lose_controls_and_length_and_nothing_else() -> None:
 
 
 def test_names_are_the_same_in_any_case_and_encoding() -> None:
-    same = [["Zoë", "Doe"], ["ZOË", "doe"], [unicodedata.normalize("NFD", "Zoë"), "Doe"], ["Zoë Doe"],
+    same: list[list[Value]] = [["Zoë", "Doe"], ["ZOË", "doe"], [unicodedata.normalize("NFD", "Zoë"), "Doe"], ["Zoë Doe"],
             [None, "Zoë", "", "Doe "]]
     assert len({normalise.name_hash(parts) for parts in same}) == 1
     assert normalise.name_hash(["Zoe", "Doe"]) != normalise.name_hash(["Zoë", "Doe"])
