@@ -50,7 +50,6 @@ def store(conn: db.Connection, rel: Relations, stream: int, rows: Iterable[Prepa
     if source is not None:
         conn.execute(sql["changed"])
         conn.execute(q["dirty_moved_records"])
-        conn.execute(q["dirty_touched"])
         if rel.join_by_address == "separate":
             conn.execute(q["dirty_neighbours"], given)
     conn.execute(sql["store"])

@@ -22,6 +22,7 @@ class MarketingCloudSettings:
     page_size          rows of one page read; the vendor allows 2,500
     objects_per_call   objects in one SOAP write, and keys in one IN filter
     overlap_seconds    how far each window of changes reaches back into the previous one: events arrive late
+    late_seconds       how long a queued write whose reply was lost may still take effect; until then it is not sent again
     event_days         how far back the first reading of events goes; the vendor keeps 730 days
     """
 
@@ -41,6 +42,7 @@ class MarketingCloudSettings:
     page_size: int = 2_500
     objects_per_call: int = 50
     overlap_seconds: int = 7_200
+    late_seconds: int = 600
     event_days: int = 730
     ca_file: str | None = None
 

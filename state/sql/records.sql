@@ -23,12 +23,6 @@ SELECT p.record FROM page p CROSS JOIN record r ON r.id = p.record
 WHERE p.fresh = 0 AND (((p.deleted = 0 OR p.address IS NOT NULL) AND r.address IS NOT p.address) OR r.deleted <> p.deleted
   OR r.merged_into IS NOT p.merged OR r.name IS NOT p.name);
 
--- name: dirty_touched
--- Among several records of a person the freshest gives the facts, so even an edit of an unmapped field can change them.
-INSERT OR IGNORE INTO dirty SELECT r.person FROM page p CROSS JOIN record r ON r.id = p.record
-WHERE p.fresh = 0 AND r.modified IS NOT p.modified
-AND EXISTS (SELECT 1 FROM record o WHERE o.person = r.person AND o.id <> r.id AND o.deleted = 0);
-
 -- name: dirty_neighbours
 -- Where several people may hold one address, what each of them said concerns the others.
 INSERT OR IGNORE INTO dirty SELECT o.person FROM page p CROSS JOIN record r ON r.id = p.record
@@ -39,14 +33,16 @@ WHERE p.fresh OR ((p.deleted = 0 OR p.address IS NOT NULL) AND r.address IS NOT 
 INSERT OR IGNORE INTO dirty SELECT person FROM record WHERE address = ?;
 
 -- name: update_records
--- A deleted record keeps its last address and name: what was said under them still holds.
+-- A deleted record keeps its last address and name: what was said under them still holds. The instant of change moves only
+-- when something mapped did: among several records of a person the freshest gives the facts, and neither an unmapped field
+-- nor a flag that we wrote ourselves is a fact.
 UPDATE record SET
   address = CASE WHEN p.deleted THEN coalesce(p.address, record.address) ELSE p.address END,
   name = CASE WHEN p.deleted THEN record.name ELSE p.name END,
-  modified = p.modified, deleted = p.deleted, merged_into = p.merged, sweep = :sweep
+  modified = CASE WHEN p.record IN (SELECT record FROM moved) THEN p.modified ELSE record.modified END, deleted = p.deleted, merged_into = p.merged, sweep = :sweep
 FROM page p WHERE p.record = record.id AND p.fresh = 0
-AND (record.address, record.name, record.modified, record.deleted, record.merged_into, record.sweep)
-  IS NOT (p.address, p.name, p.modified, p.deleted, p.merged, :sweep);
+AND ((record.address, record.name, record.deleted, record.merged_into, record.sweep)
+  IS NOT (p.address, p.name, p.deleted, p.merged, :sweep) OR p.record IN (SELECT record FROM moved));
 
 -- name: dirty_fresh
 INSERT OR IGNORE INTO dirty_record SELECT record FROM page WHERE fresh = 1;
