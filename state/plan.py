@@ -12,6 +12,7 @@ from typing import Any
 from state import db, drift, history
 from state.queries import load
 from state.relations import (
+    NEVER_SAID,
     OPTED_IN,
     OPTED_OUT,
     AudienceDef,
@@ -55,7 +56,8 @@ def _container_sql(c: ContainerDef, code: str) -> list[str]:
     names = ["block_address", "reopen_address"] if c.keyed_by == "address" else [
         "block_key", "block_unknown", "reopen_key"]
     may = "1" if c.topic is None else f"d.{mailable(c.topic)} = 1"
-    return [q[n].replace(":opted_out", f"{code} >= {OPTED_OUT}").replace(":opted_in", f"{code} = {OPTED_IN} AND {may}")
+    reopened = f"{may} AND ({code} = {OPTED_IN} OR ({code} = {NEVER_SAID} AND s.ours IS NOT NULL))"
+    return [q[n].replace(":opted_out", f"{code} >= {OPTED_OUT}").replace(":reopened", reopened)
             for n in names]
 
 

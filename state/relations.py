@@ -235,8 +235,8 @@ def standing(topic: str) -> str:
 
 
 NEVER_SAID, OPTED_IN, PENDING, OPTED_OUT, ADDRESS_OUT = 0, 1, 2, 3, 4
-"""Codes of ``decision.master`` and ``decision.standing.*``. ADDRESS_OUT: somebody refused at this address, nobody knows that
-it was this person; the providers are told, the person's own CRM flags stay as they are."""
+"""Codes of ``decision.master`` and ``decision.standing.*``. ADDRESS_OUT: somebody else, or nobody knows
+who, refused at this address; the providers are told, the person's own CRM flags stay as they are."""
 
 
 # --------------------------------------------------------------------------- storing a page

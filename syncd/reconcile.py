@@ -51,9 +51,10 @@ class Reconciler:
 
     @staticmethod
     def _code(answer: TopicDecision) -> int:
-        """Another holder's opt-out silences the address; it is not this person's wish."""
+        """Another holder's opt-out, or one that nobody in particular made, silences the address; it is not this person's
+        wish."""
         if answer.state == "unsubscribed" and answer.whose != "person":
-            return NEVER_SAID if answer.whose == "holder" else ADDRESS_OUT
+            return ADDRESS_OUT
         if answer.state == "subscribed" and answer.position == 0:
             return NEVER_SAID
         return CODES[answer.state]

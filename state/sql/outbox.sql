@@ -103,10 +103,11 @@ INSERT OR IGNORE INTO dirty SELECT w.person FROM waiting w WHERE NOT EXISTS
 DELETE FROM waiting WHERE person IN (SELECT person FROM dirty);
 
 -- name: apply_status
-INSERT INTO remote_status (connection, container, key, address, status, at, origin)
-SELECT o.connection, b.name, o.key, o.address, o.payload->>0, :now, 'self'
+INSERT INTO remote_status (connection, container, key, address, status, at, origin, ours)
+SELECT o.connection, b.name, o.key, o.address, o.payload->>0, :now, 'self', o.id
 FROM operation o CROSS JOIN object b ON b.id = o.object WHERE o.batch = :batch AND o.state = 3
-ON CONFLICT (connection, container, key) DO UPDATE SET status = excluded.status, at = excluded.at, origin = 'self';
+ON CONFLICT (connection, container, key) DO UPDATE SET status = excluded.status, at = excluded.at, origin = 'self',
+  ours = excluded.ours;
 
 -- name: no_longer_foreign
 DELETE FROM foreign_row WHERE id IN (SELECT f.id FROM operation o CROSS JOIN foreign_row f ON f.object = o.object

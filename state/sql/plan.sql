@@ -44,14 +44,16 @@ AND NOT EXISTS (SELECT 1 FROM remote_status s WHERE s.connection = :connection A
 AND NOT EXISTS (SELECT 1 FROM operation f WHERE f.person = c.person AND f.object = :object AND f.record = 0 AND f.state = 3);
 
 -- name: reopen_key
+-- Whoever opted in again; and whoever was blocked by us because of somebody else's refusal at the address, or of one that was
+-- retracted, and is not barred by anything any more.
 INSERT INTO operation (connection, object, kind, class, person, record, key, address, columns, payload, before, permit,
   state, run)
 SELECT :connection, :object, 'status', 1, c.person, s.id, s.key, s.address, '["status","reason"]', '["subscribed","syncd"]',
   json_array(s.status), d.position, 0, :run
-FROM chunk c CROSS JOIN decision d ON d.person = c.person AND :opted_in
+FROM chunk c CROSS JOIN decision d ON d.person = c.person
 CROSS JOIN subscriber_key k ON k.connection = :connection AND k.person = c.person
 CROSS JOIN remote_status s ON s.connection = :connection AND s.container = :container AND s.key = k.key
-WHERE s.status = 'unsubscribed'
+WHERE s.status = 'unsubscribed' AND :reopened
 AND NOT EXISTS (SELECT 1 FROM operation f WHERE f.person = c.person AND f.object = :object AND f.state = 3);
 
 -- name: block_address
@@ -75,10 +77,10 @@ INSERT INTO operation (connection, object, kind, class, person, record, key, add
   state, run)
 SELECT :connection, :object, 'status', 1, c.person, a.address, ad.email, a.address, '["status","reason"]',
   '["subscribed","syncd"]', json_array(s.status), d.position, 0, :run
-FROM chunk c CROSS JOIN decision d ON d.person = c.person AND :opted_in CROSS JOIN attr a ON a.person = c.person
+FROM chunk c CROSS JOIN decision d ON d.person = c.person CROSS JOIN attr a ON a.person = c.person
 CROSS JOIN address ad ON ad.id = a.address AND ad.email IS NOT NULL
 CROSS JOIN remote_status s ON s.connection = :connection AND s.container = :container AND s.key = ad.email
-WHERE s.status = 'unsubscribed'
+WHERE s.status = 'unsubscribed' AND :reopened
 AND NOT EXISTS (SELECT 1 FROM operation f WHERE f.person = c.person AND f.object = :object AND f.state = 3);
 
 -- name: update_records

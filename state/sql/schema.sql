@@ -105,6 +105,7 @@ CREATE TABLE remote_status (
   status TEXT NOT NULL,
   at INTEGER,
   origin TEXT NOT NULL,
+  ours INTEGER,                      -- the operation of ours that set this status; NULL = somebody else did
   sweep INTEGER NOT NULL DEFAULT 0,
   UNIQUE (connection, container, key)
 ) STRICT;

@@ -55,7 +55,8 @@ WHERE p.address IS NOT NULL AND (s.status IS NOT p.status OR s.address IS NOT p.
 INSERT INTO remote_status (connection, container, key, address, status, at, origin, sweep)
 SELECT :connection, container, key, address, status, at, origin, :sweep FROM status_page WHERE true ORDER BY n
 ON CONFLICT (connection, container, key) DO UPDATE SET address = coalesce(excluded.address, remote_status.address),
-  status = excluded.status, at = excluded.at, origin = excluded.origin, sweep = excluded.sweep
+  status = excluded.status, at = excluded.at, origin = excluded.origin, sweep = excluded.sweep,
+  ours = CASE WHEN remote_status.status = excluded.status THEN remote_status.ours END
 WHERE (remote_status.status, remote_status.address, remote_status.sweep)
   IS NOT (excluded.status, coalesce(excluded.address, remote_status.address), excluded.sweep);
 

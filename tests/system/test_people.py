@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from connectors.memory.client import fields
-from tests.system.lab import DAY, MAPPING, NEWS, OFFERS, Lab
+from state.ledger import NewEntry, Utterance
+from tests.system.lab import DAY, HOUR, MAPPING, NEWS, OFFERS, Lab
 
 SHARED = "team@mail.example"
 
@@ -381,3 +383,50 @@ def test_the_freshest_of_several_records_gives_the_facts_and_our_own_writes_do_n
     lab.edit("ann", spent="160.00")
     lab.cycle()
     assert lab.rows(f"SELECT {spent} FROM attr") == [(1_600_000,)]
+
+
+def test_whoever_was_silenced_by_a_neighbours_refusal_is_mailed_again_when_the_neighbour_comes_back(tmp_path: Path) -> None:
+    with Lab(tmp_path, separate()) as lab:
+        couple(lab)
+        lab.link()
+        lab.web_opt_in("eva")
+        lab.settle()
+        assert lab.send(OFFERS) == {"ann", "team"}
+        lab.unsubscribe("tom", "L1")
+        lab.settle()
+        assert lab.send(OFFERS) == {"ann"}
+        lab.advance(HOUR)
+        lab.web_opt_in("tom")
+        lab.settle()
+        assert lab.keys(OFFERS) == {"ann", "eva", "tom"}
+        assert [lab.status(name, "L1") for name in ("eva", "tom")] == ["subscribed", "subscribed"]
+
+
+def test_a_refusal_that_was_retracted_frees_those_whom_nobody_else_bars(lab: Lab) -> None:
+    """A mass update that was a mistake: what we wrote to the provider because of it is taken back."""
+    lab.contacts(3)
+    lab.link()
+    lab.edit("p1", no_news=1)
+    lab.edit("p2", no_news=1)
+    lab.settle()
+    lab.unsubscribe("p2", "L2")
+    lab.settle()
+    [(position,)] = lab.rows("SELECT max(e.position) FROM entry e JOIN utterance u ON u.id = e.utterance"
+                             " WHERE u.source = 'sf.Contact' AND e.record = 2 AND e.said_lo IS NOT NULL")
+    [(other,)] = lab.rows("SELECT max(e.position) FROM entry e JOIN utterance u ON u.id = e.utterance"
+                          " WHERE u.source = 'sf.Contact' AND e.record = 3 AND e.said_lo IS NOT NULL")
+    retraction = Utterance(None, "admin", "retract", 1, 0, '[["topic","news","opt_in"]]')
+
+    def retract(conn: Any) -> None:
+        entries = [NewEntry(retraction, record, None, lab.now(), lab.now(), retracts=found)
+                   for record, found in ((2, position), (3, other))]
+        lab.app.store.book.append(conn, entries, lab.now())
+        conn.execute("INSERT OR IGNORE INTO dirty VALUES (2), (3)")
+    for name in ("p1", "p2"):
+        lab.edit(name, no_news=0)
+    lab.cycle()
+    lab.app.store.write(retract)
+    lab.settle()
+    assert lab.status("p1", "L2") == "subscribed"
+    assert lab.send(NEWS) == {"p0", "p1"}
+    assert lab.status("p2", "L2") == "unsubscribed"
