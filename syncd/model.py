@@ -217,7 +217,8 @@ class FieldInfo:
 class ObjectInfo:
     """A remote object: CRM object, list or audience.
 
-    ``master_flag`` names the boolean field that stops all marketing mail for a record (HasOptedOutOfEmail), if any.
+    ``master_flag`` names the boolean field that stops all marketing mail for a record (HasOptedOutOfEmail), if any; also
+    where the account may not read it, so that whoever asks for it is refused.
     ``properties`` holds vendor facts worth checking ("sendable", "retention", "type").
     """
 

@@ -258,7 +258,9 @@ def test_a_hidden_flag_is_an_error_not_a_false(org: Make) -> None:
     assert not c.check().ok
     described = c.describe(["Contact", "Nope__c"]).objects
     assert described.keys() == {"Contact"}
-    assert described["Contact"].master_flag is None
+    # The flag is still wanted, so that reading fails clearly; that it cannot be read shows in the fields.
+    assert described["Contact"].master_flag == "HasOptedOutOfEmail"
+    assert "HasOptedOutOfEmail" not in {f.name for f in described["Contact"].fields}
     with pytest.raises(Misconfigured, match="HasOptedOutOfEmail"):
         list(c.changes(SPEC, None))
 
