@@ -8,7 +8,7 @@ WHERE EXISTS (SELECT 1 FROM operation f WHERE f.person = c.person AND f.state = 
 
 -- name: block_key
 -- Every subscriber the ESP has under the person's key, that of a record merged into it, or any of its addresses gets the
--- blocking status.
+-- blocking status; but a key of somebody else is that person's affair, who holds the address no longer or is barred, too.
 INSERT INTO operation (connection, object, kind, class, person, record, key, address, columns, payload, before, permit,
   state, run)
 SELECT :connection, :object, 'status', 0, w.person, w.id, w.key, w.address, '["status","reason"]',
@@ -16,7 +16,9 @@ SELECT :connection, :object, 'status', 0, w.person, w.id, w.key, w.address, '["s
 FROM (SELECT c.person, d.position, m.id, m.key, m.address FROM chunk c CROSS JOIN decision d ON d.person = c.person AND :opted_out
         CROSS JOIN record r ON r.person = c.person AND r.address IS NOT NULL
         CROSS JOIN remote_status m ON m.address = r.address AND m.connection = :connection AND m.container = ''
-          AND m.status <> 'removed'
+          AND m.status <> 'removed' AND NOT EXISTS (SELECT 1 FROM subscriber_key k CROSS JOIN record o ON o.id = k.person
+            CROSS JOIN attr a ON a.person = o.person
+            WHERE k.connection = :connection AND k.key = m.key AND o.person <> c.person)
       UNION SELECT c.person, d.position, m.id, m.key, m.address FROM chunk c CROSS JOIN decision d ON d.person = c.person AND :opted_out
         CROSS JOIN record r ON r.person = c.person
         CROSS JOIN subscriber_key k ON k.connection = :connection AND k.person = r.id
@@ -50,7 +52,7 @@ INSERT INTO operation (connection, object, kind, class, person, record, key, add
   state, run)
 SELECT :connection, :object, 'status', 1, c.person, s.id, s.key, s.address, '["status","reason"]', '["subscribed","syncd"]',
   json_array(s.status), d.position, 0, :run
-FROM chunk c CROSS JOIN decision d ON d.person = c.person
+FROM chunk c CROSS JOIN decision d ON d.person = c.person CROSS JOIN attr a ON a.person = c.person
 CROSS JOIN subscriber_key k ON k.connection = :connection AND k.person = c.person
 CROSS JOIN remote_status s ON s.connection = :connection AND s.container = :container AND s.key = k.key
 WHERE s.status = 'unsubscribed' AND :reopened
