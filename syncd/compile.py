@@ -6,7 +6,7 @@ steps would have to look up again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, cast
 
@@ -428,6 +428,3 @@ def _ordered(needs: Mapping[str, Iterable[str]]) -> list[str]:
     for name in needs:
         visit(name)
     return done
-
-
-Describe = Callable[[str], Catalogue]

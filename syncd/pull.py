@@ -21,7 +21,7 @@ from state.relations import AudienceDef, Relations
 from state.store import Store, StreamRow
 from syncd import normalise
 from syncd.history import Past, past, trace
-from syncd.model import Field, Micros, StreamSpec, Value
+from syncd.model import Micros, StreamSpec, Value
 from syncd.statements import Containers, Requests, from_events, from_flags, from_statuses
 
 T = TypeVar("T")
@@ -370,8 +370,3 @@ def ahead(pages: Iterator[T]) -> Iterator[T]:
     finally:
         stop.set()
         thread.join()
-
-
-def fields_of(types: Mapping[str, str], names: Sequence[str]) -> tuple[Field, ...]:
-    """Fields with the types the vendor describes; unknown ones are text."""
-    return tuple(Field(n, types.get(n, "text")) for n in names)  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ from state.people import Case, Decided
 from state.relations import ADDRESS_OUT, NEVER_SAID, OPTED_IN, OPTED_OUT, PENDING, TopicDef
 from syncd import consent
 from syncd.consent import CLOCK_TOLERANCE, Decision, Policy, TopicDecision, TopicPolicy
-from syncd.model import Micros, Statement
+from syncd.model import Micros
 
 CODES = {"subscribed": OPTED_IN, "unsubscribed": OPTED_OUT, "pending": PENDING, "unknown": NEVER_SAID}
 
@@ -58,8 +58,3 @@ class Reconciler:
         if answer.state == "subscribed" and answer.position == 0:
             return NEVER_SAID
         return CODES[answer.state]
-
-
-def statements_of(case: Case) -> list[Statement]:
-    """The case's statements in ledger order, for explain."""
-    return sorted(case.statements, key=lambda s: s.position)

@@ -215,8 +215,3 @@ def from_events(known: Containers, events: Iterable[Event], *, sends: Mapping[st
 _SAID = {"unsubscribe": ("unsubscribe", "opt_out"), "master_unsubscribe": ("unsubscribe", "opt_out"),
          "complaint": ("complaint", "opt_out"), "resubscribe": ("resubscribe", "opt_in")}
 """Kind of event -> (method, what it says)."""
-
-
-def flag_column(flag: FlagDef) -> str:
-    """The vendor field a flag lives in, for messages."""
-    return flag.field
