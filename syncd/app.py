@@ -15,11 +15,12 @@ from mappings.functions import FUNCTIONS
 from mappings.model import Mapping as MappingFile
 from state.store import Store
 from syncd import normalise
-from syncd.compile import CompiledMapping, Compiler, Wiring
+from syncd.compile import CompiledMapping, Compiler
 from syncd.consent import CLOCK_TOLERANCE
 from syncd.cycle import Cycle
 from syncd.decide import Decider
 from syncd.deliver import Lane
+from syncd.destinations import Wiring
 from syncd.guard import Limits
 from syncd.model import Micros, StreamSpec
 from syncd.pull import Puller

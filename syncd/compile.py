@@ -6,35 +6,26 @@ steps would have to look up again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, cast
 
-from connectors.base import Connector
 from mappings import expressions as ex
 from mappings.fields import record_fields
-from mappings.model import Audience, ConsentField, Destination, PeopleSource, RelatedStream, StreamName
+from mappings.model import ConsentField, PeopleSource, RelatedStream, StreamName
 from mappings.model import Mapping as MappingFile
 from mappings.problems import MappingProblems, Problem
 from mappings.types import Column, Compiled, ExpressionScope, Related, Type
 from state import relations as rel
 from state.store import Store
-from syncd.model import AudienceDefinition, Catalogue, Field, FieldInfo, FieldType, StreamSpec
+from syncd.destinations import DestinationCompiler, Wiring
+from syncd.model import AudienceDefinition, Field, FieldInfo, FieldType, StreamSpec
 from syncd.pull import Feed
 from syncd.statements import Containers
 
 MEANINGS: tuple[Literal["opt_in"], Literal["opt_out"]] = ("opt_in", "opt_out")
 NAME_ATTRIBUTES = ("first_name", "last_name", "name")
 CRM_ID_SQL = "(SELECT r.rid FROM record r WHERE r.id = a.record)"
-
-
-@dataclass(slots=True)
-class Wiring:
-    """What one connection offers the compiler."""
-
-    id: int
-    connector: Connector
-    catalogue: Catalogue
 
 
 @dataclass(slots=True)
@@ -67,8 +58,6 @@ class Compiler:
         self.zones: set[str] = set()
         self.parts: dict[str, Compiled] = {}
         self.attribute_types: dict[str, Type] = {}
-        self.histories: set[tuple[str, str]] = set()
-        """(connection, object) where the vendor keeps field history."""
 
     def compile(self) -> CompiledMapping:
         """:raises MappingProblems: what only shows with the vendors' types at hand"""
@@ -78,22 +67,20 @@ class Compiler:
         attributes = self._attributes(sources, related)
         scope = self._person_scope(related)
         topics = tuple(self._topic(t, scope) for t in self.mapping.topics)
-        audiences, names, churn, creates = self._audiences(scope)
-        containers, known, specs, feeds = self._containers()
-        keys = {self.wiring[d.connection].id: self._key(d, scope) for d in self.mapping.destinations.values()}
+        there = DestinationCompiler(self.mapping, self.store, self.wiring, scope, self._note).compile()
         relations = rel.Relations(
             self.mapping.fingerprint,
             {self.streams[s]: tuple(rel.FieldDef(f.name, f.type) for f in fields) for s, fields in self.fields.items()},
             sources, tuple(self._related_def(r) for r in self.mapping.related.values()), attributes, topics,
-            audiences, containers, keys, self.mapping.people.same_email)
+            tuple(there.audiences), tuple(there.containers), there.keys, self.mapping.people.same_email)
         objects = {}
         for source in sources:
             name = StreamName.parse(source.name)
             connection = self.wiring[name.connection].id
             objects[source.stream] = (connection, self.store.object(connection, name.object, "record"))
-        feeds = [*self._record_feeds(sources), *feeds, *self._row_feeds(audiences, names)]
-        return CompiledMapping(relations, feeds, known, specs, objects, frozenset(self.zones), churn, creates, names,
-                               self.parts)
+        feeds = [*self._record_feeds(sources, there.histories), *there.feeds]
+        return CompiledMapping(relations, feeds, there.known, there.specs, objects, frozenset(self.zones), there.churn,
+                               there.creates, there.names, self.parts)
 
     # ------------------------------------------------------------------ streams
 
@@ -134,7 +121,7 @@ class Compiler:
         info = self.wiring[stream.connection].catalogue.objects.get(stream.object)
         return info.master_flag if info else None
 
-    def _record_feeds(self, sources: Iterable[rel.SourceDef]) -> list[Feed]:
+    def _record_feeds(self, sources: Iterable[rel.SourceDef], histories: Collection[tuple[str, str]]) -> list[Feed]:
         people = {s.name: s for s in sources}
         feeds = []
         for name, fields in self.fields.items():
@@ -149,7 +136,7 @@ class Compiler:
                 names = tuple(index[f] for a in NAME_ATTRIBUTES if (f := self._plain(source, a)) in index)
             flags = {flag.field for flag in people[name].flags} if name in people else set()
             tracked = (StreamSpec(stream.object, "history", tuple(f for f in fields if f.name in flags))
-                       if flags and (stream.connection, stream.object) in self.histories else None)
+                       if flags and (stream.connection, stream.object) in histories else None)
             feeds.append(Feed(wiring.id, wiring.connector, name, StreamSpec(stream.object, "record", fields),
                               bool(flags), self.streams[name], email, names, True, history=tracked))
         return feeds
@@ -296,121 +283,6 @@ class Compiler:
             self._note(f"topic {topic_id}", compiled)
             where, due = compiled.sql, compiled.due_sql
         return rel.TopicDef(topic_id, where, topic.opt_in, due, topic.channel, topic.purpose)
-
-    def _key(self, destination: Destination, scope: ExpressionScope) -> tuple[str, bool]:
-        value = destination.key_value
-        if value == "email":
-            sql = "(SELECT ad.email FROM address ad WHERE ad.id = a.address)"
-        else:
-            sql = "crm_id" if value == "crm_id" else scope.columns[value].sql
-        return sql, destination.key_existing == "match_email"
-
-    # ------------------------------------------------------------------ audiences and lists
-
-    def _audiences(self, scope: ExpressionScope) -> tuple[
-            tuple[rel.AudienceDef, ...], dict[int, str], dict[int, float], dict[int, tuple[str, AudienceDefinition]]]:
-        found: list[rel.AudienceDef] = []
-        names: dict[int, str] = {}
-        churn: dict[int, float] = {}
-        creates: dict[int, tuple[str, AudienceDefinition]] = {}
-        for d in self.mapping.destinations.values():
-            connection = self.wiring[d.connection].id
-            found.extend(self._audience(connection, delivery.topic, None, delivery.audience, scope)
-                         for delivery in d.topics.values() if delivery.audience is not None)
-            for part in d.segments.values():
-                segment = self.mapping.segments[part.segment]
-                found.append(self._audience(connection, segment.topic, part.segment, part.audience, scope))
-                if segment.expected_churn is not None:
-                    churn[found[-1].object] = segment.expected_churn
-            for _, audience in d.audiences:
-                object_ = self.store.object(connection, audience.object, "audience")
-                names[object_] = audience.object
-                if audience.create:
-                    creates[object_] = (d.connection, self._definition(audience, scope))
-        return tuple(found), names, churn, creates
-
-    def _row_feeds(self, audiences: Iterable[rel.AudienceDef], names: Mapping[int, str]) -> list[Feed]:
-        """What the audiences hold, listed now and then to find rows that are not ours and rows that vanished."""
-        by_id = {w.id: (name, w) for name, w in self.wiring.items()}
-        feeds = []
-        for a in audiences:
-            name, w = by_id[a.connection]
-            row = self.store.stream(w.id, names[a.object], "row", "", False)
-            feeds.append(Feed(w.id, w.connector, f"{name}.{names[a.object]}", StreamSpec(names[a.object], "row"), False,
-                              row.id, audience=a))
-        return feeds
-
-    def _audience(self, connection: int, topic: str, segment: str | None, audience: Audience,
-                  scope: ExpressionScope) -> rel.AudienceDef:
-        object_ = self.store.object(connection, audience.object, "audience")
-        fields = tuple((remote, scope.columns[a].sql, str(scope.columns[a].type)) for remote, a in audience.fields.items())
-        where = order = due = limit = None
-        if segment is not None:
-            s = self.mapping.segments[segment]
-            conditions = []
-            if s.where is not None:
-                compiled = ex.compile_expression(s.where.text, scope, expect=Type.BOOL, place=s.where.place)
-                self._note(f"segment {segment}", compiled)
-                conditions.append(f"({compiled.sql}) IS TRUE")
-                due = compiled.due_sql
-            if s.order_by is not None:
-                keys = ex.compile_order(s.order_by.text, scope, place=s.order_by.place)
-                self._note(f"order {segment}", keys[0].value)
-                order = ", ".join(f"{k.value.sql}{' DESC' if k.descending else ''}" for k in keys)
-                conditions += [f"{k.value.sql} IS NOT NULL" for k in keys]
-            limit = s.limit
-            where = " AND ".join(conditions) or None
-        return rel.AudienceDef(object_, connection, topic, where, fields, audience.primary_key, audience.email_field,
-                               segment, order, limit, due, audience.rows == "exclusive")
-
-    def _definition(self, audience: Audience, scope: ExpressionScope) -> AudienceDefinition:
-        kinds = {Type.MONEY: "decimal", Type.NULL: "text"}
-        fields = tuple(FieldInfo(remote, kinds.get(scope.columns[a].type, str(scope.columns[a].type)))  # type: ignore[arg-type]
-                       for remote, a in audience.fields.items())
-        return AudienceDefinition(audience.key, audience.key, audience.primary_key, audience.email_field, fields)
-
-    def _containers(self) -> tuple[tuple[rel.ContainerDef, ...], dict[int, Containers],
-                                   dict[str, dict[str, StreamSpec]], list[Feed]]:
-        lists: dict[str, dict[str, list[str]]] = {name: {} for name in self.wiring}
-        adopt: dict[str, set[str]] = {name: set() for name in self.wiring}
-        unknown: dict[str, bool] = {}
-        delivered = {d.connection for d in self.mapping.destinations.values()}
-        for topic in self.mapping.topics.values():
-            for c in topic.lists.values():
-                lists[c.connection].setdefault(c.container, []).append(topic.id)
-                if c.connection not in delivered:
-                    # The CRM's own list is where the mapping says that consent is held: who is on it has opted in.
-                    adopt[c.connection].add(c.container)
-        for d in self.mapping.destinations.values():
-            unknown[d.connection] = d.unknown_subscriber == "create_unsubscribed"
-            for t in d.topics.values():
-                if t.publication_list is not None:
-                    lists[d.connection].setdefault(t.publication_list, []).append(t.topic)
-                    if d.existing_members == "adopt":
-                        adopt[d.connection].add(t.publication_list)
-        found: list[rel.ContainerDef] = []
-        known: dict[int, Containers] = {}
-        specs: dict[str, dict[str, StreamSpec]] = {}
-        feeds: list[Feed] = []
-        for name, topics in lists.items():
-            w = self.wiring[name]
-            known[w.id] = Containers(w.id, name, {c: tuple(dict.fromkeys(ts)) for c, ts in topics.items()},
-                                     frozenset(adopt[name]))
-            specs[name] = {}
-            for spec in w.connector.feeds(list(topics)):
-                if spec.kind == "history":
-                    self.histories.add((name, spec.object))
-                    continue
-                row = self.store.stream(w.id, spec.object, spec.kind, "", True)
-                feeds.append(Feed(w.id, w.connector, f"{name}.{spec.object}", spec, True, row.id))
-                if spec.kind == "status":
-                    specs[name][spec.container or ""] = spec
-            for container in specs[name]:
-                meant: list[str | None] = [None] if container == "" else [*topics.get(container, [])]
-                found.extend(rel.ContainerDef(
-                    self.store.object(w.id, container, "container"), w.id, container, topic_id,
-                    unknown.get(name, False), w.connector.capabilities.keyed_by) for topic_id in meant)
-        return tuple(found), known, specs, feeds
 
 
 def _text(value: str) -> str:
