@@ -31,6 +31,8 @@ class Sealed:
     request_id: str | None
     suppressing: bool
     sealed_at: int
+    stamps: Sequence[int | None] = ()
+    """Per operation on a CRM record: when the record had last changed, as far as was known when this was sealed."""
 
 
 def seal(conn: db.Connection, rel: Relations, connection: int, limits: Mapping[str, int], *, grants: bool,
@@ -48,6 +50,8 @@ def seal(conn: db.Connection, rel: Relations, connection: int, limits: Mapping[s
                                               "columns": columns, "now": now}).fetchone()[0]
         conn.execute(q["seal"], {**given, "object": object_, "kind": kind, "columns": columns, "class": class_,
                                  "size": size, "batch": batch})
+        if kind == "update":
+            conn.execute(q["stamp"], {"batch": batch})
         _gate(conn, rel, batch, object_, kind)
         sealed = load_batch(conn, batch)
         if sealed is not None:
@@ -73,9 +77,9 @@ def load_batch(conn: db.Connection, batch: int) -> Sealed | None:
         return None
     payloads = orjson.loads(f"[{','.join([row[3] for row in rows])}]")  # one call, not one per row
     ops = [Op(id_, key, email, tuple(values))
-           for (id_, key, email, _, _), values in zip(rows, payloads, strict=True)]
+           for (id_, key, email, *_), values in zip(rows, payloads, strict=True)]
     return Sealed(batch, Batch(kind, name, tuple(orjson.loads(columns)), ops), state, request_id,
-                  all(row[4] == 0 for row in rows), sealed_at)
+                  all(row[4] == 0 for row in rows), sealed_at, [row[5] for row in rows])
 
 
 def open_batches(conn: db.Connection, connection: int) -> list[tuple[int, str, int | None]]:
@@ -89,10 +93,11 @@ def settle_later(conn: db.Connection, batch: int, ask_at: int) -> None:
 
 
 def record(conn: db.Connection, rel: Relations, sealed: Sealed, outcomes: Sequence[Outcome], *, now: int,
-           backoff: float, ask_after: float = 1.0) -> None:
+           backoff: float, ask_after: float = 1.0, late: bool = False) -> None:
     """Store what became of a batch. Targets move only on ``done``. One outcome per operation, in order.
 
-    ``backoff`` (seconds) delays operations to be retried without a time of the vendor's own.
+    ``backoff`` (seconds) delays operations to be retried without a time of the vendor's own. ``late``: the answer did not
+    come with the call, so that somebody may have turned a flag back since, and a poll may have passed over it.
     """
     q = load("outbox")
     if len(outcomes) != len(sealed.batch.ops):
@@ -102,6 +107,8 @@ def record(conn: db.Connection, rel: Relations, sealed: Sealed, outcomes: Sequen
     if done:
         batch = sealed.id if len(done) == len(sealed.batch.ops) else _split(conn, q, sealed.id, done)
         _apply(conn, rel, batch, sealed.batch, now)
+        if late and sealed.batch.kind == "update" and not sealed.suppressing:
+            conn.execute(q["reread"], {"batch": batch})
         conn.execute(q["accepted_after_all"], {"batch": batch, "object": sealed.batch.object, "now": now})
         conn.execute(q["close_done"], {"batch": batch, "now": now})
     gone = [op.id for op, _ in by_state.get("gone", [])]

@@ -92,6 +92,7 @@ class Cycle:
                 for name, delivered in self.deliver(deadline, wait).items():
                     before = report.delivered.get(name)
                     report.delivered[name] = delivered if before is None else delivered.after(before)
+                self.puller.again(self.feeds, self.clock(), report.pulled)
                 if not self._restless() or (deadline is not None and time.monotonic() > deadline):
                     break
                 self._work(report, run)

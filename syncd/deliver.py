@@ -205,11 +205,12 @@ class Lane:
     def _object(self, object_: int) -> str:
         return str(self.store.rows("SELECT name FROM object WHERE id = ?", (object_,))[0][0])
 
-    def _record(self, sealed: Sealed, outcomes: Sequence[Outcome], report: Delivered, ask_after: float = 1.0) -> None:
+    def _record(self, sealed: Sealed, outcomes: Sequence[Outcome], report: Delivered, ask_after: float = 1.0,
+                late: bool = False) -> None:
         for outcome in outcomes:
             report.counts[outcome.state] = report.counts.get(outcome.state, 0) + 1
         self.store.write(lambda conn: outbox.record(
-            conn, self.rel, sealed, outcomes, now=self.clock(), backoff=2.0, ask_after=ask_after), urgent=True)
+            conn, self.rel, sealed, outcomes, now=self.clock(), backoff=2.0, ask_after=ask_after, late=late), urgent=True)
 
     # ------------------------------------------------------------------ resolving
 
@@ -238,7 +239,7 @@ class Lane:
                 continue
             self.failpoint("settled")
             self._pauses.pop(batch, None)
-            self._record(sealed, outcomes, report)
+            self._record(sealed, outcomes, report, late=True)
             worked = True
         if refused is not None and not worked:
             raise refused
@@ -261,7 +262,8 @@ class Lane:
         key = columns.index("key") if "key" in columns else columns.index("id")
         truth: dict[str, dict[str, Any]] = {str(r[key]): dict(zip(columns, r, strict=True)) for r in page.rows}
         again = Outcome("retry", "read_back", retry_after=0.0)
-        outcomes = [Outcome("done") if _holds(batch, op, truth.get(op.key)) else again for op in batch.ops]
+        outcomes = [Outcome("done") if _holds(batch, op, row) or _turned_back(sealed, stamp, row) else again
+                    for op, stamp in zip(batch.ops, sealed.stamps, strict=True) for row in (truth.get(op.key),)]
         late = self.clock() < sealed.sealed_at + int(self.connector.capabilities.late * 1e6)
         return None if late and not sealed.suppressing and again in outcomes else outcomes
 
@@ -284,6 +286,17 @@ def _holds(batch: Batch, op: Op, row: Mapping[str, Any] | None) -> bool:
         return bool(row["status"] == op.values[0])
     wanted = dict(zip(batch.columns, op.values, strict=True))
     return all(_same(row.get(name), value) for name, value in wanted.items())
+
+
+def _turned_back(sealed: Sealed, stamp: int | None, row: Mapping[str, Any] | None) -> bool:
+    """Whether somebody may have refused again after our reopening arrived: then it is not sent again, and what stands
+    there is read as theirs. A CRM record that changed in no way since it was last read did not get our write either."""
+    if row is None or sealed.suppressing:
+        return False
+    if sealed.batch.kind == "update":
+        return row["modified"] is None or row["modified"] != stamp
+    return (sealed.batch.kind == "status" and row["status"] == "unsubscribed" and row["at"] is not None
+            and bool(row["at"] > sealed.sealed_at))
 
 
 def _same(there: Any, sent: Any) -> bool:

@@ -10,8 +10,10 @@ import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
+
+import orjson
 
 from connectors.base import Connector
 from connectors.errors import ConnectorError, Misconfigured
@@ -88,11 +90,32 @@ class Puller:
                 try:
                     future.result()
                 except ConnectorError as error:
-                    pulled.failed[feed.name] = error
-                    self.store.write(lambda c, f=feed, e=error: c.execute(  # type: ignore[misc]
-                        load("registry")["failed"], (e.code or type(e).__name__, f.stream)).rowcount)
+                    self._failed(feed, error, pulled)
         pulled.entries += trace(self.store, self.rel, {feed.stream for feed in feeds if feed.consent}, now)
         return pulled
+
+    def again(self, feeds: Sequence[Feed], now: Micros, pulled: Pulled) -> None:
+        """Read the records again that somebody may have changed while a write of ours to them was unresolved. One that
+        cannot be read now is read by the next pull."""
+        for feed in feeds:
+            if feed.spec.kind == "record" and feed.consent:
+                try:
+                    self._reread(feed, now, pulled)
+                except ConnectorError as error:
+                    self._failed(feed, error, pulled)
+
+    def _reread(self, feed: Feed, now: Micros, pulled: Pulled) -> None:
+        q = load("records")
+        while found := self.store.rows(q["to_reread"], (feed.stream, ROWS_PER_FETCH)):
+            keys, since = [row[0] for row in found], found[0][1]
+            pulled.entries += self.refetch(feed, keys, now, since=since).entries
+            given = {"stream": feed.stream, "rids": orjson.dumps(keys).decode()}
+            self.store.write(lambda c, g=given: c.execute(q["reread"], g).rowcount)  # type: ignore[misc]
+
+    def _failed(self, feed: Feed, error: ConnectorError, pulled: Pulled) -> None:
+        pulled.failed[feed.name] = error
+        told = (error.code or type(error).__name__, feed.stream)
+        self.store.write(lambda c: c.execute(load("registry")["failed"], told).rowcount)
 
     def _feed(self, feed: Feed, now: Micros, full: bool, pulled: Pulled) -> None:
         row = self._row(feed)
@@ -105,6 +128,8 @@ class Puller:
             ended = self._read(feed, row, None, self._sweep(feed), now, pulled)
         else:
             ended = self._read(feed, row, row.cursor, row.sweep, now, pulled)
+        if feed.spec.kind == "record":
+            self._reread(feed, now, pulled)
         if not ended:
             return
         if feed.spec.kind == "record" and row.full_at is None:
@@ -113,13 +138,16 @@ class Puller:
         elif feed.spec.kind == "record" and feed.sweeps and due:
             self._find_deleted(feed, now, pulled)
 
-    def refetch(self, feed: Feed, keys: Sequence[str], now: Micros) -> Pulled:
+    def refetch(self, feed: Feed, keys: Sequence[str], now: Micros, since: Micros | None = None) -> Pulled:
         """Read single records of a stream again, whatever its cursor says. What is not there any more is left to the
         next listing.
 
+        :param since: the instant after which a difference came about, where that is not the last poll
         :raises ConnectorError:
         """
         pulled, row = Pulled(), self._row(feed)
+        if since is not None:
+            row = replace(row, complete_at=since)
         page = feed.connector.fetch(feed.spec, keys)
         pulled.changed[feed.name] = self._store(feed, row, page.rows, None, row.sweep, now, False, pulled)
         pulled.rows[feed.name] = len(page.rows)

@@ -22,6 +22,9 @@ UPDATE operation SET state = 3, batch = :batch, attempts = attempts + 1 WHERE id
   OR NOT EXISTS (SELECT 1 FROM operation p WHERE p.id = o.depends_on AND p.state < 10))
   ORDER BY o.class, o.id LIMIT :size);
 
+-- name: stamp
+UPDATE operation SET stamp = (SELECT r.stamp FROM record r WHERE r.id = operation.record) WHERE batch = :batch;
+
 -- name: gate_stale
 -- Somebody said something that is not folded yet: the person is dirty and will be planned again.
 DELETE FROM operation WHERE batch = :batch AND state = 3 AND class > 0 AND (
@@ -38,7 +41,7 @@ UPDATE operation SET state = 12, reason = 'gate' WHERE batch = :batch AND state 
 SELECT b.kind, b.columns, o.name, b.state, b.request_id, b.sealed_at FROM batch b CROSS JOIN object o ON o.id = b.object WHERE b.id = ?;
 
 -- name: batch_ops
-SELECT o.id, o.key, a.email, o.payload, o.class FROM operation o LEFT JOIN address a ON a.id = o.address
+SELECT o.id, o.key, a.email, o.payload, o.class, o.stamp FROM operation o LEFT JOIN address a ON a.id = o.address
 WHERE o.batch = ? AND o.state = 3 ORDER BY o.id;
 
 -- name: close_batch
@@ -115,6 +118,11 @@ DELETE FROM foreign_row WHERE id IN (SELECT f.id FROM operation o CROSS JOIN for
 
 -- name: foreign_removed
 DELETE FROM foreign_row WHERE id IN (SELECT record FROM operation WHERE batch = :batch AND state = 3 AND record <> 0);
+
+-- name: reread
+INSERT INTO reread (record, since) SELECT o.record, b.sealed_at FROM operation o CROSS JOIN batch b ON b.id = o.batch
+WHERE o.batch = :batch AND o.state = 3
+ON CONFLICT (record) DO UPDATE SET since = min(reread.since, excluded.since);
 
 -- name: object_of
 SELECT object FROM batch WHERE id = ?;

@@ -12,8 +12,8 @@ UPDATE page SET
                      WHERE r.stream = :stream AND r.rid = page.rid);
 
 -- name: add_records
-INSERT INTO record (id, stream, rid, person, address, modified, deleted, merged_into, name, sweep, first_seen)
-SELECT record, :stream, rid, record, address, modified, deleted, merged, name, :sweep, :now
+INSERT INTO record (id, stream, rid, person, address, modified, stamp, deleted, merged_into, name, sweep, first_seen)
+SELECT record, :stream, rid, record, address, modified, modified, deleted, merged, name, :sweep, :now
 FROM page WHERE fresh = 1 ORDER BY n;
 
 -- name: dirty_moved_records
@@ -39,10 +39,11 @@ INSERT OR IGNORE INTO dirty SELECT person FROM record WHERE address = ?;
 UPDATE record SET
   address = CASE WHEN p.deleted THEN coalesce(p.address, record.address) ELSE p.address END,
   name = CASE WHEN p.deleted THEN record.name ELSE p.name END,
-  modified = CASE WHEN p.record IN (SELECT record FROM moved) THEN p.modified ELSE record.modified END, deleted = p.deleted, merged_into = p.merged, sweep = :sweep
+  modified = CASE WHEN p.record IN (SELECT record FROM moved) THEN p.modified ELSE record.modified END,
+  stamp = p.modified, deleted = p.deleted, merged_into = p.merged, sweep = :sweep
 FROM page p WHERE p.record = record.id AND p.fresh = 0
-AND ((record.address, record.name, record.deleted, record.merged_into, record.sweep)
-  IS NOT (p.address, p.name, p.deleted, p.merged, :sweep) OR p.record IN (SELECT record FROM moved));
+AND ((record.address, record.name, record.deleted, record.merged_into, record.sweep, record.stamp)
+  IS NOT (p.address, p.name, p.deleted, p.merged, :sweep, p.modified) OR p.record IN (SELECT record FROM moved));
 
 -- name: dirty_fresh
 INSERT OR IGNORE INTO dirty_record SELECT record FROM page WHERE fresh = 1;
@@ -85,6 +86,13 @@ AND (key, reason) NOT IN (SELECT value->>0, value->>1 FROM json_each(:still));
 INSERT INTO quarantine (connection, object, key, reason, remedy, opened_at) VALUES (:connection, :object, :key, :reason,
   'correct the field in the CRM; the next poll takes it up', :now)
 ON CONFLICT (connection, object, key, reason) DO UPDATE SET closed_at = NULL;
+
+-- name: to_reread
+SELECT r.rid, t.since FROM reread t CROSS JOIN record r ON r.id = t.record WHERE r.stream = ? ORDER BY t.since LIMIT ?;
+
+-- name: reread
+DELETE FROM reread WHERE record IN (SELECT r.id FROM json_each(:rids) j
+  CROSS JOIN record r ON r.stream = :stream AND r.rid = j.value);
 
 -- name: in_flight
 SELECT o.record, o.columns, o.payload FROM operation o

@@ -41,6 +41,7 @@ CREATE TABLE record (
   person INTEGER NOT NULL,
   address INTEGER REFERENCES address,
   modified INTEGER,
+  stamp INTEGER,                     -- the vendor's instant of last change as last read, whatever changed
   deleted INTEGER NOT NULL DEFAULT 0,
   merged_into TEXT,
   name INTEGER,                      -- hash of the folded name, to tell two people from one
@@ -188,6 +189,7 @@ CREATE TABLE operation (
   columns TEXT NOT NULL,             -- JSON list
   payload TEXT,                      -- JSON list of values; NULL once a create is done (its run tells)
   before TEXT,                       -- JSON list of the values before; NULL = there was nothing
+  stamp INTEGER,                     -- the CRM record's stamp when it was sealed
   permit INTEGER,                    -- ledger position that permits (class 1) or demands (class 0) it
   depends_on INTEGER,
   state INTEGER NOT NULL,            -- 0 planned 1 held 2 queued 3 sealed | 10 done 11 rejected 12 dropped
@@ -250,6 +252,13 @@ CREATE TABLE request (
   reasserted INTEGER NOT NULL DEFAULT 0,
   PRIMARY KEY (record, field)
 ) STRICT, WITHOUT ROWID;
+
+-- Records whose flag we turned towards mail without an answer at once: read again, because a refusal that came meanwhile
+-- looks like the one that stood before.
+CREATE TABLE reread (
+  record INTEGER PRIMARY KEY,
+  since INTEGER NOT NULL             -- µs: when our write was sealed; what is found was said after it
+) STRICT;
 
 -- A flag that was set because of what the person told the provider: not undone, and no statement of its own.
 CREATE TABLE echo (

@@ -25,7 +25,8 @@ UPDATE status_page SET address = (SELECT s.address FROM remote_status s WHERE s.
   AND s.container = '' AND s.key = status_page.key) WHERE address IS NULL;
 
 -- name: changes
--- A status we are just writing is our own even where the vendor cannot tell: the poll overtook the reply.
+-- A status we are just writing is our own even where the vendor cannot tell: the poll overtook the reply. And an opt-out
+-- dated after we sent a reopening that is not resolved is another one, though it looks like the one that stood before.
 SELECT p.container, p.key, p.address, s.status, p.status, p.at,
   CASE WHEN p.origin IN ('api', 'unknown') AND EXISTS (
     SELECT 1 FROM operation o CROSS JOIN object b ON b.id = o.object AND b.name = p.container
@@ -33,7 +34,11 @@ SELECT p.container, p.key, p.address, s.status, p.status, p.at,
   THEN 'self' ELSE p.origin END, p.evidence,
   (SELECT k.person FROM subscriber_key k WHERE k.connection = :connection AND k.key = p.key)
 FROM status_page p LEFT JOIN remote_status s ON s.connection = :connection AND s.container = p.container AND s.key = p.key
-WHERE s.status IS NOT p.status ORDER BY p.n;
+WHERE s.status IS NOT p.status OR (p.status = 'unsubscribed' AND p.at > coalesce(s.at, 0) AND EXISTS (
+  SELECT 1 FROM operation o CROSS JOIN object b ON b.id = o.object AND b.name = p.container CROSS JOIN batch t ON t.id = o.batch
+  WHERE o.state = 3 AND o.kind = 'status' AND o.connection = :connection AND o.key = p.key
+  AND o.payload->>0 = 'subscribed' AND t.sealed_at < p.at))
+ORDER BY p.n;
 
 -- name: undeliverable
 -- An address that any connection holds back for bounces gets no mail, whatever the person wants.
@@ -58,7 +63,8 @@ ON CONFLICT (connection, container, key) DO UPDATE SET address = coalesce(exclud
   status = excluded.status, at = excluded.at, origin = excluded.origin, sweep = excluded.sweep,
   ours = CASE WHEN remote_status.status = excluded.status THEN remote_status.ours END
 WHERE (remote_status.status, remote_status.address, remote_status.sweep)
-  IS NOT (excluded.status, coalesce(excluded.address, remote_status.address), excluded.sweep);
+  IS NOT (excluded.status, coalesce(excluded.address, remote_status.address), excluded.sweep)
+OR (excluded.status = 'unsubscribed' AND excluded.at > coalesce(remote_status.at, 0));
 
 -- name: new_events
 SELECT p.event, p.kind, p.container, p.send, p.key,
