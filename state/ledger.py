@@ -120,7 +120,7 @@ class Book:
             position += 1
             found = spoken.get(e.utterance)
             if found is None:
-                found = spoken[e.utterance] = (self._id(conn, q, e.utterance), orjson.dumps(e.utterance[1:]),
+                found = spoken[e.utterance] = (utterance_id(conn, e.utterance), orjson.dumps(e.utterance[1:]),
                                                '"opt_out"' in e.utterance.said)
             utterance, words, refusing = found
             if refusing:
@@ -143,11 +143,12 @@ class Book:
         self._journal.append([first, [[i, *u[1:]] for u, (i, *_) in spoken.items()], lines])
         return position
 
-    @staticmethod
-    def _id(conn: db.Connection, q: dict[str, str], utterance: Utterance) -> int:
-        """Asked of the table each time: an id remembered from a rolled back transaction could by now be another's."""
-        row = conn.execute(q["find_utterance"], utterance).fetchone()
-        return int((row or conn.execute(q["add_utterance"], utterance).fetchone())[0])
+
+def utterance_id(conn: db.Connection, utterance: Utterance) -> int:
+    """Asked of the table each time: an id remembered from a rolled back transaction could by now be another's."""
+    q = load("ledger")
+    row = conn.execute(q["find_utterance"], utterance).fetchone()
+    return int((row or conn.execute(q["add_utterance"], utterance).fetchone())[0])
 
 
 def _names(conn: db.Connection, entries: Sequence[NewEntry]) -> list[tuple[str | None, str | None, str | None]]:

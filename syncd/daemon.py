@@ -226,14 +226,15 @@ class Daemon:
 
     def answer(self, verb: str, parameters: Mapping[str, Any]) -> Answer:
         """Called by the control socket's threads."""
-        if verb not in LOOKS:
+        quiet = verb in LOOKS or bool(parameters.get("more"))  # of a long list only the last part is worth a line
+        if not quiet:
             self.log.info(logs.VERB_ASKED, verb=verb)
         if verb not in EXCLUSIVE:
             answer = self.desk.call(verb, parameters)
             if verb == "status":
                 answer.data["service"] = {"pid": os.getpid(), "failures": self.failures,
                                           "failing": sorted(self.alerts.known)}
-            elif verb not in LOOKS:
+            elif not quiet:
                 self.hurry = True
                 self.wakes.put(None)
             return answer

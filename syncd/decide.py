@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mappings.functions import clock_parameters
-from state import drift, identify, people, plan, statuses
+from state import drift, identify, people, plan, statuses, suppressions
 from state.queries import load
 from state.relations import Relations
 from state.store import Store
@@ -27,8 +27,11 @@ class Decider:
     zones: frozenset[str] = frozenset()
 
     def people(self, now: Micros) -> None:
-        """Identify: bind late statements to their records, then recompute the components that moved."""
+        """Identify: bind late statements to their records, compare new addresses with imported digests, then recompute
+        the components that moved."""
         self.store.write(self._bind)
+        while self.store.write(lambda conn: suppressions.compare(conn, self.store.book, now)):
+            pass
         while self.store.write(lambda conn: self._identify(conn, now)):
             pass
         self.store.write(self._bind_by_address)

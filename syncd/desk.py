@@ -15,7 +15,7 @@ from typing import Any
 from mappings.model import Mapping as MappingFile
 from state.queries import load
 from state.store import Store
-from syncd import compose, grants, guard, normalise, views
+from syncd import compose, grants, guard, normalise, suppressions, views
 from syncd.answers import Answer, exit_of_plan, exit_of_run, report_json
 from syncd.app import App, wall
 from syncd.compile import CompiledMapping
@@ -30,7 +30,7 @@ EXCLUSIVE = frozenset(("plan", "apply", "once", "resync"))
 """Verbs that run a cycle."""
 
 LOOKS = frozenset(("status", "runs", "holds", "hold", "quarantine", "quarantined", "explain", "consent_show",
-                   "consent_history", "consent_verify"))
+                   "consent_history", "consent_verify", "consent_requests", "consent_export"))
 """Verbs that change nothing: asking twice does no harm, and they are not worth a line in the log."""
 
 DEADLINE = 300.0
@@ -188,6 +188,18 @@ class Desk:
     def consent_verify(self) -> Answer:
         return grants.verify(self.store)
 
+    def consent_requests(self) -> Answer:
+        return Answer(suppressions.requests(self.store, self.mapping, self.config))
+
+    def consent_import(self, values: list[str], topic: str | None = None, evidence: str | None = None,
+                       by: str | None = None, dry_run: bool = False, more: bool = False) -> Answer:
+        """Take a part of a suppression list; ``more`` = another one follows."""
+        return Answer(suppressions.take(self.store, self.mapping, self.config, values, topic=topic, evidence=evidence,
+                                        by=by, dry_run=dry_run, now=self.now()))
+
+    def consent_export(self, what: str, after: int = 0, limit: int = 1_000) -> Answer:
+        return Answer(suppressions.part(self.store, self.mapping, self.config, what, after, limit))
+
     # ------------------------------------------------------------------ cycles
 
     def plan(self, operations: bool = False) -> Answer:
@@ -323,5 +335,6 @@ VERBS: Mapping[str, Callable[..., Answer]] = {
     name: getattr(Desk, name) for name in (
         "status", "runs", "holds", "hold", "decide_hold", "quarantine", "quarantined", "quarantine_retry",
         "quarantine_drop", "explain", "consent_show", "consent_history", "consent_grant", "consent_retract",
-        "consent_verify", "plan", "apply", "once", "resync", "backup")}
+        "consent_verify", "consent_requests", "consent_import", "consent_export", "plan", "apply", "once",
+        "resync", "backup")}
 """Every verb with the method that answers it; nothing else can be called from outside."""

@@ -96,6 +96,14 @@ CREATE INDEX entry_record ON entry (record) WHERE record IS NOT NULL;
 CREATE INDEX entry_address ON entry (address, record) WHERE address IS NOT NULL;
 CREATE INDEX entry_unbound ON entry (key) WHERE record IS NULL AND key IS NOT NULL;
 
+-- Imported opt-outs of addresses that are known by their SHA-256 only: each new address is looked up here once.
+CREATE TABLE digest (
+  sha256 BLOB NOT NULL,
+  utterance INTEGER NOT NULL,
+  evidence TEXT,
+  PRIMARY KEY (sha256, utterance)
+) STRICT, WITHOUT ROWID;
+
 -- What each ESP (or blacklist) says now, per container and key.
 CREATE TABLE remote_status (
   id INTEGER PRIMARY KEY,

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -190,6 +190,28 @@ def call(obj: Context, verb: str, check: bool = False, **parameters: Any) -> Ans
             if failure_of(error).exit_code != LOCKED or time.monotonic() > give_up:
                 raise
         time.sleep(0.05)
+
+
+@contextmanager
+def asking(obj: Context) -> Iterator[Callable[..., Answer]]:
+    """``ask(verb, **parameters)`` for many questions in a row: where no syncd runs, the state is opened once.
+
+    :raises Failure: what went wrong, also at the other side
+    """
+    from syncd import control
+
+    config = obj.config()
+    with ExitStack() as stack:
+        opened: list[Desk] = []
+
+        def ask(verb: str, **parameters: Any) -> Answer:
+            if not opened:
+                try:
+                    return control.ask(control.socket_path(config.state), verb, parameters)
+                except control.NotRunning:
+                    opened.append(stack.enter_context(desk(config, check=False)))
+            return opened[0].call(verb, parameters)
+        yield ask
 
 
 @contextmanager

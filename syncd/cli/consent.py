@@ -86,5 +86,3 @@ def verify(obj: Context) -> int:
         [f"{data['entries']} entries, " + ("intact" if data["intact"] else f"broken at {data['broken']}")]))
     return answer.exit_code
 
-
-COMMANDS = (consent,)

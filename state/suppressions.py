@@ -1,0 +1,95 @@
+"""Old suppression lists into the ledger, and what stands in the ledger out again, in parts of bounded size."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import orjson
+
+from state import db, ledger, statuses
+from state.ledger import NewEntry, Utterance
+from state.queries import load
+
+DIGESTED = 20_000
+"""Addresses whose digests are compared in one transaction: about 50 ms."""
+
+
+class Taken(NamedTuple):
+    """What a part of a list came to: distinct addresses, those the list had brought before, those somebody we know holds,
+    statements written (in a preview: that would be written)."""
+
+    addresses: int
+    repeated: int
+    held: int
+    written: int
+
+
+def take(conn: db.Connection, book: ledger.Book, utterance: Utterance, hashes: Sequence[bytes], digests: Sequence[bytes],
+         *, evidence: str | None, now: int, dry_run: bool) -> Taken:
+    """Record an opt-out at each address, given by its keyed hash or by its SHA-256, that ``utterance`` did not bring
+    before. The latter wait until an address has that digest (``compare``)."""
+    q = load("suppressions")
+    if dry_run:
+        row = conn.execute(load("ledger")["find_utterance"], utterance).fetchone()
+        spoken = int(row[0]) if row else 0
+    else:
+        spoken = ledger.utterance_id(conn, utterance)
+    given = {"utterance": spoken}
+    conn.execute(q["page_table"])
+    conn.execute("DELETE FROM import_page")
+    conn.executemany(q["fill"], ((h,) for h in hashes))
+    conn.execute(q["resolve"])
+    count, repeated, held = conn.execute(q["counts"], given).fetchone()
+    different = set(digests)
+    strange = [d for d in different if conn.execute(q["known_digest"], (d, spoken)).fetchone() is None]
+    if not dry_run:
+        conn.execute(q["add_addresses"])
+        conn.execute(q["resolve"])
+        entries = [NewEntry(utterance, None, address, None, now, evidence=evidence, hash=hash_)
+                   for address, hash_ in conn.execute(q["fresh"], given)]
+        if entries:
+            book.append(conn, entries, now)
+            statuses.mark(conn, entries)
+        if strange:
+            conn.executemany(q["add_digest"], ((d, spoken, evidence) for d in strange))
+            conn.execute(q["digested_to"], (0,))
+    return Taken(count + len(different), repeated + len(different) - len(strange), held, count - repeated + len(strange))
+
+
+def compare(conn: db.Connection, book: ledger.Book, now: int) -> bool:
+    """Look up the digests of addresses that were not compared yet; True while there are more."""
+    q = load("suppressions")
+    any_, after, last = conn.execute(q["any_digest"]).fetchone()
+    if not any_ or after >= last:
+        return False
+    rows = conn.execute(q["undigested"], (after, DIGESTED)).fetchall()
+    entries = []
+    for address, hash_, email in rows:
+        digest = hashlib.sha256(email.encode()).digest()
+        for spoken, evidence in conn.execute(q["digests_of"], (digest,)).fetchall():
+            words = Utterance(*conn.execute(q["utterance"], (spoken,)).fetchone())
+            entries.append(NewEntry(words, None, address, None, now, evidence=evidence, hash=hash_))
+    if entries:
+        book.append(conn, entries, now)
+        statuses.mark(conn, entries)
+    done = len(rows) < DIGESTED
+    conn.execute(q["digested_to"], (last if done else rows[-1][0],))
+    return not done
+
+
+def refused(conn: db.Connection, after: int, limit: int) -> list[tuple[int, bytes, str | None]]:
+    """(address, keyed hash, text) of addresses beyond ``after`` at which anything was said against mail."""
+    return conn.execute(load("suppressions")["refused_addresses"], {"after": after, "limit": limit}).fetchall()
+
+
+def entries(conn: db.Connection, after: int, limit: int) -> list[tuple[Any, ...]]:
+    """Entries beyond position ``after``, as ``state.people.statements`` reads them."""
+    return conn.execute(load("suppressions")["entries"], {"after": after, "limit": limit}).fetchall()
+
+
+def hashes(conn: db.Connection, addresses: Sequence[int]) -> dict[int, tuple[bytes, str | None]]:
+    """Keyed hash and text of addresses by id."""
+    rows = conn.execute(load("suppressions")["hashes"], (orjson.dumps(list(addresses)).decode(),))
+    return {id_: (bytes(hash_), email) for id_, hash_, email in rows}
