@@ -35,13 +35,14 @@ def step(conn: db.Connection, rel: Relations, now: int) -> bool:
     for record in linked:
         if record not in seen:
             seen |= _component(conn, record, by_address, absorbed, rel, now)
+    conn.execute(q["part_rest"])
     conn.execute(q["done"])
     return bool(taken == CHUNK)
 
 
 def parted(conn: db.Connection, source: SourceDef, flag: FlagDef) -> list[tuple[int, str, int | None]]:
-    """(record, record id, address) of the records that the last step took from a person who had refused, and on which
-    that refusal is written. Alone, such a record has no other witness of it."""
+    """(record, record id, address) of the records that the last step took from a person who had refused, or left alone
+    there, and on which that refusal is written. Alone, such a record has no other witness of it."""
     code = "d.master" if flag.topic is None else f"d.{standing(flag.topic)}"
     refusing = [v for v, meaning in flag.meanings.items() if meaning == "opt_out"]
     values = [*refusing, *([flag.writes["opt_out"]] if "opt_out" in flag.writes else [])]

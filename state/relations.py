@@ -283,8 +283,8 @@ def flag_changes(relations: Relations, source: SourceDef) -> str | None:
         made = _over_page(flag.person_made, slot) if flag.person_made else "0"
         columns.append(f"{old}, {new}, {said}, {method}, {made}")
         different.append(f"{old} IS NOT {new}")
-        if flag.said_at:
-            different.append(f"x.{quote(flag.said_at)} IS NOT {said}")
+        # A confirmation may leave the box and its date as they were.
+        different += [f"x.{quote(name)} IS NOT {new}" for name, new in ((flag.said_at, said), (flag.method, method)) if name]
     return (f"SELECT p.record, p.rid, p.fresh, p.address, p.hash, p.modified, {', '.join(columns)} FROM page p"
             f" LEFT JOIN {rec(source.stream)} x ON x.record = p.record AND p.fresh = 0"
             " LEFT JOIN record r ON r.id = p.record"

@@ -186,11 +186,15 @@ class Crm:
         self.write(object, id, {}, "user", deleted=1, merged_into=into)
         return {"changed": 2}
 
-    def do_convert(self, object: str, id: str, to: str) -> dict[str, Any]:
-        """A lead becomes a record of ``to``; fields of the same name are copied."""
+    def do_convert(self, object: str, id: str, to: str, into: str | None = None) -> dict[str, Any]:
+        """A lead becomes a record of ``to``, a new one or the one with the id ``into``. Fields of the same name are
+        copied; where there is a record already, only into empty ones, and a box is never empty."""
         lead, about = self.find(object, id), self.object(to)
-        key = about.new_id()
-        self.write(to, key, {f: v for f, v in lead.values.items() if f in about.fields}, "user")
+        given = {f: v for f, v in lead.values.items() if f in about.fields}
+        if into is not None:
+            given = {f: v for f, v in given.items() if self.find(to, into).values[f] is None}
+        key = into or about.new_id()
+        self.write(to, key, given, "user")
         self.write(object, id, {}, "user", deleted=1, merged_into=key)
         return {"changed": 2, "id": key}
 

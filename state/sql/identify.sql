@@ -55,5 +55,9 @@ CROSS JOIN record o ON o.address = a.address;
 -- name: part
 INSERT OR REPLACE INTO parted VALUES (?, ?);
 
+-- name: part_rest
+-- Those that stay with the person have parted, too.
+INSERT OR IGNORE INTO parted SELECT r.id, p.was FROM parted p CROSS JOIN record r ON r.person = p.was;
+
 -- name: done
 DELETE FROM dirty_record WHERE record IN (SELECT record FROM turn);

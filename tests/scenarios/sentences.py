@@ -4,37 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from syncd.guard import Plan
-from tests.system.lab import DAY, HOUR, NEWS, OFFERS, RICH, START, TOP, Lab
-
-AUDIENCES = {"offers": OFFERS, "news": NEWS, "rich": RICH, "top": TOP}
-LISTS = {"offers": "L1", "news": "L2", "everything": ""}
-BOXES = {"offers": "offers", "opted out": "opted_out", "no news": "no_news"}
-LENGTHS = {"minute": 60.0, "hour": HOUR, "day": DAY}
-ABOUT: dict[str, Callable[[re.Match[str]], dict[str, Any]]] = {
-    r"no offers": lambda m: {"offers": 0},
-    r"no news": lambda m: {"no_news": 1},
-    r"opted out": lambda m: {"opted_out": 1},
-    r"no address": lambda m: {"email": None},
-    r"the address (\S+)": lambda m: {"email": m[1]},
-    r"called (\w+)": lambda m: {"first_name": m[1]},
-    r"spent (\d+\.\d\d)": lambda m: {"spent": m[1]},
-    r"asked for offers on the web": lambda m: {"offers": 1, "offers_how": "web", "offers_at": START - 5},
-}
-
-
-@dataclass(slots=True)
-class Teller:
-    """Where a story stands."""
-
-    lab: Lab
-    plan: Plan | None = None
-    wrote: dict[str, int] = field(default_factory=dict)
-
+from tests.scenarios.worlds import AUDIENCES, BOXES, LENGTHS, LISTS, Teller, about
 
 Sentence = Callable[[Teller, re.Match[str]], None]
 SENTENCES: list[tuple[re.Pattern[str], Sentence]] = []
@@ -48,15 +21,6 @@ def sentence(pattern: str) -> Callable[[Sentence], Sentence]:
     return add
 
 
-def about(words: str | None) -> dict[str, Any]:
-    """A contact's fields from "no offers, spent 250.00"."""
-    values: dict[str, Any] = {}
-    for part in filter(None, re.split(r",\s*", words or "")):
-        match, make = next((found, make) for pattern, make in ABOUT.items() if (found := re.fullmatch(pattern, part)))
-        values |= make(match)
-    return values
-
-
 def names(words: str) -> set[str]:
     return set() if words == "nobody" else set(re.split(r",\s*|\s+and\s+", words))
 
@@ -66,14 +30,19 @@ def tell(teller: Teller, path: Path) -> None:
 
     :raises AssertionError: something is not as the story says, or a sentence is not known; with the line's number
     """
-    section = None
+    section, world = None, set[str]()
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         words = line.split("#")[0].strip()
-        if words in ("people", "story", "then"):
+        if words in ("world", "people", "story", "then"):
             section = words
+            if words == "people":
+                teller.begin(world)
+        elif section == "world" and words:
+            world.add(words)
         elif section == "people" and words:
-            name, _, rest = words.partition(":")
-            teller.lab.contact(name, **about(rest.strip()))
+            who, _, rest = words.partition(":")
+            *kind, name = who.split()
+            teller.create(kind[0] if kind else None, name, about(rest.strip()))
         elif section and words:
             _say(teller, words, f"{path.name}:{number}")
 
@@ -135,7 +104,7 @@ def unsubscribe(t: Teller, m: re.Match[str]) -> None:
 
 @sentence(r"somebody unsubscribes the address of (\w+)")
 def unsubscribe_address(t: Teller, m: re.Match[str]) -> None:
-    t.lab.world.act("mc", "unsubscribe", email=t.lab.flags(m[1])["email"], keyed=False)
+    t.lab.world.act("mc", "unsubscribe", email=t.fields(m[1])["email"], keyed=False)
 
 
 @sentence(r"(\w+) complains")
@@ -154,14 +123,54 @@ def come_back(t: Teller, m: re.Match[str]) -> None:
     t.lab.world.act("mc", "resubscribe", email=f"{m[1]}@mail.example", list=LISTS[m[2]])
 
 
-@sentence(r"(\w+) ticks offers on the web site")
+@sentence(r"(\w+) is asked at the provider to confirm (offers|news)")
+def ask(t: Teller, m: re.Match[str]) -> None:
+    t.lab.world.act("mc", "import", list=LISTS[m[2]], members={t.lab.ids[m[1]]: t.fields(m[1])["email"]}, status="pending",
+                    origin="person")
+
+
+@sentence(r"(\w+) confirms (offers|news) at the provider")
+def confirm(t: Teller, m: re.Match[str]) -> None:
+    assert t.lab.world.act("mc", "confirm", email=t.fields(m[1])["email"], list=LISTS[m[2]])["changed"] == 1
+
+
+@sentence(r"(\w+) (ticks offers on|confirms offers by the mail from) the web site(, without (a date|saying how))?")
 def web(t: Teller, m: re.Match[str]) -> None:
-    t.lab.web_opt_in(m[1])
+    how = {"ticks offers on": "web"}.get(m[2], "double opt-in")
+    t.edit(m[1], offers=1, offers_at=None if m[4] == "a date" else t.lab.now(),
+           offers_how=None if m[4] == "saying how" else how)
+
+
+@sentence(r"an admin records that (\w+) wants (offers|news|everything)")
+def grant(t: Teller, m: re.Match[str]) -> None:
+    t.grant(m[1], None if m[2] == "everything" else m[2])
+
+
+@sentence(r"(\w+) unsubscribes at the second CRM")
+def unsubscribe_there(t: Teller, m: re.Match[str]) -> None:
+    t.lab.world.act("odoo", "unsubscribe", email=t.fields(m[1])["email"])
+
+
+@sentence(r"the second CRM blacklists (\w+) (because of bounces|for an unknown reason)")
+def blacklist(t: Teller, m: re.Match[str]) -> None:
+    status, origin = ("held", "bounce") if "bounces" in m[2] else ("unsubscribed", "api")
+    address = t.fields(m[1])["email"]
+    t.lab.world.act("odoo", "import", list="", members={address: address}, status=status, origin=origin)
+
+
+@sentence(r"the state is backed up")
+def back_up(t: Teller, m: re.Match[str]) -> None:
+    t.lab.app.store.backup(t.directory / "backup.db")
+
+
+@sentence(r"the state is lost, and restored from the backup")
+def restore(t: Teller, m: re.Match[str]) -> None:
+    t.restore()
 
 
 @sentence(r"a user (ticks|unticks) (offers|opted out|no news) for (\w+)")
 def tick(t: Teller, m: re.Match[str]) -> None:
-    t.lab.edit(m[3], **{BOXES[m[2]]: int(m[1] == "ticks")})
+    t.edit(m[3], **{BOXES[m[2]]: int(m[1] == "ticks")})
 
 
 @sentence(r"an import (ticks|unticks) (offers|opted out|no news) for everyone")
@@ -171,22 +180,33 @@ def mass_tick(t: Teller, m: re.Match[str]) -> None:
 
 @sentence(r"a user changes (\w+): (.+)")
 def change(t: Teller, m: re.Match[str]) -> None:
-    t.lab.edit(m[1], **about(m[2]))
+    t.edit(m[1], **about(m[2]))
 
 
-@sentence(r"a user adds (\w+)(?:: (.+))?")
+@sentence(r"a user adds (?:(lead|partner) )?(\w+)(?:: (.+))?")
 def add(t: Teller, m: re.Match[str]) -> None:
-    t.lab.contact(m[1], **about(m[2]))
+    t.create(m[1], m[2], about(m[3]))
 
 
-@sentence(r"a user (deletes|restores) (\w+)")
+@sentence(r"a user (deletes|archives|restores) (\w+)")
 def delete(t: Teller, m: re.Match[str]) -> None:
-    t.lab.world.act("sf", {"deletes": "delete", "restores": "undelete"}[m[1]], object="Contact", id=t.lab.ids[m[2]])
+    connection, object_ = t.place(m[2])
+    do = "undelete" if m[1] == "restores" else "delete"  # to a reader, what is archived is deleted until it is back
+    t.lab.world.act(connection, do, object=object_, id=t.lab.ids[m[2]])
 
 
-@sentence(r"a user merges (\w+) into (\w+)")
+@sentence(r"a user merges (\w+) into (\w+)(?:, keeping (.+))?")
 def merge(t: Teller, m: re.Match[str]) -> None:
-    t.lab.world.act("sf", "merge", object="Contact", id=t.lab.ids[m[1]], into=t.lab.ids[m[2]])
+    t.lab.world.act("sf", "merge", object=t.place(m[2])[1], id=t.lab.ids[m[1]], into=t.lab.ids[m[2]],
+                    set=about(m[3]))
+
+
+@sentence(r"a user converts (\w+)(?: into (\w+))?")
+def convert(t: Teller, m: re.Match[str]) -> None:
+    into = t.lab.ids[m[2]] if m[2] else None
+    made = t.lab.world.act("sf", "convert", object="Lead", id=t.lab.ids[m[1]], to="Contact", into=into)
+    if into is None:
+        t.kinds[m[1]], t.lab.ids[m[1]] = "contact", made["id"]
 
 
 @sentence(r"(\d+) more contacts are added")
@@ -237,17 +257,22 @@ def rows(t: Teller, m: re.Match[str]) -> None:
     assert t.lab.keys(AUDIENCES[m[1]]) == names(m[2])
 
 
-@sentence(r"(\w+)'s contact says (.+)")
+@sentence(r"(\w+)'s (?:contact|lead|partner) says (.+)")
 def contact_says(t: Teller, m: re.Match[str]) -> None:
-    flags = t.lab.flags(m[1])
+    flags = t.fields(m[1])
     for part in m[2].split(", "):
         box, _, value = part.rpartition(" ")
         assert flags[BOXES[box]] == {"yes": 1, "no": 0}[value], part
 
 
-@sentence(r"the provider holds (\w+) as (\w+)(?: for (offers|news))?")
+@sentence(r"the provider holds ([\w-]+) as (\w+)(?: for (offers|news))?")
 def status(t: Teller, m: re.Match[str]) -> None:
     assert t.lab.status(m[1], LISTS[m[3] or "everything"]) == m[2]
+
+
+@sentence(r"the provider does not know (\w+)")
+def unknown(t: Teller, m: re.Match[str]) -> None:
+    assert t.lab.status(m[1]) is None
 
 
 @sentence(r"nothing was written")

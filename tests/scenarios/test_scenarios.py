@@ -6,22 +6,25 @@ from pathlib import Path
 
 import pytest
 
-from tests.scenarios.sentences import SENTENCES, Teller, tell
-from tests.system.lab import Lab
+from tests.scenarios.sentences import SENTENCES, tell
+from tests.scenarios.worlds import Teller
 
 STORIES = sorted((Path(__file__).parent / "stories").glob("*.txt"))
 
 
 @pytest.mark.parametrize("story", STORIES, ids=[path.stem for path in STORIES])
 def test_story(story: Path, tmp_path: Path) -> None:
-    with Lab(tmp_path) as lab:
-        tell(Teller(lab), story)
+    teller = Teller(tmp_path)
+    try:
+        tell(teller, story)
+    finally:
+        teller.close()
 
 
 def test_there_are_stories_and_each_says_what_it_shows() -> None:
-    assert len(STORIES) >= 20
+    assert len(STORIES) >= 40
     for path in STORIES:
-        header = path.read_text(encoding="utf-8").split("\npeople\n")[0].strip()
+        header = path.read_text(encoding="utf-8").split("\nworld\n")[0].split("\npeople\n")[0].strip()
         assert header.endswith("."), path.name
 
 
@@ -36,5 +39,9 @@ def test_every_sentence_is_told_somewhere() -> None:
 def test_a_story_that_is_wrong_says_where(tmp_path: Path, line: str, message: str) -> None:
     path = tmp_path / "odd.txt"
     path.write_text(f"Odd.\npeople\n  ann\nstory\n  syncd is linked\n  {line}\n", encoding="utf-8")
-    with Lab(tmp_path) as lab, pytest.raises(AssertionError, match=message):
-        tell(Teller(lab), path)
+    teller = Teller(tmp_path)
+    try:
+        with pytest.raises(AssertionError, match=message):
+            tell(teller, path)
+    finally:
+        teller.close()

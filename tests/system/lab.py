@@ -102,11 +102,12 @@ class Lab:
     :param text: the mapping
     :param crm, esp: options of the world's connections ``sf`` and ``mc``
     :param tracked: fields of a contact that the CRM keeps the history of
+    :param leads: the CRM has leads, too, with the fields of contacts
     """
 
     def __init__(self, directory: Path, text: str = MAPPING, *, crm: Mapping[str, Any] | None = None,
                  esp: Mapping[str, Any] | None = None, policy: Policy | None = None,
-                 build: Callable[[Lab], None] | None = None, tracked: Sequence[str] = ()) -> None:
+                 build: Callable[[Lab], None] | None = None, tracked: Sequence[str] = (), leads: bool = False) -> None:
         self.directory = directory
         self.world = World.start(seed=1, start=START)
         self.policy = policy or Policy(hash_key=b"lab")
@@ -114,14 +115,15 @@ class Lab:
         self.roles = {"sf": "crm", "mc": "esp"}
         self._ahead = 0.0
         self._time = threading.Lock()
-        self._build(crm or {}, esp or {}, tracked)
+        self._build(crm or {}, esp or {}, tracked, leads)
         if build is not None:
             build(self)
         self.app = self.open(text)
 
-    def _build(self, crm: Mapping[str, Any], esp: Mapping[str, Any], tracked: Sequence[str]) -> None:
-        self.world.create_crm("sf", {"Contact": {"fields": CONTACT, "master_flag": "opted_out", "tracked": list(tracked),
-                                                 "topics": {"offers": "offers", "news": "no_news"}}}, **crm)
+    def _build(self, crm: Mapping[str, Any], esp: Mapping[str, Any], tracked: Sequence[str], leads: bool) -> None:
+        about = {"fields": CONTACT, "master_flag": "opted_out", "topics": {"offers": "offers", "news": "no_news"}}
+        objects = {"Contact": about | {"tracked": list(tracked)}} | ({"Lead": about} if leads else {})
+        self.world.create_crm("sf", objects, **crm)
         text, decimal = fields("first_name"), fields(spent="decimal")
         self.world.create_esp("mc", ["L1", "L2"], {
             OFFERS: {"fields": text, "list": "L1"}, NEWS: {"fields": text, "list": "L2"},

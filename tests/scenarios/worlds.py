@@ -1,0 +1,154 @@
+"""The worlds of the stories: who and what there is before anything happens."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from connectors.memory.client import fields
+from syncd import grants, restoring
+from syncd.app import Policy
+from syncd.config import Config, load_config
+from syncd.guard import Plan
+from tests.system.lab import DAY, HOUR, MAPPING, NEWS, OFFERS, RICH, START, TOP, Lab, fresh
+
+HASH_KEY = "a key for the stories"
+LEAD = """    sf.Lead:
+      becomes: sf.Contact
+      attributes: {email: email, first_name: first_name, last_name: last_name, spent: spent}
+"""
+PARTNER = """    odoo.Partner: {attributes: {email: email, first_name: name}}
+"""
+LEAD_CONSENT = """      sf.Lead: {field: no_news, "true": opt_out, "false": unknown, holds: opt_out_only}
+"""
+
+AUDIENCES = {"offers": OFFERS, "news": NEWS, "rich": RICH, "top": TOP}
+LISTS = {"offers": "L1", "news": "L2", "everything": ""}
+BOXES = {"offers": "offers", "opted out": "opted_out", "no news": "no_news"}
+LENGTHS = {"minute": 60.0, "hour": HOUR, "day": DAY}
+ABOUT: dict[str, Callable[[re.Match[str]], dict[str, Any]]] = {
+    r"no offers": lambda m: {"offers": 0},
+    r"no news": lambda m: {"no_news": 1},
+    r"opted out": lambda m: {"opted_out": 1},
+    r"no address": lambda m: {"email": None},
+    r"the address (\S+)": lambda m: {"email": m[1]},
+    r"called (\w+)": lambda m: {"first_name": m[1]},
+    r"spent (\d+\.\d\d)": lambda m: {"spent": m[1]},
+    r"asked for offers on the web": lambda m: {"offers": 1, "offers_how": "web", "offers_at": START - 5},
+    r"asked for offers on the web (\d+) days ago": lambda m: {
+        "offers": 1, "offers_how": "web", "offers_at": START - int(m[1]) * int(DAY * 1e6)},
+}
+
+
+def _after(text: str, place: str, more: str) -> str:
+    assert place in text, place
+    return text.replace(place, place + more, 1)
+
+
+WORLD: dict[str, Callable[[str], str]] = {
+    r"people who share an address are different people":
+        lambda t: t.replace("same_email: one_person", "same_email: separate"),
+    r"offers need a confirmation": lambda t: t.replace("opt_in: required", "opt_in: confirmed"),
+    r"there are leads": lambda t: _after(t.replace("topics:", LEAD + "topics:", 1),
+                                         "opt_in: none\n    consent:\n", LEAD_CONSENT),
+    r"there is a second CRM": lambda t: t.replace("topics:", PARTNER + "topics:", 1),
+    r"whoever is unknown to the provider is created unsubscribed":
+        lambda t: t.replace("unknown_subscriber: skip", "unknown_subscriber: create_unsubscribed"),
+    r"deletions leave no trace": lambda t: t,
+    r"leaving a list stops all mail": lambda t: t,
+}
+"""What may stand under "world", and what it makes of the mapping."""
+
+OBJECTS = {"contact": ("sf", "Contact"), "lead": ("sf", "Lead"), "partner": ("odoo", "Partner")}
+
+
+@dataclass(slots=True)
+class Teller:
+    """Where a story stands. ``kinds``: what everyone is who is no contact."""
+
+    directory: Path
+    lab: Lab = field(init=False)
+    plan: Plan | None = None
+    wrote: dict[str, int] = field(default_factory=dict)
+    kinds: dict[str, str] = field(default_factory=dict)
+
+    def begin(self, world: set[str]) -> None:
+        """Make the world of the story.
+
+        :raises AssertionError: a line of it means nothing
+        """
+        text = MAPPING
+        for line in sorted(world):
+            assert line in WORLD, f"nobody knows what this means: {line}"
+            text = WORLD[line](text)
+
+        def build(lab: Lab) -> None:
+            if "there is a second CRM" in world:
+                lab.world.create_crm("odoo", {"Partner": {
+                    "fields": fields("email", "name", opted_out="bool"), "master_flag": "opted_out"}}, blacklist=True)
+                lab.roles["odoo"] = "crm"
+        self.lab = Lab(self.directory, text, build=build, policy=Policy(hash_key=HASH_KEY.encode()),
+                       leads="there are leads" in world,
+                       crm={"deletes_visible": "deletions leave no trace" not in world},
+                       esp={"widen": "leaving a list stops all mail" in world})
+
+    def close(self) -> None:
+        """End the world, if it began."""
+        if hasattr(self, "lab"):
+            self.lab.close()
+
+    def place(self, name: str) -> tuple[str, str]:
+        """(connection, object) of somebody's record."""
+        return OBJECTS[self.kinds.get(name, "contact")]
+
+    def create(self, kind: str | None, name: str, values: dict[str, Any]) -> None:
+        """A new record."""
+        self.kinds[name] = kind or "contact"
+        connection, object_ = self.place(name)
+        row = fresh(name, values)
+        if kind == "partner":
+            row = {"email": row["email"], "name": row["first_name"], "opted_out": row["opted_out"]}
+        self.lab.ids[name] = self.lab.world.load(connection, object_, [row])[0]
+
+    def edit(self, name: str, **values: Any) -> None:
+        """A user edits somebody's record."""
+        connection, object_ = self.place(name)
+        self.lab.world.act(connection, "edit", object=object_, id=self.lab.ids[name], set=values)
+
+    def grant(self, name: str, topic: str | None) -> None:
+        """What an admin records with `syncd consent grant`."""
+        self.lab.settle()
+        grants.grant(self.lab.app.store, self.lab.app.mapping, self._config(), str(self.fields(name)["email"]), topic=topic,
+                     evidence="a letter", by="an admin", crm_id=None, now=self.lab.now())
+
+    def restore(self) -> None:
+        """What `syncd restore` does, and the approval of the plan that follows it."""
+        self.lab.app.close()
+        for path in self.directory.glob("state.db*"):
+            path.unlink()
+        restoring.restore(self._config(), self.directory / "backup.db")
+        self.lab.app = self.lab.open()
+
+    def _config(self) -> Config:
+        """A configuration that names the lab's files."""
+        path = self.directory / "syncd.yaml"
+        path.write_text("state: state.db\njournal: journal.log\nhash_key: ${KEY}\nmappings: [mapping.yaml]\nconnections:\n"
+                        "  sf: {type: memory, socket: socket, name: sf}\n", encoding="utf-8")
+        return load_config(path, {"KEY": HASH_KEY})
+
+    def fields(self, name: str) -> dict[str, Any]:
+        """What somebody's record holds now."""
+        people = self.lab.world.truth()[self.place(name)[0]]["people"]
+        return next(dict(p["fields"]) for p in people if p["id"] == self.lab.ids[name])
+
+
+def about(words: str | None) -> dict[str, Any]:
+    """A contact's fields from "no offers, spent 250.00"."""
+    values: dict[str, Any] = {}
+    for part in filter(None, re.split(r",\s*", words or "")):
+        match, make = next((found, make) for pattern, make in ABOUT.items() if (found := re.fullmatch(pattern, part)))
+        values |= make(match)
+    return values
