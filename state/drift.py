@@ -36,6 +36,12 @@ def store(conn: db.Connection, a: AudienceDef, rows: Iterable[tuple[Any, ...]], 
     conn.execute(q["dirty_foreign"], given)
 
 
+def found(conn: db.Connection, a: AudienceDef, rows: Iterable[tuple[Any, ...]], sweep: int) -> None:
+    """Take rows that were looked up by their keys, outside of any listing."""
+    store(conn, a, rows, sweep)
+    conn.execute("DELETE FROM listed WHERE object = ?", (a.object,))
+
+
 def finish(conn: db.Connection, a: AudienceDef, sweep: int, began: int, now: int) -> int:
     """A complete listing ended: forget foreign rows that left, find rows of ours that vanished. Returns how many did.
 

@@ -22,6 +22,7 @@ from syncd.decide import Decider
 from syncd.deliver import Lane
 from syncd.destinations import Wiring
 from syncd.guard import Limits
+from syncd.incoming import Incoming
 from syncd.model import Micros, StreamSpec
 from syncd.pull import Puller
 from syncd.reconcile import Reconciler
@@ -96,8 +97,9 @@ class App:
         """The cycle of the compiled mapping (compiling it first where that has not happened)."""
         c = self.compiled or self.compile()
         rel = c.relations
-        puller = Puller(self.store, rel, normalise.hasher(self.policy.hash_key), c.containers, {}, self.policy.full_every,
-                        frozenset(c.audience_names[o] for o in c.creates), failpoint=self.failpoint)
+        puller = Puller(self.store, rel, Incoming(normalise.hasher(self.policy.hash_key)), c.containers, {},
+                        self.policy.full_every, frozenset(c.audience_names[o] for o in c.creates),
+                        failpoint=self.failpoint)
         decider = Decider(self.store, rel, Reconciler(rel.topics, self.policy.clock_tolerance), c.record_objects, c.zones)
         cycle = Cycle(self.store, rel, puller, decider, c.feeds, {}, self._limits(c), self.clock,
                       self.policy.max_consent_age, self.failpoint)

@@ -257,6 +257,9 @@ class Schedule(_Doc):
     poll: Annotated[Duration, Field(description="Time between two cycles.")] = 60_000_000
     full_compare: Annotated[Duration, Field(description="Time between two full listings of what has no feed.")] = \
         86_400_000_000
+    audit: Annotated[Duration, Field(
+        description="Time between two audits of a part of the people; everyone is audited once in 168 of them.")] = \
+        3_600_000_000
 
 
 class Policy(_Doc):

@@ -169,7 +169,27 @@ class Daemon:
             return pause
         self.failures = 0
         self._tell(report, data)
+        self._audit()
         return poll
+
+    def _audit(self) -> None:
+        """When it is time, compare a part of the people with what the sides hold. What fails is tried the next time."""
+        desk, now = self.desk, self.desk.now()
+        last = desk.store.meta("audit_begun")
+        if last is not None and now - last < desk.config.schedule.audit:
+            return
+        desk.store.remember("audit_begun", now)
+        if last is None or self.stopping.is_set():
+            return  # a new installation has nothing to audit yet
+        try:
+            data = desk.call("audit", {"scheduled": True}).data
+        except Exception as error:
+            self.log.warning(logs.CONNECTION_FAILED, what="audit", **failure_of(error).as_json())
+            return
+        told = {k: data[k] for k in ("people", "compared", "agreeing", "disagreeing", "repaired", "recorded", "remaining")}
+        self.log.info(logs.AUDIT_ENDED, **told)
+        if data["disagreeing"]:
+            self.log.error(logs.AUDIT_DISAGREED, **told, next="syncd audit")
 
     def _tell(self, report: Report, data: views.Json) -> None:
         """One line for a normal cycle; more only for what changed."""

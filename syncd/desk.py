@@ -26,7 +26,7 @@ from syncd.guard import Plan
 from syncd.model import Micros
 from syncd.views import Json
 
-EXCLUSIVE = frozenset(("plan", "apply", "once", "resync"))
+EXCLUSIVE = frozenset(("plan", "apply", "once", "resync", "audit"))
 """Verbs that run a cycle."""
 
 LOOKS = frozenset(("status", "runs", "holds", "hold", "quarantine", "quarantined", "explain", "consent_show",
@@ -204,7 +204,7 @@ class Desk:
 
     def plan(self, operations: bool = False) -> Answer:
         """Read everything and compute what would be written; write nothing."""
-        calls, cycle = self._calls(), self._cycle()
+        calls, cycle = self._calls(), self.cycle_of_now()
         report = cycle.run("plan", deliver=False)
         data = self._report(report, calls)
         if operations:
@@ -225,12 +225,19 @@ class Desk:
         from syncd.resync import Resync
 
         resync = Resync(self, **how)
-        calls, cycle = self._calls(), self._cycle()
+        calls, cycle = self._calls(), self.cycle_of_now()
         found = resync.prepare(cycle)
         report = cycle.run("resync", full=resync.full, deliver=not resync.dry_run, approve=resync.decide,
                            deadline=time.monotonic() + resync.deadline)
         data = {**self._report(report, calls), "resync": found}
         return Answer(data, exit_of_plan(report) if resync.dry_run else exit_of_run(report, self._unfinished(report)))
+
+    def audit(self, sample: int | None = None, everything: bool = False, deadline: float = DEADLINE,
+              scheduled: bool = False) -> Answer:
+        """Compare what every side holds with the ledger, and repair opt-outs."""
+        from syncd import audit
+
+        return audit.run(self, sample=sample, everything=everything, deadline=deadline, scheduled=scheduled)
 
     def backup(self, target: str) -> Answer:
         """Copy the state while it is in use, check the copy, move it to ``target``."""
@@ -246,15 +253,16 @@ class Desk:
     def cycle(self, trigger: str, deadline: float) -> tuple[Report, Json]:
         """One cycle of the daemon's schedule; nothing is approved by it."""
         calls = self._calls()
-        report = self._cycle().run(trigger, deadline=time.monotonic() + deadline, wait=False)
+        report = self.cycle_of_now().run(trigger, deadline=time.monotonic() + deadline, wait=False)
         return report, self._report(report, calls)
 
     def _run(self, trigger: str, approve: Callable[[Plan], Plan], deadline: float) -> Answer:
-        calls, cycle = self._calls(), self._cycle()
+        calls, cycle = self._calls(), self.cycle_of_now()
         report = cycle.run(trigger, approve=approve, deadline=time.monotonic() + deadline)
         return Answer(self._report(report, calls), exit_of_run(report, self._unfinished(report)))
 
-    def _cycle(self) -> Cycle:
+    def cycle_of_now(self) -> Cycle:
+        """A cycle of the mapping in use."""
         with self._making:
             return self.app.cycle()
 
@@ -336,5 +344,5 @@ VERBS: Mapping[str, Callable[..., Answer]] = {
         "status", "runs", "holds", "hold", "decide_hold", "quarantine", "quarantined", "quarantine_retry",
         "quarantine_drop", "explain", "consent_show", "consent_history", "consent_grant", "consent_retract",
         "consent_verify", "consent_requests", "consent_import", "consent_export", "plan", "apply", "once",
-        "resync", "backup")}
+        "resync", "audit", "backup")}
 """Every verb with the method that answers it; nothing else can be called from outside."""

@@ -25,6 +25,8 @@ OPT_OUTS_LATE = "opt_outs_late"
 CONFIG_RELOADED = "config_reloaded"
 CONFIG_REFUSED = "config_refused"
 VERB_ASKED = "verb_asked"
+AUDIT_ENDED = "audit_ended"
+AUDIT_DISAGREED = "audit_disagreed"
 
 EVENTS: Mapping[str, str] = {
     SERVICE_STARTED: "the state is open and the first cycle follows",
@@ -38,6 +40,8 @@ EVENTS: Mapping[str, str] = {
     OPT_OUTS_LATE: "opt-outs have been waiting longer than they should",
     CONFIG_RELOADED: "the files were read again and are in use",
     CONFIG_REFUSED: "the files were read again and cannot be used; the old ones stay in use",
+    AUDIT_ENDED: "an audit ended, with what was compared",
+    AUDIT_DISAGREED: "an audit found sides that do not hold what the ledger says; what can be repaired is",
     VERB_ASKED: "the command line asked the service for something that changes the state",
 }
 """Every event with its meaning."""

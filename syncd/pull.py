@@ -21,8 +21,8 @@ from state import drift, history, records, statuses
 from state.queries import load
 from state.relations import AudienceDef, Relations
 from state.store import Store, StreamRow
-from syncd import normalise
 from syncd.history import Past, past, trace
+from syncd.incoming import Incoming
 from syncd.model import Micros, StreamSpec, Value
 from syncd.statements import Containers, Requests, from_events, from_flags, from_statuses
 
@@ -70,7 +70,7 @@ class Puller:
 
     store: Store
     rel: Relations
-    hashed: Callable[[str], bytes]
+    rows: Incoming
     containers: Mapping[int, Containers]
     sends: Mapping[str, tuple[str, ...]]
     full_every: Micros
@@ -148,9 +148,19 @@ class Puller:
         pulled, row = Pulled(), self._row(feed)
         if since is not None:
             row = replace(row, complete_at=since)
-        page = feed.connector.fetch(feed.spec, keys)
-        pulled.changed[feed.name] = self._store(feed, row, page.rows, None, row.sweep, now, False, pulled)
-        pulled.rows[feed.name] = len(page.rows)
+        return self._take(feed, row, feed.connector.fetch(feed.spec, keys).rows, now, pulled)
+
+    def take(self, feed: Feed, rows: Sequence[tuple[Value, ...]], now: Micros) -> Pulled:
+        """Store rows that were fetched by their keys."""
+        return self._take(feed, self._row(feed), rows, now, Pulled())
+
+    def _take(self, feed: Feed, row: StreamRow, rows: Sequence[tuple[Value, ...]], now: Micros, pulled: Pulled) -> Pulled:
+        if feed.audience is not None:
+            audience, listed = feed.audience, self.rows.listed(rows)
+            self.store.write(lambda conn: drift.found(conn, audience, listed, row.sweep))
+        else:
+            pulled.changed[feed.name] = self._store(feed, row, rows, None, row.sweep, now, False, pulled)
+        pulled.rows[feed.name] = len(rows)
         return pulled
 
     def _row(self, feed: Feed) -> StreamRow:
@@ -185,7 +195,7 @@ class Puller:
     def _store(self, feed: Feed, row: StreamRow, rows: Sequence[tuple[Value, ...]], cursor: str | None, sweep: int,
                now: Micros, complete: bool, pulled: Pulled) -> int:
         if feed.spec.kind == "record":
-            prepared, doubts = self._records(feed, rows)
+            prepared, doubts = self.rows.records(feed.spec.fields, rows, feed.email, feed.names)
             requests, told = Requests(), self._past(feed, row, prepared)
 
             def job(conn: Any) -> records.Stored:
@@ -205,13 +215,13 @@ class Puller:
             return done.fresh + done.changed
         known = self.containers[feed.connection]
         if feed.spec.kind == "status":
-            stated = self._statuses(rows)
+            stated = self.rows.statuses(rows)
             moved, entries = self.store.write(lambda conn: statuses.store(
                 conn, feed.connection, feed.stream, stated, cursor=cursor, sweep=sweep, now=now, complete=complete,
                 book=self.store.book, speak=lambda changes: from_statuses(
                     known, changes, since=row.complete_at, now=now)))
         else:
-            happened = self._events(rows)
+            happened = self.rows.events(rows)
 
             def speak(found: Sequence[statuses.Event]) -> Any:
                 said, wide = from_events(known, found, sends=self.sends, now=now)
@@ -233,47 +243,6 @@ class Puller:
         read = {str(r[0]): [r[place[flag.field]] for flag in source.flags] for r in rows if not r[2]}
         return past(self.store, source, read, feed.connector, feed.history, row.complete_at)
 
-    def _records(self, feed: Feed, rows: Sequence[tuple[Value, ...]]) -> tuple[list[records.Prepared],
-                                                                               list[tuple[str, str]]]:
-        """The rows as the state wants them, and (id, reason) for each that holds what cannot be used."""
-        if not rows:
-            return [], []
-        ids, modified, deleted, merged, *columns = map(list, zip(*rows, strict=True))
-        doubts: list[tuple[str, str]] = []
-        for index, known in enumerate(feed.spec.fields):
-            columns[index], bad = normalise.column(known, columns[index])
-            doubts += [(str(ids[row]), f"invalid_value:{known.name}") for row in bad]
-        nothing: list[Any] = [None] * len(ids)
-        addresses, hashes, names = nothing, nothing, nothing
-        if feed.email is not None:
-            written, email, hashed = columns[feed.email], normalise.email, self.hashed
-            addresses = [email(str(v)) if v is not None else None for v in written]
-            hashes = [hashed(a) if a else None for a in addresses]
-            doubts += [(str(rid), "invalid_address")
-                       for rid, v, a, gone in zip(ids, written, addresses, deleted, strict=True)
-                       if a is None and v is not None and not gone]
-        if feed.names:
-            names = list(map(normalise.name_hash, zip(*[columns[i] for i in feed.names], strict=True)))
-        lives = [gone or 0 for gone in deleted]
-        return list(zip(ids, modified, lives, merged, addresses, hashes, names, *columns, strict=True)), doubts
-
-    def _statuses(self, rows: Sequence[tuple[Value, ...]]) -> list[tuple[Any, ...]]:
-        out = []
-        for container, key, email, status, at, origin, evidence in rows:
-            norm = normalise.email(str(email)) if email else None
-            name = key if key is not None else norm
-            if name is not None:
-                out.append((container or "", name, norm, self.hashed(norm) if norm else None, status, at, origin,
-                            evidence))
-        return out
-
-    def _events(self, rows: Sequence[tuple[Value, ...]]) -> list[tuple[Any, ...]]:
-        out = []
-        for event, kind, container, send, key, email, at, evidence in rows:
-            norm = normalise.email(str(email)) if email else None
-            out.append((event, kind, container, send, key, norm, self.hashed(norm) if norm else None, at, evidence))
-        return out
-
     # ------------------------------------------------------------------ audiences
 
     def _rows(self, feed: Feed, audience: AudienceDef, now: Micros, pulled: Pulled) -> None:
@@ -282,8 +251,7 @@ class Puller:
         try:
             for page in ahead(feed.connector.changes(feed.spec, None)):
                 for rows, _ in _slices(page.rows):
-                    listed = [(key, norm, self.hashed(norm) if norm else None) for key, email, *_ in rows
-                              for norm in (normalise.email(str(email)) if email else None,)]
+                    listed = self.rows.listed(rows)
                     self.store.write(lambda conn, listed=listed: drift.store(  # type: ignore[misc]
                         conn, audience, listed, sweep))
                 read += len(page.rows)

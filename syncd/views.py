@@ -59,6 +59,7 @@ def status(store: Store, now: Micros) -> Json:
     last = runs(store, 1)
     return {"now": instant(now), "ledger": store.rows(q["head"])[0][0], "connections": connections,
             "holds": holds(store), "quarantine": sum(c["quarantine"] for c in connections),
+            "audit": orjson.loads(audited) if (audited := store.meta("audit")) else None,
             "last_run": last[0] if last else None, "last_success": instant(store.rows(q["last_good_run"])[0][0])}
 
 

@@ -1,13 +1,46 @@
-"""backup and restore."""
+"""audit, backup and restore."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 
-from syncd.cli.common import Context, call, command, say, show
-from syncd.failures import DAMAGED, LOCKED
+from syncd.cli.common import Context, call, command, say, show, table
+from syncd.cli.sync import DEADLINE
+from syncd.failures import AUTH, DAMAGED, LOCKED, PENDING, REMOTE
+
+
+@command(PENDING, AUTH, REMOTE, LOCKED, DAMAGED)
+@click.option("--sample", type=click.IntRange(1), default=None, metavar="N",
+              help="So many people, chosen at random; 200 where nothing is said.")
+@click.option("--all", "everything", is_flag=True, help="Everyone. Costs about one call for every 200 people and list.")
+@DEADLINE
+def audit(obj: Context, sample: int | None, everything: bool, deadline: float) -> int:
+    """Compare what every side really holds with the ledger, and repair opt-outs. Reopens nothing.
+
+    A side that would still mail who opted out is told again; a refusal the ledger does not know is recorded.
+    """
+    if everything and sample is not None:
+        raise click.UsageError("choose one of --sample and --all")
+    answer = call(obj, "audit", check=True, sample=sample, everything=everything, deadline=deadline)
+    show(obj, answer.data, _audited)
+    if answer.data["remaining"]:
+        say(f"syncd: {answer.data['remaining']} disagreements remain.")
+        say("  Look with `syncd holds list` and `syncd quarantine list`; `syncd explain --crm-id` shows one of the people.")
+    return answer.exit_code
+
+
+def _audited(data: dict[str, Any]) -> Iterator[str]:
+    yield (f"{data['people']} people: {data['agreeing']} of {data['compared']} places agree, {data['disagreeing']} did not,"
+           f" {data['repaired']} of these are repaired; {data['recorded']} statements were new")
+    yield from table([(p["connection"], p["where"], p["topic"] or "all marketing", p["agreeing"], p["compared"],
+                       p["under_way"]) for p in data["places"]],
+                     ("connection", "where", "topic", "agreeing", "compared", "under way"))
+    for f in data["disagreements"]:
+        yield f"  {f['kind']}: {f['connection']} {f['where']}, person {f['person']}, {f['key']}"
 
 
 @command(LOCKED, DAMAGED)
@@ -41,4 +74,4 @@ def restore(obj: Context, source: str, yes: bool) -> None:
     say("  Now run `syncd plan`, look at it, and `syncd apply` it.")
 
 
-COMMANDS = (backup, restore)
+COMMANDS = (audit, backup, restore)

@@ -23,6 +23,10 @@ def _status_text(data: dict[str, Any]) -> Iterator[str]:
     if "service" in data:
         yield f"service: process {data['service']['pid']}"
     yield f"last run {last['run']}: {last['outcome']}, {last['started']}" if last else "no run yet"
+    if data["audit"]:
+        audit = data["audit"]
+        yield (f"last audit {audit['at']}: {audit['agreeing']} of {audit['compared']} agree,"
+               f" {audit['repaired']} repaired, {audit['remaining']} remain")
     yield ""
     yield from table(
         [(c["name"], c["role"], "yes" if c["approved"] else "first plan waits", c["queued"], c["open_requests"],

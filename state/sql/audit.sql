@@ -1,0 +1,50 @@
+-- Every query is about the people in :people, a JSON list of at most a few hundred ids.
+
+-- name: sample
+SELECT person FROM decision ORDER BY random() LIMIT :count;
+
+-- name: next
+SELECT person FROM decision WHERE person > :after ORDER BY person LIMIT :count;
+
+-- name: people
+SELECT count(*) FROM decision;
+
+-- name: keys
+SELECT k.person, k.key FROM subscriber_key k WHERE k.connection = :connection
+AND k.person IN (SELECT value FROM json_each(:people));
+
+-- name: addresses
+SELECT DISTINCT r.person, a.email, a.id FROM json_each(:people) j CROSS JOIN record r ON r.person = j.value AND r.deleted = 0
+CROSS JOIN address a ON a.id = r.address AND a.email IS NOT NULL;
+
+-- name: records
+SELECT r.person, r.id, r.rid, r.address FROM json_each(:people) j CROSS JOIN record r ON r.person = j.value
+AND r.stream = :stream AND r.deleted = 0 AND r.merged_into IS NULL;
+
+-- name: under_way
+-- What is being written, waits for a turn or for an approval, or will be looked at again anyway.
+SELECT o.person, o.object, o.record FROM json_each(:people) j CROSS JOIN operation o ON o.person = j.value AND o.state <= 3
+UNION ALL SELECT d.person, NULL, 0 FROM json_each(:people) j CROSS JOIN dirty d ON d.person = j.value;
+
+-- name: insisted
+-- Flags that somebody set back after they had been re-asserted: reported, and left to a person.
+SELECT q.record, q.field FROM json_each(:people) j CROSS JOIN record r ON r.person = j.value
+CROSS JOIN request q ON q.record = r.id AND q.reasserted > 0;
+
+-- name: refused_at
+-- Whether the ledger holds an opt-out that came from a connection, for this record's person or this address.
+SELECT EXISTS (SELECT 1 FROM record r CROSS JOIN record o ON o.person = r.person CROSS JOIN entry e ON e.record = o.id
+  CROSS JOIN utterance u ON u.id = e.utterance
+  WHERE r.id = :record AND u.connection = :connection AND instr(u.said, '"opt_out"'))
+OR EXISTS (SELECT 1 FROM entry e CROSS JOIN utterance u ON u.id = e.utterance
+  WHERE e.address = :address AND u.connection = :connection AND instr(u.said, '"opt_out"'));
+
+-- name: ours
+SELECT ours IS NOT NULL FROM remote_status WHERE connection = :connection AND container = :container AND key = :key;
+
+-- name: subscriber
+SELECT s.address, (SELECT k.person FROM subscriber_key k WHERE k.connection = s.connection AND k.key = s.key)
+FROM remote_status s WHERE s.connection = :connection AND s.container = :container AND s.key = :key;
+
+-- name: dirty
+INSERT OR IGNORE INTO dirty VALUES (?);
