@@ -7,15 +7,14 @@ personal part takes its salt with it and leaves the chain whole.
 from __future__ import annotations
 
 import hashlib
-import os
 import secrets
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import orjson
 
 from state import db
+from state.journal import Journal
 from state.queries import load
 
 GENESIS = bytes(32)
@@ -58,35 +57,6 @@ class NewEntry(NamedTuple):
     rid: str | None = None
     hash: bytes | None = None
     knows_at: int | None = None
-
-
-class Journal:
-    """Every entry once more, as JSON lines on another path, fsynced before its transaction commits.
-
-    A line is one append: ``[utterances, entries]``. It names people by record id and keyed hash only, so `forget` has
-    nothing to erase here.
-    """
-
-    def __init__(self, path: Path | None) -> None:
-        self._fd: int | None = None
-        if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-
-    def append(self, line: Any) -> None:
-        """Write and fsync; raises OSError, upon which the caller's transaction is rolled back."""
-        if self._fd is None:
-            return
-        data = orjson.dumps(line) + b"\n"
-        written = 0
-        while written < len(data):
-            written += os.write(self._fd, data[written:])
-        os.fdatasync(self._fd)
-
-    def close(self) -> None:
-        if self._fd is not None:
-            os.close(self._fd)
-            self._fd = None
 
 
 def commit(salt: bytes, canonical: bytes) -> bytes:
@@ -149,6 +119,21 @@ def utterance_id(conn: db.Connection, utterance: Utterance) -> int:
     q = load("ledger")
     row = conn.execute(q["find_utterance"], utterance).fetchone()
     return int((row or conn.execute(q["add_utterance"], utterance).fetchone())[0])
+
+
+def unsaid(conn: db.Connection, entries: Sequence[NewEntry]) -> list[NewEntry]:
+    """The entries without those that repeat another: the same words under the same key and address, said at the same known
+    instant and shown by the same reference. After a restore a source tells again what the journal told already."""
+    q = load("ledger")
+
+    def is_new(e: NewEntry) -> bool:
+        if e.address is None or e.said_lo is None or e.said_lo != e.said_hi:
+            return True
+        known = conn.execute(q["find_utterance"], e.utterance).fetchone()
+        return known is None or conn.execute(q["said_before"], {
+            "address": e.address, "key": e.key, "at": e.said_hi, "evidence": e.evidence,
+            "utterance": known[0]}).fetchone() is None
+    return [e for e in entries if is_new(e)]
 
 
 def _names(conn: db.Connection, entries: Sequence[NewEntry]) -> list[tuple[str | None, str | None, str | None]]:

@@ -8,71 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from itertools import groupby
-from pathlib import Path
-from typing import Any, NamedTuple
-
-import orjson
+from typing import TYPE_CHECKING
 
 from state import db, statuses
-from state.ledger import NewEntry, Utterance
+from state.journal import Journal, Line
+from state.ledger import Book, NewEntry, Utterance
 from state.queries import load
-from state.store import Store
+
+if TYPE_CHECKING:
+    from state.store import Store
 
 
-class Line(NamedTuple):
-    """One journalled entry: its position, its utterance without the connection, what ``Book.append`` wrote of it."""
-
-    position: int
-    spoken: tuple[Any, ...]
-    rid: str | None
-    hash: str | None
-    key: str | None
-    said_lo: int | None
-    said_hi: int
-    evidence: str | None
-    knowledge: int | None
-    retracts: int | None
-    seen_at: int
-
-
-def read(path: Path, after: int) -> list[Line]:
-    """The journal's entries beyond position ``after``, in order.
-
-    A line may repeat positions: it was written for a transaction that was rolled back and then done again, so the
-    last one counts. An unfinished last line is a write that was interrupted; its transaction never happened.
-
-    :raises state.db.StateDamaged: a line in between cannot be read, or positions are missing
-    """
-    found: dict[int, Line] = {}
-    with path.open("rb") as stream:
-        for number, text in enumerate(stream, 1):
-            if not text.endswith(b"\n"):
-                break
-            try:
-                first, spoken, entries = orjson.loads(text)
-            except (orjson.JSONDecodeError, ValueError):
-                raise db.StateDamaged(f"line {number} of the journal cannot be read") from None
-            words = {id_: tuple(rest) for id_, *rest in spoken}
-            for position, (word, *content) in enumerate(entries, first):
-                if position > after:
-                    found[position] = Line(position, words[word], *content)
-    if found and sorted(found) != list(range(after + 1, after + 1 + len(found))):
-        raise db.StateDamaged("the journal lacks entries between the backup and its own end; use a newer backup")
-    return [found[position] for position in sorted(found)]
-
-
-def replay(store: Store, lines: Iterable[Line]) -> int:
-    """Append journalled entries to the ledger; returns how many. The store must have been opened without a journal."""
-    def job(conn: db.Connection) -> int:
-        connections = {name: id_ for id_, name in conn.execute("SELECT id, name FROM connection")}
-        count = 0
-        for seen_at, group in groupby(lines, key=lambda line: line.seen_at):
-            entries = [_entry(conn, line, connections) for line in group]
-            store.book.append(conn, entries, seen_at)
-            statuses.mark(conn, entries)
-            count += len(entries)
-        return count
-    return store.write(job)
+def replay(conn: db.Connection, lines: Iterable[Line]) -> int:
+    """Append journalled entries to the ledger, and not once more to the journal; returns how many."""
+    connections = {name: id_ for id_, name in conn.execute("SELECT id, name FROM connection")}
+    book, count = Book(Journal(None)), 0
+    for seen_at, group in groupby(lines, key=lambda line: line.seen_at):
+        entries = [_entry(conn, line, connections) for line in group]
+        book.append(conn, entries, seen_at)
+        statuses.mark(conn, entries)
+        count += len(entries)
+    return count
 
 
 def _entry(conn: db.Connection, line: Line, connections: Mapping[str, int]) -> NewEntry:

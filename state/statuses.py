@@ -52,7 +52,7 @@ def store(conn: db.Connection, connection: int, stream: int, rows: Iterable[tupl
     _resolve(conn, q, "status_page")
     conn.execute(q["inherit_address"], given)
     changes = [StatusChange(*row) for row in conn.execute(q["changes"], given)]
-    entries = speak(changes)
+    entries = ledger.unsaid(conn, speak(changes))
     conn.execute(q["dirty_by_key"], given)
     conn.execute(q["dirty_by_address"], given)
     conn.execute(q["upsert"], given)
@@ -78,7 +78,7 @@ def store_events(conn: db.Connection, connection: int, stream: int, rows: Iterab
     _resolve(conn, q, "event_page")
     found = [Event(*row) for row in conn.execute(q["new_events"], given)]
     conn.execute(q["event_seen"], given)
-    entries = speak(found)
+    entries = ledger.unsaid(conn, speak(found))
     if entries:
         book.append(conn, entries, now)
         mark(conn, entries)

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from state import db, migrations, relations
-from state.ledger import Book, Journal
+from state import db, migrations, relations, restore
+from state.journal import Journal, Line
+from state.ledger import Book
 from state.queries import load
 from state.relations import Relations
 from state.writer import Writer
@@ -59,6 +60,9 @@ class Store:
             raise
 
     def _open(self, path: Path, journal: Path | None, hash_key: bytes, check: bool) -> None:
+        self.journal = Journal(journal)
+        if not path.exists():
+            self.journal.beyond(0, new=True)
         before = os.umask(0o077)
         try:
             conn = db.connect(path)
@@ -68,7 +72,9 @@ class Store:
             db.quick_check(conn)
         migrations.migrate(conn, path)
         self._check_key(conn, hash_key)
-        self.book = Book(Journal(journal))
+        self.book = Book(self.journal)
+        head = conn.execute("SELECT coalesce(max(position), 0) FROM chain").fetchone()[0]
+        self.replayed = _catch_up(conn, self.journal.beyond(head))
         self.writer = Writer(conn)
         self._conn = conn
         self._local = threading.local()
@@ -118,6 +124,7 @@ class Store:
             conn.close()
         self._conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._conn.close()
+        self.journal.close()
         self.lock.release()
 
     def tidy(self) -> None:
@@ -207,3 +214,14 @@ class Store:
                 conn.execute("INSERT OR REPLACE INTO meta VALUES ('relations', ?)", (rel.fingerprint,))
         self.write(job)
         return changed
+
+
+def _catch_up(conn: db.Connection, lines: Sequence[Line]) -> int:
+    """Take in what the journal has and the state has not: a transaction whose commit the machine did not live to see. Its
+    page is read again, and the same words twice are the same words. Returns how many entries."""
+    if not lines:
+        return 0
+    conn.execute("BEGIN IMMEDIATE")
+    count = restore.replay(conn, lines)
+    conn.execute("COMMIT")
+    return count

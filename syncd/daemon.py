@@ -78,6 +78,8 @@ class Daemon:
             self.desk = Desk(config, store, mapping)
             self._listen()
             with control.Server(control.socket_path(config.state), self.answer):
+                if store.journal.cut or store.replayed:
+                    self.log.warning(logs.JOURNAL_MENDED, cut_bytes=store.journal.cut, entries=store.replayed)
                 self.log.info(logs.SERVICE_STARTED, state=str(config.state), mapping=mapping.fingerprint)
                 notify("READY=1", "STATUS=first cycle")
                 self.heart.start()

@@ -16,6 +16,7 @@ import structlog
 SERVICE_STARTED = "service_started"
 SERVICE_STOPPED = "service_stopped"
 STOP_ASKED = "stop_asked"
+JOURNAL_MENDED = "journal_mended"
 CYCLE_ENDED = "cycle_ended"
 CYCLE_FAILED = "cycle_failed"
 CONNECTION_FAILED = "connection_failed"
@@ -31,6 +32,7 @@ AUDIT_DISAGREED = "audit_disagreed"
 EVENTS: Mapping[str, str] = {
     SERVICE_STARTED: "the state is open and the first cycle follows",
     SERVICE_STOPPED: "everything that was begun is stored, the state is closed",
+    JOURNAL_MENDED: "the machine went down while a statement was written: what was whole was taken in, the rest cut off",
     STOP_ASKED: "a signal asked to stop; what is being sent is finished first",
     CYCLE_ENDED: "one cycle, with its counts; the only line of a normal cycle",
     CYCLE_FAILED: "a cycle ended by an error; the next one follows after a pause",

@@ -1,4 +1,5 @@
-"""``syncd restore``: a backup becomes the state. The present one is not touched before the backup has proved good."""
+"""``syncd restore``: a backup becomes the state, or the journal alone does. The present one is not touched before the new
+one has proved good."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
-from state import db
+from state import db, journal
 from state import restore as replaying
 from syncd.app import open_store
 from syncd.config import Config
@@ -17,24 +18,20 @@ from syncd.views import Json
 KEPT = ".before-restore"
 
 
-def restore(config: Config, source: Path) -> Json:
-    """Check the backup, replay the journal into it, put it in the state's place.
+def restore(config: Config, source: Path | None) -> Json:
+    """Check the backup (none = an empty state), replay the journal into it, put it in the state's place.
 
     :raises state.db.StateLocked: a syncd is running
     :raises state.db.StateDamaged: the backup is damaged, was made with another hash key, or the journal does not fit it
     """
-    state, journal = Path(config.state), Path(config.journal)
+    state = Path(config.state)
     part = state.with_name(state.name + ".part")
     with db.Lock(state.with_suffix(state.suffix + ".lock")):
-        before = os.umask(0o077)
+        _discard(part)
+        if source is not None:
+            _copy(source, part)
         try:
-            shutil.copyfile(source, part)
-        except OSError as error:
-            raise Failure(FAILED, f"{source} cannot be copied beside the state: {error.strerror}.") from None
-        finally:
-            os.umask(before)
-        try:
-            data = _prepare(config, part, journal)
+            data = _prepare(config, part, Path(config.journal))
         except BaseException:
             _discard(part)
             raise
@@ -47,11 +44,25 @@ def restore(config: Config, source: Path) -> Json:
     return {**data, "kept": str(kept) if had_state else None}
 
 
-def _prepare(config: Config, part: Path, journal: Path) -> Json:
+def _copy(source: Path, part: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        shutil.copyfile(source, part)
+    except OSError as error:
+        raise Failure(FAILED, f"{source} cannot be copied beside the state: {error.strerror}.") from None
+    finally:
+        os.umask(before)
+
+
+def _prepare(config: Config, part: Path, told: Path) -> Json:
     store = open_store(part, None, config.hash_key.reveal().encode())
     try:
-        lines = replaying.read(journal, replaying.head(store)) if journal.exists() else []
-        replayed = replaying.replay(store, lines)
+        for name in config.connections:
+            # Whose subscriber keys the journal's entries came under. The role is put right when the mapping is compiled.
+            if not store.rows("SELECT 1 FROM connection WHERE name = ?", (name,)):
+                store.connection(name, "crm")
+        lines = journal.read(told, replaying.head(store)) if told.exists() else []
+        replayed = store.write(lambda conn: replaying.replay(conn, lines))
         replaying.doubt_everything(store)
         return {"ledger": replaying.head(store), "replayed": replayed}
     finally:

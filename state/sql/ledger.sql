@@ -20,6 +20,10 @@ SELECT id FROM utterance WHERE (connection, source, method, person_made, baselin
 INSERT INTO utterance (connection, source, method, person_made, baseline, said, channel, purpose, basis, unit)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id;
 
+-- name: said_before
+SELECT 1 FROM entry e WHERE e.address = :address AND e.key IS :key AND e.said_lo = :at AND e.said_hi = :at
+AND e.evidence IS :evidence AND e.utterance = :utterance;
+
 -- name: rid
 SELECT rid FROM record WHERE id = ?;
 

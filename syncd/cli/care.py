@@ -53,20 +53,20 @@ def backup(obj: Context, target: str) -> None:
 
 
 @command(LOCKED, DAMAGED)
-@click.argument("source", type=click.Path(dir_okay=False, exists=True))
+@click.argument("source", type=click.Path(dir_okay=False, exists=True), required=False)
 @click.option("--yes", is_flag=True, help="Do not ask.")
-def restore(obj: Context, source: str, yes: bool) -> None:
+def restore(obj: Context, source: str | None, yes: bool) -> None:
     """Put a backup in the state's place, and replay what the journal knows beyond it.
 
-    The present state is kept beside it. Everything is read again and decided anew; changes other than opt-outs wait for
-    approval.
+    Without SOURCE a new state is made of the journal alone: it knows what everybody said, and nothing else. The present
+    state is kept beside it. Everything is read again and decided anew; changes other than opt-outs wait for approval.
     """
     from syncd import restoring
 
     config = obj.config()
     if not yes:
-        click.confirm(f"Replace {config.state} by {source}?", abort=True, err=True)
-    data = restoring.restore(config, Path(source))
+        click.confirm(f"Replace {config.state} by {source or 'what the journal says'}?", abort=True, err=True)
+    data = restoring.restore(config, Path(source) if source else None)
     show(obj, data, lambda d: iter([f"restored up to ledger entry {d['ledger']},"
                                     f" {d['replayed']} of them from the journal"]))
     if data["kept"]:

@@ -266,6 +266,9 @@ def desk(config: Config, *, check: bool = True) -> Iterator[Desk]:
         raise Failure(USAGE, f"there is no directory {Path(config.state).parent} for the state.",
                       next="Make it, readable by syncd's user only: mkdir -m 700.")
     store = compose.store(config, check=check)
+    if store.journal.cut or store.replayed:
+        say(f"The machine went down while statements were written: {store.replayed} were taken in from the journal,"
+            f" {store.journal.cut} bytes of an unfinished one cut off; it will be read again.")
     try:
         opened = Desk(config, store)
 

@@ -200,6 +200,8 @@ def test_restore_replays_the_journal_and_doubts_everything(linked: Lab) -> None:
     planned = linked.ask("plan", exit=4)
     assert all(c["state"] == "held" for c in planned["plan"]["counts"] if c["sort"] != "suppress")
     after = {a: linked.ask("consent", "history", "-", input=a)["statements"] for a in before}
+    dated = [s for a in (P3, P31) for s in after[a] if s["source"] == "mc" and s["position"] > head]
+    assert dated == [], "what the provider dates is not said twice, though the backup had not read it"
     for address in before:
         assert [(s["position"], s["state"], s["source"], s["said_until"]) for s in before[address]] == [
             (s["position"], s["state"], s["source"], s["said_until"]) for s in after[address] if s["position"] <= head]
@@ -207,6 +209,23 @@ def test_restore_replays_the_journal_and_doubts_everything(linked: Lab) -> None:
         assert linked.ask("consent", "show", "-", input=address)["people"][0]["topics"]["offers"]["rule"] == "R1"
     linked.ask("apply", planned["plan"]["id"])
     assert linked.rows("NEWS") == PEOPLE + 1
+
+
+def test_a_lost_state_is_made_again_of_the_journal_alone(linked: Lab) -> None:
+    linked.world.act("mc", "unsubscribe", email=P31.strip(), list="L1")
+    linked.ask("once")
+    head = linked.ask("status")["ledger"]
+    linked.world.act("mc", "delete_subscribers", keys=[linked.ids[31]])
+    (linked.directory / "state" / "syncd.db").unlink()
+    refused = linked.run("status")
+    assert refused.exit_code == 9
+    assert f"goes on to entry {head}" in refused.stderr
+    assert "syncd restore" in refused.stderr
+    restored = linked.ask("restore", "--yes")
+    assert (restored["ledger"], restored["replayed"], restored["kept"]) == (head, head, None)
+    assert linked.ask("consent", "verify")["intact"]
+    linked.ask("once", "--approve")
+    assert person(linked, P31)["topics"]["offers"]["decision"]["rule"] == "R1"
 
 
 def test_a_bad_backup_leaves_the_state_alone(linked: Lab) -> None:

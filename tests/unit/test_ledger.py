@@ -10,8 +10,9 @@ from typing import Any
 import orjson
 import pytest
 
-from state import db, people
-from state.ledger import Journal, NewEntry, Utterance, verify
+from state import db, journal, people
+from state.journal import Journal
+from state.ledger import NewEntry, Utterance, verify
 from state.queries import load
 from tests.unit.state_lab import HASHED, NOW, SECOND, StateLab, contact, contacts
 
@@ -145,11 +146,96 @@ def test_an_entry_is_in_the_journal_before_it_is_in_the_state(lab: StateLab, mon
     assert lab.rows("SELECT count(*) FROM entry") == [(0,)]
 
 
+def test_half_a_line_that_could_not_be_written_spoils_nothing(lab: StateLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.put(contact(1))
+    whole = os.write
+
+    def full(fd: int, data: bytes) -> int:
+        whole(fd, data[:9])
+        raise OSError("no room on the journal's disk")
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(OSError, match="no room"):
+        lab.say("opt_out", record=1)
+    monkeypatch.undo()
+    lab.say("opt_out", record=1)
+    assert [line.position for line in journal.read(lab.store.path.parent / "j.log", 0)] == [1]
+
+
+def test_what_a_rolled_back_append_wrote_is_not_read(lab: StateLab) -> None:
+    """It was longer than the append that took its positions."""
+    lab.put(*contacts(3))
+    with pytest.raises(ZeroDivisionError):
+        lab.store.write(lambda conn: lab.store.book.append(
+            conn, [NewEntry(OUT, n, None, None, NOW) for n in (1, 2, 3)], NOW) / 0)
+    lab.say("opt_in", record=1)
+    path = lab.store.path.parent / "j.log"
+    assert [(line.position, line.rid) for line in journal.read(path, 0)] == [(1, "c1")]
+    assert len(path.read_bytes().splitlines()) == 2
+
+
+def test_a_transaction_the_machine_did_not_live_to_commit_is_taken_in(tmp_path: Path) -> None:
+    made = StateLab(tmp_path)
+    made.put(*contacts(2))
+    made.say("opt_in", record=2)
+    with pytest.raises(ZeroDivisionError):
+        made.store.write(lambda conn: made.store.book.append(
+            conn, [NewEntry(OUT, n, None, None, NOW) for n in (1, 2)], NOW) / 0)
+    made.close()
+    again = StateLab(tmp_path)
+    assert again.store.replayed == 2
+    assert again.rows("SELECT r.rid, u.said LIKE '%opt_out%' FROM entry e JOIN record r ON r.id = e.record"
+                      " JOIN utterance u ON u.id = e.utterance ORDER BY position") == [("c2", 0), ("c1", 1), ("c2", 1)]
+    assert checked(again) == (3, [])
+    assert again.say("opt_in", record=1) == 4
+    again.close()
+
+
+def test_an_unfinished_last_line_is_cut_off(tmp_path: Path) -> None:
+    made = StateLab(tmp_path)
+    made.put(contact(1))
+    made.say("opt_out", record=1)
+    made.close()
+    with (tmp_path / "j.log").open("ab") as stream:
+        stream.write(b'[2,[[1,"mc"')
+    again = StateLab(tmp_path)
+    assert (again.store.journal.cut, again.store.replayed) == (11, 0)
+    again.say("opt_out", record=1)
+    assert [line.position for line in journal.read(tmp_path / "j.log", 0)] == [1, 2]
+    again.close()
+
+
+@pytest.mark.parametrize("lost", ["an old copy", "the file"])
+def test_a_state_that_lacks_what_the_journal_tells_is_refused(tmp_path: Path, lost: str) -> None:
+    made = StateLab(tmp_path)
+    made.put(contact(1))
+    made.say("opt_out", record=1)
+    made.store.backup(tmp_path / "old.db")
+    for _ in range(2):
+        made.say("opt_out", record=1)
+    made.close()
+    (tmp_path / "s.db").unlink()
+    if lost == "an old copy":
+        (tmp_path / "old.db").rename(tmp_path / "s.db")
+    with pytest.raises(db.StateDamaged, match=r"goes on to entry 3 .*`syncd restore`"):
+        StateLab(tmp_path)
+    assert (tmp_path / "s.db").exists() == (lost == "an old copy")
+
+
+def test_an_empty_state_is_refused_beside_a_journal_of_one_line(tmp_path: Path) -> None:
+    made = StateLab(tmp_path)
+    made.put(contact(1))
+    made.say("opt_out", record=1)
+    made.close()
+    (tmp_path / "s.db").unlink()
+    with pytest.raises(db.StateDamaged, match="was lost"):
+        StateLab(tmp_path)
+
+
 def test_the_journal_belongs_to_its_owner_alone(tmp_path: Path) -> None:
-    journal = Journal(tmp_path / "new" / "j.log")
-    journal.append([1])
-    journal.close()
-    journal.close()
+    made = Journal(tmp_path / "new" / "j.log")
+    made.append([1])
+    made.close()
+    made.close()
     assert (tmp_path / "new" / "j.log").stat().st_mode & 0o777 == 0o600
     assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
     Journal(None).append([1])

@@ -1,0 +1,150 @@
+"""The journal: every ledger entry once more, as JSON lines on another path, fsynced before its transaction commits.
+
+A line is one append, ``[first position, utterances, entries]``, and a transaction appends once. It names people by record id
+and keyed hash only, so `forget` has nothing to erase here.
+
+The last line may be of a transaction that never committed, because the machine went down between the two. Any other line
+that a state lacks says that this state is not the one the journal was written with last.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import orjson
+
+from state import db
+
+BLOCK = 64 * 1024
+
+
+class Line(NamedTuple):
+    """One journalled entry: its position, its utterance without the connection, what ``Book.append`` wrote of it."""
+
+    position: int
+    spoken: tuple[Any, ...]
+    rid: str | None
+    hash: str | None
+    key: str | None
+    said_lo: int | None
+    said_hi: int
+    evidence: str | None
+    knowledge: int | None
+    retracts: int | None
+    seen_at: int
+
+
+class Journal:
+    """The open journal; ``cut`` says how many bytes of an unfinished last line were taken off when it was opened."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._fd: int | None = None
+        self.cut = 0
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            self.cut = self._finish()
+
+    def append(self, line: Any) -> None:
+        """Write and fsync; raises OSError, upon which the caller's transaction is rolled back."""
+        if self._fd is None:
+            return
+        data, before = orjson.dumps(line) + b"\n", os.fstat(self._fd).st_size
+        written = 0
+        try:
+            while written < len(data):
+                written += os.write(self._fd, data[written:])
+            os.fdatasync(self._fd)
+        except OSError:
+            os.ftruncate(self._fd, before)  # half a line would spoil the next one
+            raise
+
+    def beyond(self, head: int, *, new: bool = False) -> list[Line]:
+        """The entries of the last transaction, if a state that ends at position ``head`` lacks just these.
+
+        :param new: the state was only just made, so that it may lack nothing
+        :raises state.db.StateDamaged: the state lacks more than that
+        """
+        last = self._tail()
+        if not last:
+            return []
+        try:
+            first, lines = _entries(last)
+        except (orjson.JSONDecodeError, ValueError):
+            raise db.StateDamaged("the last line of the journal cannot be read; put a good copy of it back") from None
+        end = first + len(lines) - 1
+        if end <= head:
+            return []
+        if first == head + 1 and not new:
+            return lines
+        raise db.StateDamaged(f"the journal goes on to entry {end} and the state ends at {head}: the state is an old copy,"
+                              " or was lost, and opt-outs with it; `syncd restore` needs the newest backup, or the journal"
+                              " alone")
+
+    def close(self) -> None:
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+    def _finish(self) -> int:
+        """Take off an unfinished last line: a write that was interrupted, before its transaction could commit. A line
+        appended to it could never be read."""
+        assert self._fd is not None
+        size = os.fstat(self._fd).st_size
+        keep = self._before(b"\n", size)
+        if keep < size:
+            os.ftruncate(self._fd, keep)
+            os.fsync(self._fd)
+        return size - keep
+
+    def _tail(self) -> bytes:
+        """The last line, empty where there is none."""
+        if self._fd is None or not (size := os.fstat(self._fd).st_size):
+            return b""
+        start = self._before(b"\n", size - 1)
+        return os.pread(self._fd, size - start, start)
+
+    def _before(self, mark: bytes, end: int) -> int:
+        """Where what follows the last ``mark`` before ``end`` begins, 0 where there is no mark."""
+        assert self._fd is not None
+        while end > 0:
+            start = max(0, end - BLOCK)
+            found = os.pread(self._fd, end - start, start).rfind(mark)
+            if found >= 0:
+                return start + found + 1
+            end = start
+        return 0
+
+
+def read(path: Path, after: int) -> list[Line]:
+    """The journal's entries beyond position ``after``, in order.
+
+    A line may begin at a position that was there before: everything from there on was written for a transaction that was
+    rolled back. An unfinished last line is a write that was interrupted; its transaction never happened.
+
+    :raises state.db.StateDamaged: a line in between cannot be read, or positions are missing
+    """
+    found: list[Line] = []
+    with path.open("rb") as stream:
+        for number, text in enumerate(stream, 1):
+            if not text.endswith(b"\n"):
+                break
+            try:
+                first, lines = _entries(text)
+            except (orjson.JSONDecodeError, ValueError):
+                raise db.StateDamaged(f"line {number} of the journal cannot be read") from None
+            while found and found[-1].position >= first:
+                found.pop()
+            found += [line for line in lines if line.position > after]
+    if [line.position for line in found] != list(range(after + 1, after + 1 + len(found))):
+        raise db.StateDamaged("the journal lacks entries between the backup and its own end; use a newer backup")
+    return found
+
+
+def _entries(text: bytes) -> tuple[int, list[Line]]:
+    """A line's first position, and its entries."""
+    first, spoken, entries = orjson.loads(text)
+    words = {id_: tuple(rest) for id_, *rest in spoken}
+    return first, [Line(position, words[word], *content) for position, (word, *content) in enumerate(entries, first)]
