@@ -33,6 +33,11 @@ Row = sqlite3.Row
 VERSION: tuple[int, ...] = sqlite3.sqlite_version_info
 DRIVER: str = sqlite3.__name__.split(".")[0]
 
+# The driver looks for an adapter before it binds None or bytes, and takes 2 µs to find that there is none: ten times what
+# binding costs. These give back what they get.
+sqlite3.register_adapter(bytes, bytes)
+sqlite3.register_adapter(type(None), {None: None}.__getitem__)
+
 CACHE_KIB, READER_CACHE_KIB = 32 * 1024, 2 * 1024
 """KiB of pages that the writing connection keeps, and each reading one: readers look up little, and there are several."""
 

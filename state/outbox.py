@@ -6,9 +6,10 @@ person's decision, as folded from everything stored by now, still permits it. No
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, overload
 
 import orjson
 
@@ -16,7 +17,7 @@ from state import db
 from state.plan import DROPPED, QUEUED, REJECTED, SEALED
 from state.queries import load
 from state.relations import AudienceDef, Relations, mailable, quote, rec
-from syncd.model import Batch, Op, Outcome
+from syncd.model import DONE, Batch, Op, Outcome
 
 SECOND = 1_000_000
 
@@ -68,18 +69,54 @@ def _gate(conn: db.Connection, rel: Relations, batch: int, object_: int, kind: s
         conn.execute(q["gate_upsert"].replace(":mailable", f"d.{mailable(audience.topic)}"), {"batch": batch})
 
 
-def load_batch(conn: db.Connection, batch: int) -> Sealed | None:
-    """A batch with its sealed operations, None when none is left."""
+class Unread(Sequence[Op]):
+    """The operations of a batch in flight, read when somebody looks: all that a reply mostly takes is their number."""
+
+    def __init__(self, count: int, read: Callable[[], list[Op]]) -> None:
+        self._count, self._read = count, read
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, index: int) -> Op: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Op]: ...
+    def __getitem__(self, index: int | slice) -> Op | list[Op]:
+        return self._ops[index]
+
+    def __iter__(self) -> Iterator[Op]:
+        return iter(self._ops)
+
+    @cached_property
+    def _ops(self) -> list[Op]:
+        return self._read()
+
+
+def load_batch(conn: db.Connection, batch: int, read: Callable[[], list[Op]] | None = None) -> Sealed | None:
+    """A batch with its sealed operations, None when none is left.
+
+    :param read: gives the operations later, if they are wanted
+    """
     q = load("outbox")
     kind, columns, name, state, request_id, sealed_at = conn.execute(q["batch"], (batch,)).fetchone()
-    rows = conn.execute(q["batch_ops"], (batch,)).fetchall()
-    if not rows:
+    count, class_ = conn.execute(q["batch_size"], (batch,)).fetchone()
+    if not count:
         return None
-    payloads = orjson.loads(f"[{','.join([row[3] for row in rows])}]")  # one call, not one per row
-    ops = [Op(id_, key, email, tuple(values))
-           for (id_, key, email, *_), values in zip(rows, payloads, strict=True)]
-    return Sealed(batch, Batch(kind, name, tuple(orjson.loads(columns)), ops), state, request_id,
-                  all(row[4] == 0 for row in rows), sealed_at, [row[5] for row in rows])
+    ops = operations(conn, batch) if read is None else Unread(count, read)
+    stamps = [row[0] for row in conn.execute(q["stamps"], (batch,))] if kind == "update" else [None] * count
+    return Sealed(batch, Batch(kind, name, tuple(orjson.loads(columns)), ops), state, request_id, class_ == 0, sealed_at,
+                  stamps)
+
+
+def operations(conn: db.Connection, batch: int) -> list[Op]:
+    """The sealed operations of a batch, in order."""
+    rows = conn.execute(load("outbox")["batch_ops"], (batch,)).fetchall()
+    if not rows:
+        return []
+    ids, keys, emails, payloads = zip(*rows, strict=True)
+    values = orjson.loads(f"[{','.join(payloads)}]")  # one call, not one per row
+    return list(map(Op, ids, keys, emails, map(tuple, values)))
 
 
 def open_batches(conn: db.Connection, connection: int) -> list[tuple[int, str, int | None]]:
@@ -102,15 +139,37 @@ def record(conn: db.Connection, rel: Relations, sealed: Sealed, outcomes: Sequen
     q = load("outbox")
     if len(outcomes) != len(sealed.batch.ops):
         raise ValueError(f"a connector gave {len(outcomes)} outcomes for {len(sealed.batch.ops)} operations")
-    by_state = _by_state(sealed.batch.ops, outcomes)
+    ask_at = now + int(ask_after * SECOND)
+    alike = outcomes[0] if outcomes.count(outcomes[0]) == len(outcomes) else None
+    if alike == DONE:
+        _done(conn, rel, sealed, sealed.id, now, late)
+        conn.execute(q["close_batch"], (sealed.id,))
+    elif alike is not None and alike.state == "accepted":
+        conn.execute(q["accepted"], {"batch": sealed.id, "request": alike.request_id or "", "ask": ask_at})
+    else:
+        _sort_out(conn, rel, sealed, _by_state(operations(conn, sealed.id), outcomes), now, backoff, ask_at, late)
+    conn.execute(q["wake_waiting"], {"batch": sealed.id})
+    conn.execute(q["clear_waiting"], {"batch": sealed.id})
+
+
+def _done(conn: db.Connection, rel: Relations, sealed: Sealed, batch: int, now: int, late: bool) -> None:
+    """All operations that are sealed in ``batch`` are done."""
+    q = load("outbox")
+    _apply(conn, rel, batch, sealed.batch, now)
+    if late and sealed.batch.kind == "update" and not sealed.suppressing:
+        conn.execute(q["reread"], {"batch": batch})
+    conn.execute(q["accepted_after_all"], {"batch": batch, "object": sealed.batch.object, "now": now})
+    conn.execute(q["close_done"], {"batch": batch, "now": now})
+
+
+def _sort_out(conn: db.Connection, rel: Relations, sealed: Sealed, by_state: Mapping[str, list[tuple[Op, Outcome]]],
+              now: int, backoff: float, ask_at: int, late: bool) -> None:
+    """Store the outcomes of a batch whose operations did not all end in the same way."""
+    q = load("outbox")
     done = [op.id for op, _ in by_state.get("done", [])]
     if done:
-        batch = sealed.id if len(done) == len(sealed.batch.ops) else _split(conn, q, sealed.id, done)
-        _apply(conn, rel, batch, sealed.batch, now)
-        if late and sealed.batch.kind == "update" and not sealed.suppressing:
-            conn.execute(q["reread"], {"batch": batch})
-        conn.execute(q["accepted_after_all"], {"batch": batch, "object": sealed.batch.object, "now": now})
-        conn.execute(q["close_done"], {"batch": batch, "now": now})
+        whole = len(done) == len(sealed.batch.ops)
+        _done(conn, rel, sealed, sealed.id if whole else _split(conn, q, sealed.id, done), now, late)
     gone = [op.id for op, _ in by_state.get("gone", [])]
     if gone:
         _close(conn, q, gone, DROPPED, now, "subscriber_not_found")
@@ -125,16 +184,10 @@ def record(conn: db.Connection, rel: Relations, sealed: Sealed, outcomes: Sequen
     accepted: dict[str, list[int]] = {}
     for op, outcome in by_state.get("accepted", []):
         accepted.setdefault(outcome.request_id or "", []).append(op.id)
-    ask_at = now + int(ask_after * SECOND)
-    if len(accepted) == 1 and len(by_state) == 1:
-        conn.execute(q["accepted"], {"batch": sealed.id, "request": next(iter(accepted)), "ask": ask_at})
-    else:
-        for request_id, ids in accepted.items():
-            _split(conn, q, sealed.id, ids, request_id, ask_at)
-        unresolved = "unknown" if by_state.get("unknown") else "closed"
-        conn.execute(q["batch_state"], {"batch": sealed.id, "state": unresolved, "ask": now + int(backoff * SECOND)})
-    conn.execute(q["wake_waiting"], {"batch": sealed.id})
-    conn.execute(q["clear_waiting"], {"batch": sealed.id})
+    for request_id, ids in accepted.items():
+        _split(conn, q, sealed.id, ids, request_id, ask_at)
+    unresolved = "unknown" if by_state.get("unknown") else "closed"
+    conn.execute(q["batch_state"], {"batch": sealed.id, "state": unresolved, "ask": now + int(backoff * SECOND)})
 
 
 def _by_state(ops: Sequence[Op], outcomes: Sequence[Outcome]) -> dict[str, list[tuple[Op, Outcome]]]:
@@ -218,4 +271,4 @@ def queued(conn: db.Connection, connection: int, until: int) -> tuple[int, int]:
     return int(row[0] or 0), int(row[1] or 0)
 
 
-__all__ = ["QUEUED", "Sealed", "load_batch", "open_batches", "queued", "record", "seal", "settle_later"]
+__all__ = ["QUEUED", "Sealed", "load_batch", "open_batches", "operations", "queued", "record", "seal", "settle_later"]

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import orjson
@@ -207,8 +209,8 @@ class Lane:
 
     def _record(self, sealed: Sealed, outcomes: Sequence[Outcome], report: Delivered, ask_after: float = 1.0,
                 late: bool = False) -> None:
-        for outcome in outcomes:
-            report.counts[outcome.state] = report.counts.get(outcome.state, 0) + 1
+        for state, count in Counter([outcome.state for outcome in outcomes]).items():
+            report.counts[state] = report.counts.get(state, 0) + count
         self.store.write(lambda conn: outbox.record(
             conn, self.rel, sealed, outcomes, now=self.clock(), backoff=2.0, ask_after=ask_after, late=late), urgent=True)
 
@@ -223,7 +225,7 @@ class Lane:
             if ask_at is not None and ask_at > self.clock():
                 continue
             with self.store.reading() as conn:
-                sealed = outbox.load_batch(conn, batch)
+                sealed = outbox.load_batch(conn, batch, partial(self._operations, batch))
             if sealed is None:
                 self.store.write(lambda conn, b=batch: conn.execute(  # type: ignore[misc]
                     "UPDATE batch SET state = 'closed' WHERE id = ?", (b,)).rowcount)
@@ -244,6 +246,10 @@ class Lane:
         if refused is not None and not worked:
             raise refused
         return worked
+
+    def _operations(self, batch: int) -> list[Op]:
+        with self.store.reading() as conn:
+            return outbox.operations(conn, batch)
 
     def _settle(self, sealed: Sealed) -> Sequence[Outcome] | None:
         assert sealed.request_id is not None

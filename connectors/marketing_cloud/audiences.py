@@ -15,7 +15,7 @@ from urllib.parse import quote
 import orjson
 
 from connectors.errors import ConnectorError, LostReply, Misconfigured, Throttled
-from connectors.marketing_cloud import errors, soap, values
+from connectors.marketing_cloud import errors, items, soap, values
 from connectors.marketing_cloud.describe import Describer, Schema
 from connectors.marketing_cloud.rows import RowReader, extension_of
 from connectors.marketing_cloud.settings import MarketingCloudSettings
@@ -36,7 +36,6 @@ RESULTS = 1_000
 
 _CREATE_TYPES: dict[str, str] = {"text": "Text", "id": "Text", "choices": "Text", "bool": "Boolean",
                                  "integer": "Number", "decimal": "Decimal", "date": "Date", "instant": "Date"}
-_NO_ADDRESS = re.compile(r'[^!-~]|[\s"(),:;<>\[\\\]]')
 _MAX_TEXT = 4_000
 _KEY_LENGTH = 254
 
@@ -82,37 +81,28 @@ class AudienceWriter:
         key = extension_of(batch.object)
         schema = self._describer.schema(key, batch.columns)
         columns = [schema.column(name) for name in batch.columns]
+        plain = items.plain(schema, columns, batch.ops, self._zone)
+        if plain is not None:
+            return self._write(key, schema, list(enumerate(plain)))
         outcomes: list[Outcome | None] = [None] * len(batch.ops)
         ready: list[tuple[int, dict[str, Any]]] = []
         for index, op in enumerate(batch.ops):
             try:
-                item = self._item(schema, columns, op)
+                item = items.single(schema, columns, op, self._zone)
             except ValueError:
                 outcomes[index] = errors.rejected("invalid_value", "A value does not fit its column.")
                 continue
-            outcomes[index] = _unfit(schema, item)
+            outcomes[index] = items.unfit(schema, item)
             if outcomes[index] is None:
                 ready.append((index, item))
-        if ready:
-            sync = len(ready) <= self._settings.sync_rows
-            sent = self._sync(key, schema, ready) if sync else self._queue(key, schema, ready)
-            for (index, _), outcome in zip(ready, sent, strict=True):
-                outcomes[index] = outcome
+        for (index, _), outcome in zip(ready, self._write(key, schema, ready), strict=True):
+            outcomes[index] = outcome
         return [outcome for outcome in outcomes if outcome is not None]
 
-    def _item(self, schema: Schema, columns: Sequence[FieldInfo], op: Op) -> dict[str, Any]:
-        """The row of ``op`` by column name, its key and address included.
-
-        :raises ValueError: a value does not fit its column
-        """
-        item = {column.name: values.to_vendor(value, column.type, self._zone)
-                for column, value in zip(columns, op.values, strict=True)}
-        if op.key == "" or values.sanitise(op.key) != op.key:
-            raise ValueError("not a key")
-        item[schema.primary] = values.to_vendor(op.key, schema.column(schema.primary).type, self._zone)
-        if schema.email and schema.email not in item and op.email is not None:
-            item[schema.email] = values.sanitise(op.email)
-        return item
+    def _write(self, key: str, schema: Schema, ready: Sequence[tuple[int, dict[str, Any]]]) -> list[Outcome]:
+        if not ready:
+            return []
+        return (self._sync if len(ready) <= self._settings.sync_rows else self._queue)(key, schema, ready)
 
     def _queue(self, key: str, schema: Schema, ready: Sequence[tuple[int, dict[str, Any]]]) -> list[Outcome]:
         body, taken = self._body([item for _, item in ready[:self._settings.max_async_rows]])
@@ -137,14 +127,14 @@ class AudienceWriter:
                 sent = [UNKNOWN] * taken
         return sent + [Outcome("retry", retry_after=0.0, max_batch=taken)] * (len(ready) - taken)
 
-    def _body(self, items: Sequence[dict[str, Any]]) -> tuple[bytes, int]:
-        """The JSON of a request with the first of ``items``, as many as fit, and how many these are."""
-        whole = orjson.dumps({"items": items})
+    def _body(self, wanted: Sequence[dict[str, Any]]) -> tuple[bytes, int]:
+        """The JSON of a request with the first of ``wanted``, as many as fit, and how many these are."""
+        whole = orjson.dumps({"items": wanted})
         if len(whole) <= self._settings.max_async_bytes:
-            return whole, len(items)
+            return whole, len(wanted)
         rows: list[bytes] = []
         size = len(b'{"items":[]}')
-        for item in items:
+        for item in wanted:
             row = orjson.dumps(item)
             size += len(row) + 1
             if size > self._settings.max_async_bytes:
@@ -298,17 +288,6 @@ class AudienceWriter:
         except Misconfigured:
             exists = False
         return DONE if exists else errors.rejected("not_created", "Marketing Cloud refused the data extension.")
-
-
-def _unfit(schema: Schema, item: dict[str, Any]) -> Outcome | None:
-    """The refusal of a row that is sure to be refused. Sent, it would only spoil a request that cannot name it."""
-    if schema.email and schema.email in item and _NO_ADDRESS.search(str(item[schema.email])):
-        return errors.rejected("InvalidEmailAddress", "Marketing Cloud takes plain ASCII addresses only.")
-    for name, value in item.items():
-        length = schema.column(name).length
-        if length is not None and isinstance(value, str) and len(value) > length:
-            return errors.rejected("InvalidLength", f"The value for {name} has more than {length} characters.")
-    return None
 
 
 def branch_of_key(key: str, column: str, value: str) -> str:

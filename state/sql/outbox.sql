@@ -40,8 +40,14 @@ UPDATE operation SET state = 12, reason = 'gate' WHERE batch = :batch AND state 
 -- name: batch
 SELECT b.kind, b.columns, o.name, b.state, b.request_id, b.sealed_at FROM batch b CROSS JOIN object o ON o.id = b.object WHERE b.id = ?;
 
+-- name: batch_size
+SELECT count(*), max(class) FROM operation WHERE batch = ? AND state = 3;
+
+-- name: stamps
+SELECT stamp FROM operation WHERE batch = ? AND state = 3 ORDER BY id;
+
 -- name: batch_ops
-SELECT o.id, o.key, a.email, o.payload, o.class, o.stamp FROM operation o LEFT JOIN address a ON a.id = o.address
+SELECT o.id, o.key, a.email, o.payload FROM operation o LEFT JOIN address a ON a.id = o.address
 WHERE o.batch = ? AND o.state = 3 ORDER BY o.id;
 
 -- name: close_batch
