@@ -18,7 +18,6 @@ from state.journal import Journal
 from state.queries import load
 
 GENESIS = bytes(32)
-NOTHING = (None,) * 5
 SALT = 16
 
 
@@ -59,6 +58,15 @@ class NewEntry(NamedTuple):
     knows_at: int | None = None
 
 
+class Alike(NamedTuple):
+    """Entries that say the same, at one instant and nobody knows since when: what a connection's first reading finds, in
+    its thousands. ``whose``: record, address, record id and address hash of each."""
+
+    utterance: Utterance
+    said_hi: int
+    whose: Sequence[tuple[int, int | None, str, bytes | None]]
+
+
 def commit(salt: bytes, canonical: bytes) -> bytes:
     """The commitment of an entry."""
     return hashlib.blake2b(salt + canonical, digest_size=32).digest()
@@ -75,43 +83,80 @@ class Book:
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
 
-    def append(self, conn: db.Connection, entries: Sequence[NewEntry], now: int) -> int:
-        """Append in order, journal included. Returns the last position."""
+    def append(self, conn: db.Connection, entries: Sequence[NewEntry | Alike], now: int) -> int:
+        """Append, journal included: those alike first, the others in their order. Returns the last position."""
         q = load("ledger")
         row = conn.execute(q["head"]).fetchone()
         position, chain = (int(row[0]), bytes(row[1])) if row else (0, GENESIS)
-        first = position + 1
-        names = _names(conn, entries)
-        salts = secrets.token_bytes(SALT * len(entries))
-        spoken: dict[Utterance, tuple[int, bytes, bool]] = {}
+        page = _Page(conn, position, now)
+        for e in entries:
+            if isinstance(e, Alike):
+                page.add_alike(e)
+        page.add([e for e in entries if isinstance(e, NewEntry)])
+        conn.execute(q["chain"], (page.position, link(chain, page.position, b"".join(page.commitments))))
+        self._journal.append([position + 1, [[i, *u[1:]] for u, (i, _) in page.spoken.items()],
+                              orjson.Fragment(b"[%b]" % b",".join(page.lines))])
+        return page.position
+
+
+class _Page:
+    """An append under way. ``lines``: entries for the journal, one or several to a piece."""
+
+    def __init__(self, conn: db.Connection, position: int, now: int) -> None:
+        self._conn, self._now = conn, now
+        self.position = position
+        self.spoken: dict[Utterance, tuple[int, bytes]] = {}
+        self.commitments: list[bytes] = []
+        self.lines: list[bytes] = []
+
+    def _speak(self, utterance: Utterance) -> tuple[int, bytes]:
+        """Its id, and how it is written in what is committed to."""
+        found = self.spoken.get(utterance)
+        if found is None:
+            found = self.spoken[utterance] = (utterance_id(self._conn, utterance), orjson.dumps(utterance[1:]))
+        return found
+
+    def add(self, entries: Sequence[NewEntry]) -> None:
+        salts = _salts(len(entries))
         refusals: list[tuple[int, NewEntry]] = []
-        rows, lines, commitments, plain = [], [], [], True
-        for index, (e, name) in enumerate(zip(entries, names, strict=True)):
-            position += 1
-            found = spoken.get(e.utterance)
-            if found is None:
-                found = spoken[e.utterance] = (utterance_id(conn, e.utterance), orjson.dumps(e.utterance[1:]),
-                                               '"opt_out"' in e.utterance.said)
-            utterance, words, refusing = found
-            if refusing:
-                refusals.append((position, e))
-            salt = salts[SALT * index:SALT * (index + 1)]
-            knowledge = e.knowledge if e.knows_at is None else known(conn, e, refusals)
-            rest = (e.key, e.said_lo, knowledge, e.retracts, e.evidence)
-            plain = plain and rest == NOTHING
-            content = orjson.dumps([*name, e.said_lo, e.said_hi, e.evidence, knowledge, e.retracts, now])
+        rows = []
+        for e, name, salt in zip(entries, _names(self._conn, entries), salts, strict=True):
+            self.position += 1
+            utterance, words = self._speak(e.utterance)
+            if '"opt_out"' in e.utterance.said:
+                refusals.append((self.position, e))
+            knowledge = e.knowledge if e.knows_at is None else known(self._conn, e, refusals)
+            content = orjson.dumps([*name, e.said_lo, e.said_hi, e.evidence, knowledge, e.retracts, self._now])
             commitment = commit(salt, words + content)
-            commitments.append(commitment)
-            rows.append((position, commitment, salt, utterance, e.record, e.address, e.said_hi, *rest))
-            lines.append(orjson.Fragment(b"[%d,%b" % (utterance, content[1:])))
-        if plain:
-            # Baselines of records, the bulk of a first link: bind only what they have.
-            conn.executemany(q["keep_plain"].replace(":now", str(int(now))), [r[:7] for r in rows])
-        else:
-            conn.executemany(q["keep"].replace(":now", str(int(now))), rows)
-        conn.execute(q["chain"], (position, link(chain, position, b"".join(commitments))))
-        self._journal.append([first, [[i, *u[1:]] for u, (i, *_) in spoken.items()], lines])
-        return position
+            self.commitments.append(commitment)
+            rows.append((self.position, commitment, salt, utterance, e.record, e.address, e.said_hi, e.key, e.said_lo,
+                         knowledge, e.retracts, e.evidence, self._now))
+            self.lines.append(b"[%d,%b" % (utterance, content[1:]))
+        self._conn.executemany(load("ledger")["keep"], rows)
+
+    def add_alike(self, group: Alike) -> None:
+        """As ``add``, but what is the same for all is written, and bound, once."""
+        utterance, words = self._speak(group.utterance)
+        records, addresses, rids, hashes = zip(*group.whose, strict=True)
+        names = [orjson.dumps(name)[1:-1] for name in zip(rids, [h and h.hex() for h in hashes], strict=True)]
+        rest = b",null,null,%d,null,null,null,%d]" % (group.said_hi, self._now)
+        start, salts = words + b"[", _salts(len(names))
+        commitments = [commit(salt, b"%b%b%b" % (start, name, rest)) for salt, name in zip(salts, names, strict=True)]
+        positions = range(self.position + 1, self.position + 1 + len(names))
+        given = {"utterance": utterance, "said_hi": group.said_hi, "now": self._now}
+        keep = load("ledger")["keep_alike"]
+        for name, value in given.items():
+            keep = keep.replace(f":{name}", str(int(value)))
+        self._conn.executemany(keep, zip(positions, commitments, salts, records, addresses, strict=True))
+        self.position = positions[-1]
+        self.commitments += commitments
+        begin = b"[%d," % utterance
+        self.lines.append(begin + (rest + b"," + begin).join(names) + rest)
+
+
+def _salts(count: int) -> list[bytes]:
+    drawn = secrets.token_bytes(SALT * count)
+    return [drawn[start:start + SALT] for start in range(0, len(drawn), SALT)]
 
 
 def utterance_id(conn: db.Connection, utterance: Utterance) -> int:

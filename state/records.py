@@ -24,7 +24,7 @@ class Stored(NamedTuple):
     entries: int
 
 
-Speak = Callable[[SourceDef, Sequence[tuple[Any, ...]]], list[ledger.NewEntry]]
+Speak = Callable[[SourceDef, Sequence[tuple[Any, ...]]], list[ledger.NewEntry | ledger.Alike]]
 """Turns changed consent fields (relations.flag_changes) into entries; pure, given by the cycle."""
 
 
@@ -39,7 +39,7 @@ def store(conn: db.Connection, rel: Relations, stream: int, rows: Iterable[Prepa
     conn.execute(q["resolve"], given)
     fresh = conn.execute(q["add_records"], given).rowcount
     source = rel.source(stream)
-    entries: list[ledger.NewEntry] = []
+    entries: list[ledger.NewEntry | ledger.Alike] = []
     if source is not None and source.flags:
         flags = relations.flag_changes(rel, source)
         assert flags is not None
@@ -60,13 +60,14 @@ def store(conn: db.Connection, rel: Relations, stream: int, rows: Iterable[Prepa
         conn.execute(statement)
     if entries:
         book.append(conn, entries, now)
-        known = [e for e in entries if e.record is not None and e.record <= base]
+        known = [e for e in entries if isinstance(e, ledger.NewEntry) and e.record is not None and e.record <= base]
         conn.executemany(q["dirty_person_of_record"], ((e.record,) for e in known))
         conn.executemany(q["dirty_holders"], ((e.address,) for e in known))
     if cursor is not None:
         conn.execute(q["advance"], {"stream": stream, "cursor": cursor,
                                     "complete": now if complete else None})
-    return Stored(count, fresh, changed - fresh, len(entries))
+    return Stored(count, fresh, changed - fresh,
+                  sum(len(e.whose) if isinstance(e, ledger.Alike) else 1 for e in entries))
 
 
 def _without_echoes(conn: db.Connection, source: SourceDef, rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:

@@ -13,8 +13,8 @@ from typing import Any
 
 import orjson
 
-from state.ledger import NewEntry, Utterance
-from state.relations import FLAG_COLUMNS, FlagDef, SourceDef
+from state.ledger import Alike, NewEntry, Utterance
+from state.relations import FLAG_COLUMNS, FLAG_OFFSET, FlagDef, SourceDef
 from state.statuses import Event, StatusChange
 from syncd.history import CONNECT, Past, Told
 from syncd.model import Micros
@@ -44,14 +44,18 @@ NOTHING_TOLD: Past = {}
 
 
 def from_flags(source: SourceDef, rows: Iterable[Sequence[Any]], *, connection: int, since: Micros | None, now: Micros,
-               requests: Requests, past: Past = NOTHING_TOLD) -> list[NewEntry]:
+               requests: Requests, past: Past = NOTHING_TOLD) -> list[NewEntry | Alike]:
     """Entries for new or changed consent fields.
 
     :param since: when the stream was last read to its end; None = first link, so what is found is a baseline
     :param past: what field history tells about the changes; one it does not tell happened in the interval since
     """
     cache: dict[tuple[Any, ...], tuple[_Group, ...]] = {}
-    entries: list[NewEntry] = []
+    entries: list[NewEntry | Alike] = []
+    if since is None:
+        rows = list(rows)
+        entries += _first_sights(source, [row for row in rows if row[2]], connection, now, requests)
+        rows = [row for row in rows if not row[2]]
     for row in rows:
         record, rid, fresh, address, hash_, modified, *cells = row
         shape = (fresh, *cells)
@@ -68,6 +72,21 @@ def from_flags(source: SourceDef, rows: Iterable[Sequence[Any]], *, connection: 
             entries.append(NewEntry(utterance, record, address, lo, hi, rid=rid, hash=hash_, evidence=evidence,
                                     knows_at=at if utterance.person_made and since is not None else None))
     return entries
+
+
+def _first_sights(source: SourceDef, rows: Iterable[Sequence[Any]], connection: int, now: Micros,
+                  requests: Requests) -> Iterable[NewEntry | Alike]:
+    """Entries for records that a first link finds: those with the same in their consent fields say the same."""
+    shapes: dict[Sequence[Any], list[Sequence[Any]]] = {}
+    for row in rows:
+        shapes.setdefault(row[FLAG_OFFSET:], []).append(row)
+    for cells, same in shapes.items():
+        for utterance, at, _ in _groups(source, connection, True, 1, cells, same[0][0], requests, {}):
+            if at is None:
+                yield Alike(utterance, now, [(row[0], row[3], row[1], row[4]) for row in same])
+            else:
+                yield from (NewEntry(utterance, record, address, at, at, rid=rid, hash=hash_)
+                            for record, rid, _, address, hash_, *_ in same)
 
 
 def _of_record(source: SourceDef, past: Past, rid: str, cells: Sequence[Any]) -> dict[str, Told]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mappings.functions import FUNCTIONS
 from state import identify, outbox, people, plan, records
-from state.ledger import NewEntry, Utterance
+from state.ledger import Alike, NewEntry, Utterance
 from state.outbox import Sealed
 from state.people import Case, Decided
 from state.plan import QUEUED
@@ -41,6 +41,14 @@ def fold(case: Case) -> Decided:
     said = sorted(case.statements, key=lambda s: s.position)
     code = {"opt_in": OPTED_IN, "opt_out": OPTED_OUT}.get(said[-1].state if said else "", NEVER_SAID)
     return Decided(said[-1].position if said else 0, NEVER_SAID, {"offers": (int(code != OPTED_OUT), code)})
+
+
+def each(entries: Iterable[NewEntry | Alike]) -> list[NewEntry]:
+    """Entries one by one, also those that were given together."""
+    return [one for e in entries for one in (
+        [NewEntry(e.utterance, record, address, None, e.said_hi, rid=rid, hash=hash_)
+         for record, address, rid, hash_ in e.whose]
+        if isinstance(e, Alike) else [e])]
 
 
 class StateLab:

@@ -12,6 +12,7 @@ from state.ledger import NewEntry
 from state.relations import FlagDef, SourceDef
 from syncd.history import TOLERANCE, Told, moved, told
 from syncd.statements import Requests, from_flags
+from tests.unit.state_lab import each
 
 MASTER = FlagDef("Out", None, {1: "opt_out", 0: "unknown", None: "unknown"}, {"opt_out": 1, "opt_in": 0})
 NEWS = FlagDef("News", "news", {"Yes": "opt_in", "No": "opt_out"}, {"opt_in": "Yes", "opt_out": "No"}, "NewsAt", "NewsHow",
@@ -29,7 +30,7 @@ def said(out: tuple[Any, Any] = (0, 0), news: tuple[Any, Any] = (None, None),
     row = (3, "003", fresh, 5, b"h", NOW - 1, *out, None, None, 0, *news, proof[0], proof[1], int(proof[0] is not None))
     requests = Requests()
     known = {("003", *key): value for key, value in (past or {}).items()}
-    return from_flags(SOURCE, [row], connection=1, since=since, now=NOW, requests=requests, past=known), requests
+    return each(from_flags(SOURCE, [row], connection=1, since=since, now=NOW, requests=requests, past=known)), requests
 
 
 def words(entry: NewEntry) -> Any:

@@ -12,9 +12,9 @@ import pytest
 
 from state import db, journal, people
 from state.journal import Journal
-from state.ledger import NewEntry, Utterance, verify
+from state.ledger import Alike, NewEntry, Utterance, verify
 from state.queries import load
-from tests.unit.state_lab import HASHED, NOW, SECOND, StateLab, contact, contacts
+from tests.unit.state_lab import HASHED, NOW, SECOND, StateLab, contact, contacts, each
 
 OUT = Utterance(2, "mc", "person", 1, 0, '[["topic","offers","opt_out"]]')
 
@@ -49,6 +49,22 @@ def test_every_entry_fits_its_commitment_and_the_chain(lab: StateLab) -> None:
     lab.say("opt_out", key="y@mail.example", email="y@mail.example")
     lab.store.write(lambda conn: lab.store.book.append(conn, [NewEntry(OUT, n, None, None, NOW) for n in (1, 2, 3)], NOW))
     assert checked(lab) == (7, [])
+
+
+def test_entries_alike_are_kept_as_if_they_had_come_alone(lab: StateLab) -> None:
+    lab.put(*contacts(2), contact(3, id='c3"],["', email=None))
+    whose = [(1, 1, "c1", HASHED("c1@mail.example")), (2, None, "c2", None), (3, None, 'c3"],["', None)]
+    alone = NewEntry(OUT, 2, None, NOW, NOW, evidence="ev")
+    together = Alike(OUT._replace(method="flag"), NOW, whose)
+    lab.store.write(lambda conn: lab.store.book.append(conn, [alone, together], NOW))
+    lab.store.write(lambda conn: lab.store.book.append(conn, [*each([together]), alone], NOW))
+    rows = lab.rows("SELECT utterance, record, address, key, said_lo, said_hi, seen_at, evidence FROM entry"
+                    " ORDER BY position")
+    assert rows[:4] == rows[4:]
+    assert checked(lab) == (8, [])
+    first, second = (orjson.loads(line) for line in (lab.store.path.parent / "j.log").read_bytes().splitlines())
+    assert (first[0], second[0]) == (1, 5)
+    assert first[1:] == second[1:]
 
 
 @pytest.mark.parametrize("tamper", [

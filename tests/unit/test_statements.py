@@ -7,11 +7,12 @@ from typing import Any
 import orjson
 import pytest
 
-from state.ledger import NewEntry
+from state.ledger import Alike, NewEntry
 from state.relations import FlagDef, SourceDef
 from state.statuses import Event, StatusChange
 from syncd.model import EVENT_KINDS, ORIGINS, STATUSES
 from syncd.statements import Containers, Requests, from_events, from_flags, from_statuses
+from tests.unit.state_lab import each
 
 NOW, BEFORE = 1_750_000_000_000_000, 1_749_999_940_000_000
 MASTER = FlagDef("out", None, {1: "opt_out", 0: "unknown", None: "unknown"}, {"opt_out": 1, "opt_in": 0})
@@ -27,7 +28,7 @@ def flags(*cells: Any, flag: FlagDef = TICK, fresh: int = 0, since: int | None =
     row = (7, "c7", fresh, 70, b"h", modified, *cells, *[None] * (5 - len(cells)))
     requests = Requests()
     source = SourceDef(1, "sf.Contact", 0, {}, flags=(flag,))
-    return from_flags(source, [row], connection=1, since=since, now=NOW, requests=requests), requests
+    return each(from_flags(source, [row], connection=1, since=since, now=NOW, requests=requests)), requests
 
 
 def what(entries: list[NewEntry]) -> list[tuple[Any, ...]]:
@@ -109,16 +110,16 @@ def test_an_untracked_change_was_said_between_two_polls(modified: int | None, ex
 def test_flags_of_one_record_and_author_are_one_entry() -> None:
     source = SourceDef(1, "sf.Contact", 0, {}, flags=(MASTER, NO, TICK))
     row = (7, "c7", 0, 70, b"h", None, 0, 1, None, None, 0, 0, 1, None, None, 0, 0, 1, NOW - 5, "web", 1)
-    entries = from_flags(source, [row], connection=1, since=BEFORE, now=NOW, requests=Requests())
+    entries = each(from_flags(source, [row], connection=1, since=BEFORE, now=NOW, requests=Requests()))
     assert what(entries) == [(OUT_ALL, ("topic", "news", "opt_out"), "flag", 0, 0), (IN_OFFERS, "web", 1, 0)]
 
 
 def test_equal_first_sights_share_their_words() -> None:
     source = SourceDef(1, "sf.Contact", 0, {}, flags=(MASTER,))
     rows = [(n, f"c{n}", 1, n, b"h", None, None, 1, None, None, 0) for n in range(3)]
-    entries = from_flags(source, rows, connection=1, since=None, now=NOW, requests=Requests())
-    assert [e.record for e in entries] == [0, 1, 2]
-    assert len({id(e.utterance) for e in entries}) == 1
+    [entry] = from_flags(source, rows, connection=1, since=None, now=NOW, requests=Requests())
+    assert isinstance(entry, Alike)
+    assert [name[0] for name in entry.whose] == [0, 1, 2]
 
 
 # --------------------------------------------------------------------------- statuses
