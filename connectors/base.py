@@ -7,7 +7,7 @@ and handed back. It never decides who is in a list, never logs personal data, an
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -43,7 +43,8 @@ class Capabilities:
 
 class Connector(Protocol):
     """Six verbs. DESIGN names five; ``settle`` is the sixth, because a request accepted before a restart must be
-    asked after by its id (docs/decisions/0001-settle.md)."""
+    asked after by its id (docs/decisions/0001-settle.md). ``learnt`` and ``recall`` let the next process start without
+    asking what this one knows (docs/decisions/0011-remembered-descriptions.md)."""
 
     @property
     def capabilities(self) -> Capabilities:
@@ -55,12 +56,22 @@ class Connector(Protocol):
         :raises Reauthenticate, Misconfigured, Outage:
         """
 
-    def describe(self, objects: Sequence[str] = ()) -> Catalogue:
-        """Fields, types and lists of the named objects (all that are cheap to list when none is named).
+    def describe(self, objects: Sequence[str] = (), fields: Mapping[str, Collection[str]] | None = None) -> Catalogue:
+        """Fields, types and lists of the named objects (all that are cheap to list when none is named), as they are now.
 
         An object that does not exist or cannot be read is absent from the answer; a field the account may not read is
-        absent from its object.
+        absent from its object. ``fields`` names, by object, those that matter: of parents only what these dotted names go
+        through needs to be asked after. None = whatever there is.
         """
+
+    def learnt(self) -> str:
+        """What this connector knows of the vendor's objects by now, for another process's ``recall``: opaque text without
+        secrets or personal data, "" when it keeps nothing."""
+
+    def recall(self, notes: str) -> None:
+        """Believe what another connector of this connection has ``learnt``, as if it had just been told. Makes no call; what
+        another version wrote is passed over. ``describe`` forgets it and asks. A field or object that was taken away
+        since must still show when it is read or written: as an error, never as an empty value."""
 
     def feeds(self, containers: Sequence[str]) -> list[StreamSpec]:
         """The consent-bearing streams of this connection besides the mapped records, for these containers (list ids):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import tenacity
 
 from connectors.base import Capabilities, Connector
-from connectors.errors import CursorLost, Retry, Throttled
+from connectors.errors import CursorLost, Misconfigured, Retry, Throttled
 from syncd.model import Batch, Catalogue, Health, Outcome, Page, StreamSpec
 
 T = TypeVar("T")
@@ -36,8 +36,14 @@ class Wrapper:
     def check(self) -> Health:
         return self.inner.check()
 
-    def describe(self, objects: Sequence[str] = ()) -> Catalogue:
-        return self.inner.describe(objects)
+    def describe(self, objects: Sequence[str] = (), fields: Mapping[str, Collection[str]] | None = None) -> Catalogue:
+        return self.inner.describe(objects, fields)
+
+    def learnt(self) -> str:
+        return self.inner.learnt()
+
+    def recall(self, notes: str) -> None:
+        self.inner.recall(notes)
 
     def feeds(self, containers: Sequence[str]) -> list[StreamSpec]:
         return self.inner.feeds(containers)
@@ -56,6 +62,40 @@ class Wrapper:
 
     def close(self) -> None:
         self.inner.close()
+
+
+class Doubting(Wrapper):
+    """Tells of every call that did not fit the vendor's set-up, before the error goes on to the caller."""
+
+    def __init__(self, inner: Connector, doubt: Callable[[], None]) -> None:
+        super().__init__(inner)
+        self._doubt = doubt
+
+    def _call(self, verb: Callable[..., T], *arguments: Any) -> T:
+        try:
+            return verb(*arguments)
+        except Misconfigured:
+            self._doubt()
+            raise
+
+    def feeds(self, containers: Sequence[str]) -> list[StreamSpec]:
+        return self._call(self.inner.feeds, containers)
+
+    def changes(self, spec: StreamSpec, cursor: str | None) -> Iterator[Page]:
+        try:
+            yield from self.inner.changes(spec, cursor)
+        except Misconfigured:
+            self._doubt()
+            raise
+
+    def fetch(self, spec: StreamSpec, keys: Sequence[str]) -> Page:
+        return self._call(self.inner.fetch, spec, keys)
+
+    def apply(self, batch: Batch) -> Sequence[Outcome]:
+        return self._call(self.inner.apply, batch)
+
+    def settle(self, request_id: str, batch: Batch) -> Sequence[Outcome] | None:
+        return self._call(self.inner.settle, request_id, batch)
 
 
 class Retrying(Wrapper):
@@ -92,8 +132,8 @@ class Retrying(Wrapper):
     def check(self) -> Health:
         return self._call(self.inner.check)
 
-    def describe(self, objects: Sequence[str] = ()) -> Catalogue:
-        return self._call(self.inner.describe, objects)
+    def describe(self, objects: Sequence[str] = (), fields: Mapping[str, Collection[str]] | None = None) -> Catalogue:
+        return self._call(self.inner.describe, objects, fields)
 
     def changes(self, spec: StreamSpec, cursor: str | None) -> Iterator[Page]:
         """As the connector's, but a break in the middle goes on where it was. A listing that had to be begun again by

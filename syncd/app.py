@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import threading
@@ -10,11 +11,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from connectors.base import Connector
-from connectors.wrappers import Retrying
+from connectors.errors import ConnectorError, Misconfigured
+from connectors.wrappers import Doubting, Retrying
+from mappings.fields import record_fields
 from mappings.functions import FUNCTIONS
 from mappings.model import Mapping as MappingFile
+from mappings.model import StreamName
+from mappings.problems import MappingProblems
 from state.store import Store
 from syncd import normalise
+from syncd.catalogues import Catalogues
 from syncd.compile import CompiledMapping, Compiler
 from syncd.consent import CLOCK_TOLERANCE
 from syncd.cycle import Cycle
@@ -44,11 +50,13 @@ class Policy:
 
 @dataclass(slots=True)
 class Endpoint:
-    """One connection as the app holds it. ``loopback`` connections may move the clock (a sandbox's time)."""
+    """One connection as the app holds it. ``loopback`` connections may move the clock (a sandbox's time). ``account`` is a
+    digest of its settings and credentials: with others it has to be described anew."""
 
     role: str
     connector: Connector
     loopback: bool = False
+    account: str = ""
 
 
 def wall() -> Micros:
@@ -67,8 +75,11 @@ class App:
         self.stop = stop or threading.Event()
         self._clock = clock
         self.endpoints = endpoints
+        self.catalogues = Catalogues(store, {name: fields_of(mapping, name) for name in endpoints},
+                                     {name: e.account for name, e in endpoints.items()}, clock)
         self.connectors: dict[str, Connector] = {
-            name: Retrying(e.connector, stop=self.stop) for name, e in endpoints.items()}
+            name: Doubting(Retrying(e.connector, stop=self.stop), functools.partial(self.catalogues.doubt, name))
+            for name, e in endpoints.items()}
         self.failpoint = failpoints()
         self.compiled: CompiledMapping | None = None
 
@@ -78,31 +89,54 @@ class App:
                  if (s := getattr(e.connector, "server_skew", None)) is not None and abs(s) > 30]
         return self._clock() + int(max(skews, default=0.0) * 1_000_000)
 
-    def compile(self) -> CompiledMapping:
-        """Describe every connection and compile the mapping against it.
+    def compile(self, life: Micros | None = 0) -> CompiledMapping:
+        """Compile the mapping against what the connections describe. ``life`` is how old, in µs, a description may be that
+        another process was given: 0 = each is asked now, None = any will do.
 
         :raises ConnectorError: a connection cannot be described
         :raises MappingProblems: the mapping does not fit what is there
         """
+        try:
+            return self._compile(life)
+        except (MappingProblems, Misconfigured):
+            if not self.catalogues.remembered:
+                raise
+            return self._compile(0)
+
+    def _compile(self, life: Micros | None) -> CompiledMapping:
         wiring = {}
         for name, endpoint in self.endpoints.items():
-            connector = self.connectors[name]
-            catalogue = connector.describe(sorted(objects_of(self.mapping, name)))
-            wiring[name] = Wiring(self.store.connection(name, endpoint.role), connector, catalogue)
+            id_, connector = self.store.connection(name, endpoint.role), self.connectors[name]
+            wiring[name] = Wiring(id_, connector, self.catalogues.get(name, id_, connector, life))
         self.compiled = Compiler(self.mapping, self.store, wiring).compile()
         self.store.conform(self.compiled.relations)
         return self.compiled
 
-    def cycle(self) -> Cycle:
-        """The cycle of the compiled mapping (compiling it first where that has not happened)."""
-        c = self.compiled or self.compile()
+    def _current(self, life: Micros | None) -> CompiledMapping:
+        """The mapping as compiled, or anew where the descriptions it rests on will not do."""
+        before, cold = self.compiled, self.catalogues.remembered
+        if before is not None and self.catalogues.good(life):
+            return before
+        try:
+            return self.compile(life)
+        except (ConnectorError, MappingProblems) as error:
+            if before is None or (cold and isinstance(error, MappingProblems)):
+                raise
+            # A service goes on with what it has: reading meets the same fault, and other connections carry opt-outs.
+            self.catalogues.settle()
+            return before
+
+    def cycle(self, life: Micros | None = 0) -> Cycle:
+        """The cycle of the mapping, compiled where that has not happened or does not fit any more; ``life`` as in
+        ``compile``."""
+        c = self._current(life)
         rel = c.relations
         puller = Puller(self.store, rel, Incoming(normalise.hasher(self.policy.hash_key)), c.containers, {},
                         self.policy.full_every, frozenset(c.audience_names[o] for o in c.creates),
                         failpoint=self.failpoint)
         decider = Decider(self.store, rel, Reconciler(rel.topics, self.policy.clock_tolerance), c.record_objects, c.zones)
         cycle = Cycle(self.store, rel, puller, decider, c.feeds, {}, self._limits(c), self.clock,
-                      self.policy.max_consent_age, self.failpoint)
+                      self.policy.max_consent_age, self.failpoint, lambda: self.catalogues.doubtful)
         cycle.lanes = {name: self._lane(name, c, cycle) for name in self.endpoints}
         return cycle
 
@@ -137,16 +171,23 @@ def open_store(path: os.PathLike[str] | str, journal: os.PathLike[str] | str | N
 
 def objects_of(mapping: MappingFile, connection: str) -> set[str]:
     """The remote objects the mapping names at one connection: CRM objects, lists, audiences."""
-    from mappings.fields import record_fields
-    from mappings.model import StreamName
-
-    found = {StreamName.parse(s).object for s in record_fields(mapping) if StreamName.parse(s).connection == connection}
+    found = set(fields_of(mapping, connection))
     for topic in mapping.topics.values():
         found |= {f"list:{c.container}" for c in topic.lists.values() if c.connection == connection}
     for d in mapping.destinations.values():
         if d.connection == connection:
             found |= {a.object for _, a in d.audiences}
             found |= {f"list:{t.publication_list}" for t in d.topics.values() if t.publication_list is not None}
+    return found
+
+
+def fields_of(mapping: MappingFile, connection: str) -> dict[str, tuple[str, ...]]:
+    """The CRM objects the mapping reads at one connection, with the fields it names."""
+    found = {}
+    for text, fields in record_fields(mapping).items():
+        stream = StreamName.parse(text)
+        if stream.connection == connection:
+            found[stream.object] = fields
     return found
 
 

@@ -5,10 +5,13 @@ Vendor packages are imported when a connection of their type is made, not before
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import orjson
 
 from connectors.base import CallCounter, Connector
 from connectors.errors import Outage
@@ -17,6 +20,7 @@ from mappings.checks import check_offline
 from mappings.loader import load_mapping
 from mappings.model import Mapping as MappingFile
 from mappings.problems import MappingProblems, Problem
+from syncd import __version__
 from syncd.app import App, Endpoint, Policy, open_store, wall
 from syncd.config import Config, Connection, load_config
 from syncd.guard import Limits
@@ -117,8 +121,16 @@ def connectors(config: Config, stop: threading.Event) -> dict[str, Stoppable]:
 def endpoints(config: Config, mapping: MappingFile, stop: threading.Event) -> dict[str, Endpoint]:
     """Every connection with its role: one that a destination names is an ESP, the others are CRMs."""
     delivered = {d.connection for d in mapping.destinations.values()}
-    return {name: Endpoint("esp" if name in delivered else "crm", connector, config.connections[name].loopback)
+    return {name: Endpoint("esp" if name in delivered else "crm", connector, config.connections[name].loopback,
+                           account(config, name))
             for name, connector in connectors(config, stop).items()}
+
+
+def account(config: Config, connection: str) -> str:
+    """Digest of a connection's settings and credentials, and of this release: keyed, so that it tells nothing of them."""
+    known = [__version__, config.connections[connection].type, config.connections[connection].settings()]
+    return hashlib.blake2b(orjson.dumps(known, option=orjson.OPT_SORT_KEYS, default=str), digest_size=16,
+                           key=config.hash_key.reveal().encode()[:64]).hexdigest()
 
 
 def policy(config: Config) -> Policy:

@@ -18,6 +18,7 @@ from state.store import Store
 from syncd import compose, grants, guard, normalise, suppressions, views
 from syncd.answers import Answer, exit_of_plan, exit_of_run, report_json
 from syncd.app import App, wall
+from syncd.catalogues import LIFE
 from syncd.compile import CompiledMapping
 from syncd.config import Config
 from syncd.cycle import Cycle, Report
@@ -80,12 +81,13 @@ class Desk:
 
     @property
     def compiled(self) -> CompiledMapping:
-        """The compiled mapping; the first time every connection is asked to describe itself.
+        """The compiled mapping. Where no run has compiled it yet, by what the connections described last, however long ago
+        that was; they are asked only if they never did, or not what the mapping names now.
 
         :raises ConnectorError, MappingProblems:
         """
         with self._making:
-            return self.app.compiled or self.app.compile()
+            return self.app.compiled or self.app.compile(None)
 
     def now(self) -> Micros:
         """The application's clock where there is one, else the host's."""
@@ -204,11 +206,11 @@ class Desk:
 
     def plan(self, operations: bool = False) -> Answer:
         """Read everything and compute what would be written; write nothing."""
-        calls, cycle = self._calls(), self.cycle_of_now()
-        report = cycle.run("plan", deliver=False)
+        calls = self._calls()
+        report = self._ran(lambda cycle: cycle.run("plan", deliver=False))
         data = self._report(report, calls)
         if operations:
-            data["mapping"] = cycle.rel.fingerprint
+            data["mapping"] = self.compiled.relations.fingerprint
             data["operations"] = views.plan_operations(self.store)
         return Answer(data, exit_of_plan(report))
 
@@ -225,10 +227,11 @@ class Desk:
         from syncd.resync import Resync
 
         resync = Resync(self, **how)
-        calls, cycle = self._calls(), self.cycle_of_now()
+        calls, cycle = self._calls(), self.cycle_of_now(0)
         found = resync.prepare(cycle)
         report = cycle.run("resync", full=resync.full, deliver=not resync.dry_run, approve=resync.decide,
                            deadline=time.monotonic() + resync.deadline)
+        self.app.catalogues.save()
         data = {**self._report(report, calls), "resync": found}
         return Answer(data, exit_of_plan(report) if resync.dry_run else exit_of_run(report, self._unfinished(report)))
 
@@ -253,18 +256,27 @@ class Desk:
     def cycle(self, trigger: str, deadline: float) -> tuple[Report, Json]:
         """One cycle of the daemon's schedule; nothing is approved by it."""
         calls = self._calls()
-        report = self.cycle_of_now().run(trigger, deadline=time.monotonic() + deadline, wait=False)
+        report = self._ran(lambda cycle: cycle.run(trigger, deadline=time.monotonic() + deadline, wait=False), life=0)
         return report, self._report(report, calls)
 
     def _run(self, trigger: str, approve: Callable[[Plan], Plan], deadline: float) -> Answer:
-        calls, cycle = self._calls(), self.cycle_of_now()
-        report = cycle.run(trigger, approve=approve, deadline=time.monotonic() + deadline)
+        calls = self._calls()
+        report = self._ran(lambda cycle: cycle.run(trigger, approve=approve, deadline=time.monotonic() + deadline))
         return Answer(self._report(report, calls), exit_of_run(report, self._unfinished(report)))
 
-    def cycle_of_now(self) -> Cycle:
-        """A cycle of the mapping in use."""
+    def _ran(self, run: Callable[[Cycle], Report], life: Micros = LIFE) -> Report:
+        """One cycle. If it stopped because what it read did not fit a description, another one by a new description."""
+        report = run(self.cycle_of_now(life))
+        if report.plan is None and self.app.catalogues.doubtful:
+            begun, report = report, run(self.cycle_of_now(life))
+            report.pulled = report.pulled.after(begun.pulled)
+        self.app.catalogues.save()
+        return report
+
+    def cycle_of_now(self, life: Micros = 0) -> Cycle:
+        """A cycle of the mapping in use. ``life``: how old a description may be that another process was given, in µs."""
         with self._making:
-            return self.app.cycle()
+            return self.app.cycle(life)
 
     def _report(self, report: Report, before: Mapping[str, int]) -> Json:
         return report_json(report, {name: count - before[name] for name, count in self._calls().items()})

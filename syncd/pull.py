@@ -63,6 +63,16 @@ class Pulled:
     requests: Requests = field(default_factory=Requests)
     unresolved: int = 0
 
+    def after(self, earlier: Pulled) -> Pulled:
+        """This and an earlier pull as one: what both found, and what still fails."""
+        def both(now: Mapping[str, int], then: Mapping[str, int]) -> dict[str, int]:
+            return {name: now.get(name, 0) + then.get(name, 0) for name in {**then, **now}}
+
+        found = Requests(earlier.requests.found + self.requests.found,
+                         echoes=earlier.requests.echoes + self.requests.echoes)
+        return Pulled(both(self.rows, earlier.rows), both(self.changed, earlier.changed), self.entries + earlier.entries,
+                      self.failed, self.emptied, found, self.unresolved + earlier.unresolved)
+
 
 @dataclass(slots=True)
 class Puller:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from connectors.base import CallCounter, Capabilities
 from connectors.errors import Misconfigured
@@ -46,9 +46,16 @@ class MarketingCloudConnector:
         """Log in, compare the package's scopes, read how the business unit unsubscribes."""
         return self._describer.check(self.counter)
 
-    def describe(self, objects: Sequence[str] = ()) -> Catalogue:
+    def describe(self, objects: Sequence[str] = (), fields: Mapping[str, Collection[str]] | None = None) -> Catalogue:
         """Lists with their classification, data extensions with columns, key, sendability and retention."""
         return self._describer.describe(objects)
+
+    def learnt(self) -> str:
+        """Nothing: columns matter to writes only, and there it must be sure that the data extension is there."""
+        return ""
+
+    def recall(self, notes: str) -> None:
+        """See ``learnt``."""
 
     def feeds(self, containers: Sequence[str]) -> list[StreamSpec]:
         """All Subscribers, each list, and the unsubscribe and bounce events."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
@@ -28,6 +29,8 @@ from syncd.model import (
 )
 
 _MAX_SKEW = 60.0
+_NOTES = 1
+"""Version of what ``learnt`` gives."""
 _IDENTITY = {"record": slice(0, 1), "row": slice(0, 1), "event": slice(0, 1), "status": slice(1, 3),
              "history": slice(None)}
 """Which columns of a row say that two rows of a listing are the same thing."""
@@ -56,6 +59,7 @@ class MemoryConnector:
         self.counter = CallCounter()
         self.server_skew: float | None = None
         self._line = Line(address)
+        self._told: dict[str, Any] | None = None
 
     @cached_property
     def capabilities(self) -> Capabilities:
@@ -81,22 +85,33 @@ class MemoryConnector:
         finding = Finding("warning", "The world's clock is not the host's.", "Start it without a fixed instant.")
         return Health(self.name, (finding,))
 
-    def describe(self, objects: Sequence[str] = ()) -> Catalogue:
+    def describe(self, objects: Sequence[str] = (), fields: Mapping[str, Collection[str]] | None = None) -> Catalogue:
         """Objects, lists and audiences of the connection."""
-        found = self._ask("describe")
-        return Catalogue({
-            name: ObjectInfo(
-                name, about.get("label", ""),
-                tuple(FieldInfo(**{**f, "choices": tuple(f["choices"])}) for f in about["fields"]),
-                about.get("master_flag"), about["properties"])
-            for name, about in found.items() if not objects or name in objects})
+        self._told = found = self._ask("describe")
+        return _catalogue(found, objects)
+
+    def learnt(self) -> str:
+        """See ``Connector.learnt``: what the world can do, and what it described last."""
+        hello = self.__dict__.get("_hello")
+        return "" if hello is None else orjson.dumps([_NOTES, hello, self._told]).decode()
+
+    def recall(self, notes: str) -> None:
+        """See ``Connector.recall``."""
+        self._told = None
+        with contextlib.suppress(ValueError, TypeError):
+            version, hello, told = orjson.loads(notes)
+            if version == _NOTES:
+                self.__dict__["_hello"], self._told = hello, told
+
+    def _described(self) -> Catalogue:
+        return self.describe() if self._told is None else _catalogue(self._told)
 
     def feeds(self, containers: Sequence[str]) -> list[StreamSpec]:
         """All mail, the lists, the events; for a CRM the history of its tracked fields."""
         batch = self.capabilities.batch
         specs = []
         if "update" in batch:
-            specs += [StreamSpec(name, "history") for name, info in self.describe().objects.items()
+            specs += [StreamSpec(name, "history") for name, info in self._described().objects.items()
                       if info.properties.get("tracked")]
         if "status" in batch:
             specs.append(StreamSpec("subscribers", "status", container=""))
@@ -200,6 +215,15 @@ class MemoryConnector:
         if "error" in answer:
             raise _error(answer)
         return answer["ok"]
+
+
+def _catalogue(found: Mapping[str, Any], objects: Sequence[str] = ()) -> Catalogue:
+    return Catalogue({
+        name: ObjectInfo(
+            name, about.get("label", ""),
+            tuple(FieldInfo(**{**f, "choices": tuple(f["choices"])}) for f in about["fields"]),
+            about.get("master_flag"), about["properties"])
+        for name, about in found.items() if not objects or name in objects})
 
 
 class _Lost(Retry):

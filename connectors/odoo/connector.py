@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 from connectors.base import CallCounter, Capabilities
@@ -131,8 +132,9 @@ class OdooConnector:
             yield Finding("warning", f"The clocks of Odoo and of this machine differ by {abs(skew):.0f} s.",
                           "Synchronise them (NTP).")
 
-    def describe(self, objects: Sequence[str] = ()) -> Catalogue:
-        """Models by name and mailing lists as "list:ID". A model that is absent or unreadable is left out."""
+    def describe(self, objects: Sequence[str] = (), fields: Mapping[str, Collection[str]] | None = None) -> Catalogue:
+        """Models by name and mailing lists as "list:ID". A model that is absent or unreadable is left out; those of
+        ``fields`` that are read through parents come under their dotted names."""
         self._meta.forget()
         found: dict[str, ObjectInfo] = {}
         lists = [name for name in objects if name.startswith("list:")]
@@ -140,13 +142,22 @@ class OdooConnector:
             found |= {info.name: info for info in self._lists() if not objects or info.name in lists}
         for model in objects or RECORDS:
             if model not in lists and self._may(model, "read"):
-                found[model] = self._describe(model)
+                found[model] = self._describe(model, (fields or {}).get(model, ()))
         return Catalogue(found)
 
-    def _describe(self, model: str) -> ObjectInfo:
-        fields = self._meta.fields(model)
-        return ObjectInfo(model, fields=tuple(
-            _field(name, info) for name, info in sorted(fields.items()) if info["type"] in TYPES))
+    def _describe(self, model: str, wanted: Collection[str]) -> ObjectInfo:
+        own = [_field(name, info) for name, info in sorted(self._meta.fields(model).items()) if info["type"] in TYPES]
+        reached = [replace(_field(name, info), writable=False) for name in sorted(wanted)
+                   if "." in name and (info := self._meta.reached(model, name)) is not None]
+        return ObjectInfo(model, fields=(*own, *reached))
+
+    def learnt(self) -> str:
+        """See ``Connector.learnt``: the fields of every model that was met."""
+        return self._meta.to_notes()
+
+    def recall(self, notes: str) -> None:
+        """See ``Connector.recall``."""
+        self._meta.from_notes(notes)
 
     def _lists(self) -> Iterator[ObjectInfo]:
         if not self._may("mailing.list", "read"):

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+import orjson
+
 from connectors.errors import Misconfigured, Outage, Retry
 from connectors.odoo.values import TYPES, choices, micros, reader
 from connectors.odoo.windows import IDS_SAVED, Window, decode, walk
@@ -21,6 +23,8 @@ from syncd.model import Field, Page, StreamSpec, Value
 
 Record = dict[str, Any]
 IDS_PER_PAGE = 20_000
+VERSION = 1
+"""Of a connector's notes."""
 _ATTRIBUTES = ["type", "string", "relation", "selection", "readonly", "store", "required", "size"]
 
 
@@ -43,6 +47,32 @@ class Meta:
 
     def forget(self) -> None:
         self._known.clear()
+
+    def reached(self, model: str, path: str) -> Mapping[str, Any] | None:
+        """The field that a dotted path leads to, None where it leads nowhere we may read."""
+        way, _, last = path.rpartition(".")
+        try:
+            for step in way.split("."):
+                relation = self.fields(model).get(step, {})
+                if relation.get("type") != "many2one":
+                    return None
+                model = relation["relation"]
+            info = self.fields(model).get(last)
+        except Misconfigured:  # the account may not look at a parent's model
+            return None
+        return info if info is not None and info["type"] in TYPES else None
+
+    def to_notes(self) -> str:
+        """The fields of every model that was asked after, as text for another process."""
+        return orjson.dumps([VERSION, self._known]).decode()
+
+    def from_notes(self, notes: str) -> None:
+        """Take over what ``to_notes`` wrote; nothing where another version did."""
+        try:
+            version, known = orjson.loads(notes)
+        except (ValueError, TypeError):
+            version, known = None, {}
+        self._known = dict(known) if version == VERSION and isinstance(known, dict) else {}
 
     def one(self, model: str, name: str) -> Mapping[str, Any]:
         """:raises Misconfigured: there is no such readable field, or it is of a type that is not read"""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from connectors.base import CallCounter, Capabilities
@@ -21,7 +21,7 @@ from syncd.model import UNKNOWN, Batch, Catalogue, FieldInfo, Health, Op, Outcom
 
 COLLECTION = 200  # records of one Collections call
 FETCH = 300  # ids in one query: 8 of the 16 kB that a URL may have
-DESCRIBE_AGE = 300.0  # seconds for which an object's description is believed
+DESCRIBE_AGE = 3600.0  # seconds for which an object's description is believed, unless a call tells otherwise
 
 
 class SalesforceConnector:
@@ -61,17 +61,28 @@ class SalesforceConnector:
             self._described.clear()  # the remedy is a right in Salesforce: see it as soon as it is given
         return health
 
-    def describe(self, objects: Sequence[str] = ()) -> Catalogue:
+    def describe(self, objects: Sequence[str] = (), fields: Mapping[str, Collection[str]] | None = None) -> Catalogue:
         """See ``Connector.describe``. Fields of parents that a reference always leads to come as "Account.Name"."""
         self._described.clear()
         found = {}
         for name in objects or schema.STANDARD:
             described = self._describe(name)
             if described is not None and described.queryable:
-                parents = {relation: parent for relation, target in described.parents
-                           if (parent := self._describe(target)) is not None}
+                ways = {way for way, _ in described.parents} if fields is None else {
+                    field.partition(".")[0] for field in fields.get(name, ()) if "." in field}
+                parents = {way: parent for way, target in described.parents
+                           if way in ways and (parent := self._describe(target)) is not None}
                 found[name] = described.info(parents)
         return Catalogue(found)
+
+    def learnt(self) -> str:
+        """See ``Connector.learnt``: every description by object, of those that are not there too."""
+        return schema.to_notes({name: described for name, (_, described) in self._described.items()})
+
+    def recall(self, notes: str) -> None:
+        """See ``Connector.recall``."""
+        now = self._clock()
+        self._described = {name: (now, described) for name, described in schema.from_notes(notes).items()}
 
     def feeds(self, containers: Sequence[str]) -> list[StreamSpec]:
         """The field history of contacts, leads and person accounts, where the org keeps it. No fields are named: all

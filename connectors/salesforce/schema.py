@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
 from syncd.model import FieldInfo, FieldType, ObjectInfo
 
 STANDARD = ("Contact", "Lead", "Account", "Opportunity", "OpportunityContactRole", "Campaign", "CampaignMember")
@@ -22,6 +24,9 @@ MERGEABLE = ("Contact", "Lead", "Account")
 
 VANISHING = ("OpportunityContactRole", "CampaignMember", "AccountContactRelation")
 """Rows of these are deleted without a trace: only a listing of all ids shows it."""
+
+VERSION = 1
+"""Of the notes."""
 
 _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z][A-Za-z0-9_]*){0,5}\Z")
 
@@ -78,6 +83,27 @@ class Described:
                 "multi_currency": "CurrencyIsoCode" in self.fields,
                 "person_accounts": "IsPersonAccount" in self.fields,
             })
+
+
+def to_notes(described: Mapping[str, Described | None]) -> str:
+    """Descriptions as text, for another process."""
+    return orjson.dumps([VERSION, described]).decode()
+
+
+def from_notes(notes: str) -> dict[str, Described | None]:
+    """What ``to_notes`` wrote; nothing where another version did."""
+    try:
+        version, objects = orjson.loads(notes)
+        if version != VERSION:
+            return {}
+        return {name: None if body is None else _noted(body) for name, body in objects.items()}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def _noted(body: Mapping[str, Any]) -> Described:
+    fields = {name: FieldInfo(**{**f, "choices": tuple(f["choices"])}) for name, f in body["fields"].items()}
+    return Described(**{**body, "fields": fields, "parents": tuple((way, target) for way, target in body["parents"])})
 
 
 def parents_of(described: Described, names: Iterable[str], describe: Callable[[str], Described | None]) -> tuple[str, ...]:

@@ -11,6 +11,16 @@ CREATE TABLE connection (
   approved_at INTEGER                -- µs: its first plan was approved; NULL = nothing may be written there
 ) STRICT;
 
+-- What a connection described when it was last asked: a cold start need not ask about every object again.
+CREATE TABLE catalogue (
+  connection INTEGER PRIMARY KEY REFERENCES connection,
+  mapped TEXT NOT NULL,              -- digest of the objects and fields that were asked for
+  account TEXT NOT NULL,             -- digest of settings and credentials, and of the release that asked
+  at INTEGER NOT NULL,               -- µs
+  objects TEXT NOT NULL,             -- JSON: the mapped objects with their mapped fields
+  notes TEXT NOT NULL                -- what the connector itself wants to know again
+) STRICT;
+
 CREATE TABLE stream (
   id INTEGER PRIMARY KEY,
   connection INTEGER NOT NULL REFERENCES connection,

@@ -45,7 +45,7 @@ class Boastful(Broken):
 
 
 class Inventive(Broken):
-    def describe(self, objects: Sequence[str] = ()) -> Catalogue:
+    def describe(self, objects: Sequence[str] = (), fields: Any = None) -> Catalogue:
         found = super().describe()
         return Catalogue({**found.objects, **{name: next(iter(found.objects.values())) for name in objects}})
 
@@ -53,7 +53,7 @@ class Inventive(Broken):
 class WrongTypes(Broken):
     """Calls every field a date and knows no master flag."""
 
-    def describe(self, objects: Sequence[str] = ()) -> Catalogue:
+    def describe(self, objects: Sequence[str] = (), fields: Any = None) -> Catalogue:
         return Catalogue({
             name: replace(info, master_flag=None, fields=tuple(replace(f, type="date") for f in info.fields))
             for name, info in super().describe(objects).objects.items()})

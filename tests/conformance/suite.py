@@ -52,6 +52,23 @@ class Common:
     def test_an_unknown_object_is_absent_from_the_catalogue(self, lab: Lab) -> None:
         assert lab.connector.describe(["NoSuchThing__x"]).objects == {}
 
+    def test_what_was_learnt_is_believed_without_a_call(self, lab: Lab) -> None:
+        """As another process would; notes that cannot be read do no harm."""
+        containers = lab.containers if isinstance(lab, StatusLab) else ()
+        feeds = lab.connector.feeds(containers)
+        for feed in feeds:
+            read(lab.connector, feed)
+        notes = lab.connector.learnt()
+        assert not any(secret in notes for secret in lab.secrets)
+        for others in ("", "[]", "{}", "[0, {}]", '["x"'):
+            lab.connector.recall(others)
+            assert lab.connector.feeds(containers) == feeds
+        lab.connector.recall(notes)
+        calls = lab.connector.counter.calls
+        assert lab.connector.feeds(containers) == feeds
+        assert lab.connector.learnt() == notes
+        assert lab.connector.counter.calls == calls
+
     def test_every_feed_can_be_read(self, lab: Lab) -> None:
         containers = lab.containers if isinstance(lab, StatusLab) else ()
         for feed in lab.connector.feeds(containers):

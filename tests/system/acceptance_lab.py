@@ -7,6 +7,8 @@ commands and their printed reports are used.
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
@@ -25,6 +27,7 @@ from tests.system.acceptance_world import Json, Person, Wanted
 
 MC = "marketing_cloud"
 SIDES = ("salesforce", "odoo", MC)
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class Company:
@@ -44,6 +47,15 @@ class Company:
         result = CliRunner().invoke(main, ["--config", str(self.box.config_path), *words, "--json"])
         assert result.exit_code in set(exits), (words, result.exit_code, result.stderr, result.exception)
         found: Json = json.loads(result.stdout)
+        return found
+
+    def process(self, *words: str) -> Json:
+        """One command in a process of its own."""
+        self.stop()
+        command = [sys.executable, "-m", "syncd.cli", "--config", str(self.box.config_path), *words, "--json"]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, (words, done.returncode, done.stderr)
+        found: Json = json.loads(done.stdout)
         return found
 
     def ask(self, verb: str, **parameters: Any) -> Json:

@@ -19,6 +19,8 @@ PEOPLE = int(os.environ.get("SYNCD_ACCEPTANCE_PEOPLE", "2000"))
 LISTS = {"odoo": 5, MC: 5}
 CALLS = 25
 """What a cycle without news may cost, besides one call for each list."""
+LOGINS = {"salesforce": 1, "odoo": 2, MC: 2}
+"""Calls of the log-ins: Odoo is asked for its version first, and Marketing Cloud has two business units."""
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +68,21 @@ def test_cycle_without_news(company: Company) -> None:
     assert _done(report) == 0
     calls = company.calls()
     assert sum(calls.values()) <= CALLS + sum(LISTS.values()), calls
+
+
+def test_once_from_cold(company: Company) -> None:
+    """A process of its own, as cron starts it, writes nothing either, and pays for its log-ins alone."""
+    company.cycle()
+    company.forget_journal()
+    company.cycle()
+    warm = company.calls()
+    company.forget_journal()
+    report = company.process("once")
+    assert (report["outcome"], _done(report)) == ("ok", 0)
+    assert not any(company.written().values())
+    calls = company.calls()
+    assert sum(calls.values()) <= CALLS + sum(LISTS.values()), calls
+    assert calls == {side: warm[side] + LOGINS[side] for side in calls}
 
 
 def _done(report: Json) -> int:

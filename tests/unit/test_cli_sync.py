@@ -123,9 +123,9 @@ def test_a_connection_that_fails_decides_the_exit_code(linked: Lab, fault: str, 
     linked.ask("once")
 
 
-def test_what_cannot_be_described_fails_before_the_cycle(linked: Lab) -> None:
-    linked.world.fault("outage", connection="mc", verb="describe", count=None)
-    error = linked.ask("once", exit=7)["error"]
+def test_what_cannot_be_described_fails_before_the_cycle(fresh: Lab) -> None:
+    fresh.world.fault("outage", connection="sf", verb="describe", count=None)
+    error = fresh.ask("once", exit=7)["error"]
     assert error["message"]
     assert error["next"]
 
