@@ -75,7 +75,8 @@ class Connector(Protocol):
 
     def feeds(self, containers: Sequence[str]) -> list[StreamSpec]:
         """The consent-bearing streams of this connection besides the mapped records, for these containers (list ids):
-        status, event and history streams that ``changes`` can read."""
+        status, event and history streams that ``changes`` can read; and the send stream, where there is one, by which
+        events are understood. ``fetch`` of a send stream takes the ids that events name."""
 
     def changes(self, spec: StreamSpec, cursor: str | None) -> Iterator[Page]:
         """Pages of what changed since ``cursor``; everything when it is None.

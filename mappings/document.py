@@ -213,7 +213,9 @@ class DestinationDoc(Doc):
 class CampaignDoc(Doc):
     topics: Annotated[list[Name], BeforeValidator(_one_or_more)] = []
     segments: Annotated[list[Name], BeforeValidator(_one_or_more)] = []
-    sends: Annotated[list[Text], BeforeValidator(_one_or_more), Field(min_length=1)]
+    sends: Annotated[list[Text], BeforeValidator(_one_or_more), Field(
+        min_length=1, description="Patterns of send names, * = anything. Without topics and segments: sends that are no "
+                                  "concern of the mapping's.")]
     classification: Literal["commercial", "transactional"] = "commercial"
 
 

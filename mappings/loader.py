@@ -288,8 +288,6 @@ class _Builder:
                         extension.email_field, extension.create, extension.rows, dict(fields), places)
 
     def _campaign(self, trail: Trail, name: str, campaign: doc.CampaignDoc) -> Campaign:
-        if not campaign.topics and not campaign.segments:
-            self._problem(trail, f'The campaign "{name}" belongs to no topic.', 'Add "segments" or "topics".')
         return Campaign(name, self._source.key(trail), tuple(campaign.topics), tuple(campaign.segments),
                         tuple(campaign.sends), campaign.classification)
 

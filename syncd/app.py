@@ -29,6 +29,7 @@ from syncd.deliver import Lane
 from syncd.destinations import Wiring
 from syncd.guard import Limits
 from syncd.incoming import Incoming
+from syncd.listen import Listener
 from syncd.model import Micros, StreamSpec
 from syncd.pull import Puller
 from syncd.reconcile import Reconciler
@@ -131,9 +132,9 @@ class App:
         ``compile``."""
         c = self._current(life)
         rel = c.relations
-        puller = Puller(self.store, rel, Incoming(normalise.hasher(self.policy.hash_key)), c.containers, {},
-                        self.policy.full_every, frozenset(c.audience_names[o] for o in c.creates),
-                        failpoint=self.failpoint)
+        rows = Incoming(normalise.hasher(self.policy.hash_key))
+        puller = Puller(self.store, rel, rows, Listener(self.store, rows, c.containers), self.policy.full_every,
+                        frozenset(c.audience_names[o] for o in c.creates), failpoint=self.failpoint)
         decider = Decider(self.store, rel, Reconciler(rel.topics, self.policy.clock_tolerance), c.record_objects, c.zones)
         cycle = Cycle(self.store, rel, puller, decider, c.feeds, {}, self._limits(c), self.clock,
                       self.policy.max_consent_age, self.failpoint, lambda: self.catalogues.doubtful)

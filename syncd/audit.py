@@ -152,7 +152,7 @@ class Auditor:
         return bool(rows and rows[0][0])
 
     def _status_entry(self, c: ContainerDef, feed: Feed, row: Mapping[str, Value], now: Micros) -> NewEntry | None:
-        known = self.cycle.puller.containers[c.connection]
+        known = self.cycle.puller.listener.containers[c.connection]
         with self.store.reading() as conn:
             found = conn.execute(load("audit")["subscriber"], {
                 "connection": c.connection, "container": c.container, "key": row["key"] or row["email"]}).fetchone()

@@ -21,7 +21,7 @@ from state.store import Store
 from syncd.destinations import DestinationCompiler, Wiring
 from syncd.model import AudienceDefinition, Field, FieldInfo, FieldType, StreamSpec
 from syncd.pull import Feed
-from syncd.statements import Containers
+from syncd.sends import Containers
 
 MEANINGS: tuple[Literal["opt_in"], Literal["opt_out"]] = ("opt_in", "opt_out")
 NAME_ATTRIBUTES = ("first_name", "last_name", "name")

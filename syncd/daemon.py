@@ -18,7 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from syncd import compose, control, logs, views
+from syncd import compose, control, logs, sends, views
 from syncd.answers import Answer, problem
 from syncd.desk import EXCLUSIVE, LOOKS, Desk
 from syncd.failures import DAMAGED, LOCKED, Failure, failure_of
@@ -291,6 +291,7 @@ class Alerts:
         self.known: dict[str, str] = {}
         self.holds: set[int] = set()
         self.late: set[str] = set()
+        self.sends: set[tuple[str, str, str]] = set()
 
     def look(self, report: Report) -> None:
         errors: dict[str, BaseException] = dict(report.pulled.failed)
@@ -298,6 +299,7 @@ class Alerts:
         self._errors({name: problem(error) for name, error in errors.items()})
         self._holds(report)
         self._opt_outs()
+        self._sends()
 
     def _errors(self, problems: Mapping[str, views.Json]) -> None:
         log = self.daemon.log
@@ -323,6 +325,16 @@ class Alerts:
             self.daemon.log.error(logs.OPT_OUTS_LATE, connection=name, waiting=late[name]["opt_outs_waiting"],
                                   oldest_seconds=late[name]["oldest_opt_out_seconds"], next="syncd quarantine list")
         self.late = set(late)
+
+    def _sends(self) -> None:
+        desk = self.daemon.desk
+        wrong = {(w.connection, w.send, w.message): w
+                 for w in sends.wrong(desk.store, desk.mapping, desk.now() - sends.RECENT)}
+        for key in wrong.keys() - self.sends:
+            about = wrong[key]
+            tell = self.daemon.log.error if about.level == "error" else self.daemon.log.warning
+            tell(logs.SEND_WRONG, connection=about.connection, send=about.send, message=about.message, next=about.remedy)
+        self.sends = set(wrong)
 
 
 class Heart:

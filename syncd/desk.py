@@ -15,7 +15,7 @@ from typing import Any
 from mappings.model import Mapping as MappingFile
 from state.queries import load
 from state.store import Store
-from syncd import compose, grants, guard, normalise, suppressions, views
+from syncd import compose, grants, guard, normalise, sends, suppressions, views
 from syncd.answers import Answer, exit_of_plan, exit_of_run, report_json
 from syncd.app import App, wall
 from syncd.catalogues import LIFE
@@ -109,7 +109,9 @@ class Desk:
 
     def status(self) -> Answer:
         size = Path(self.config.state).stat().st_size
-        return Answer({"state": str(self.config.state), "bytes": size, **views.status(self.store, self.now())})
+        now = self.now()
+        return Answer({"state": str(self.config.state), "bytes": size, **views.status(self.store, now),
+                       "sends": [views.send_json(w) for w in sends.wrong(self.store, self.mapping, now - sends.RECENT)]})
 
     def runs(self, limit: int = 20) -> Answer:
         return Answer({"runs": views.runs(self.store, limit)})

@@ -13,9 +13,10 @@ from mappings.model import Mapping as MappingFile
 from mappings.types import Compiled, ExpressionScope, Type
 from state import relations as rel
 from state.store import Store
+from syncd import sends
 from syncd.model import AudienceDefinition, Catalogue, FieldInfo, StreamSpec
 from syncd.pull import Feed
-from syncd.statements import Containers
+from syncd.sends import Containers
 
 
 @dataclass(slots=True)
@@ -173,14 +174,19 @@ class DestinationCompiler:
         """The containers of one connection, and its streams that carry consent."""
         w = self.wiring[name]
         found.known[w.id] = Containers(w.id, name, {c: tuple(dict.fromkeys(ts)) for c, ts in lists.topics.items()},
-                                       frozenset(lists.adopted))
+                                       frozenset(lists.adopted), sends.audiences(self.mapping, name),
+                                       sends.campaigns(self.mapping))
         specs = found.specs[name] = {}
-        for spec in w.connector.feeds(list(lists.topics)):
+        offered = w.connector.feeds(list(lists.topics))
+        about_sends = next((spec for spec in offered if spec.kind == "send"), None)
+        for spec in offered:
             if spec.kind == "history":
                 found.histories.add((name, spec.object))
                 continue
-            row = self.store.stream(w.id, spec.object, spec.kind, "", True)
-            found.feeds.append(Feed(w.id, w.connector, f"{name}.{spec.object}", spec, True, row.id))
+            consent = spec.kind != "send"
+            row = self.store.stream(w.id, spec.object, spec.kind, "", consent)
+            found.feeds.append(Feed(w.id, w.connector, f"{name}.{spec.object}", spec, consent, row.id,
+                                    sends=about_sends if spec.kind == "event" else None))
             if spec.kind == "status":
                 specs[spec.container or ""] = spec
         for container in specs:

@@ -23,6 +23,7 @@ CONNECTION_FAILED = "connection_failed"
 CONNECTION_RECOVERED = "connection_recovered"
 HOLD_OPENED = "hold_opened"
 OPT_OUTS_LATE = "opt_outs_late"
+SEND_WRONG = "send_wrong"
 CONFIG_RELOADED = "config_reloaded"
 CONFIG_REFUSED = "config_refused"
 VERB_ASKED = "verb_asked"
@@ -40,6 +41,7 @@ EVENTS: Mapping[str, str] = {
     CONNECTION_RECOVERED: "what had failed works again",
     HOLD_OPENED: "a guard stopped changes; somebody has to decide",
     OPT_OUTS_LATE: "opt-outs have been waiting longer than they should",
+    SEND_WRONG: "the provider sent mail of a topic past the topic's list, or as transactional",
     CONFIG_RELOADED: "the files were read again and are in use",
     CONFIG_REFUSED: "the files were read again and cannot be used; the old ones stay in use",
     AUDIT_ENDED: "an audit ended, with what was compared",

@@ -41,7 +41,7 @@ class Field(NamedTuple):
 
 # --------------------------------------------------------------------------- reading
 
-StreamKind = Literal["record", "status", "event", "history", "row"]
+StreamKind = Literal["record", "status", "event", "history", "row", "send"]
 
 RECORD_COLUMNS = ("id", "modified", "deleted", "merged_into")
 """The first columns of a ``record`` page: vendor id, instant of last change or None, 1 when deleted (or archived away
@@ -71,6 +71,17 @@ send       the send or job it came from, None when unknown
 HISTORY_COLUMNS = ("record", "field", "old", "new", "at", "by")
 """All columns of a ``history`` page: one tracked change of one CRM field; ``by`` is one of ORIGINS. The fields of the
 spec say which fields' changes are wanted; none = all that are tracked."""
+
+SEND_COLUMNS = ("send", "name", "definition", "containers", "audiences", "classification", "at")
+"""All columns of a ``send`` page: what a send (a job, a triggered or journey mail) was.
+
+send            the id that events name
+name            what the vendor calls it (the mail's name), None when unknown
+definition      the name of what it was started from, None when from nothing or unknown
+containers      choices: the lists it went through; None = none but all mail
+audiences       choices: the audiences it went to ("de:OFFERS_ALL"); None = unknown
+classification  "commercial" or "transactional", None when unknown
+"""
 
 ROW_COLUMNS = ("key", "email")
 """The first columns of a ``row`` page: rows of an audience at the ESP; the audience's fields follow."""
@@ -114,7 +125,7 @@ class StreamSpec:
             return ("id",)
         fixed = {
             "record": RECORD_COLUMNS, "status": STATUS_COLUMNS, "event": EVENT_COLUMNS,
-            "history": HISTORY_COLUMNS, "row": ROW_COLUMNS,
+            "history": HISTORY_COLUMNS, "row": ROW_COLUMNS, "send": SEND_COLUMNS,
         }[self.kind]
         return fixed + tuple(f.name for f in self.fields if self.kind in ("record", "row"))
 

@@ -23,13 +23,16 @@ from state.relations import AudienceDef, Relations
 from state.store import Store, StreamRow
 from syncd.history import Past, past, trace
 from syncd.incoming import Incoming
+from syncd.listen import Listener
 from syncd.model import Micros, StreamSpec, Value
-from syncd.statements import Containers, Requests, from_events, from_flags, from_statuses
+from syncd.statements import Requests, from_flags
 
 T = TypeVar("T")
 
 ROWS_PER_COMMIT = 5_000
 ROWS_PER_FETCH = 200
+SENDS_EVERY: Micros = 900_000_000
+"""Sends are read this often: what one was is asked at once when somebody unsubscribes from it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,8 @@ class Feed:
     audience: AudienceDef | None = None
     history: StreamSpec | None = None
     """The history of this stream's consent fields, where the vendor keeps one."""
+    sends: StreamSpec | None = None
+    """Of a stream of events: where the sends that they name are looked up."""
 
 
 @dataclass(slots=True)
@@ -81,8 +86,7 @@ class Puller:
     store: Store
     rel: Relations
     rows: Incoming
-    containers: Mapping[int, Containers]
-    sends: Mapping[str, tuple[str, ...]]
+    listener: Listener
     full_every: Micros
     creates: frozenset[str] = frozenset()
     """Audiences that may not exist yet, because the mapping asks to create them."""
@@ -133,6 +137,8 @@ class Puller:
         if feed.audience is not None:
             if due:
                 self._rows(feed, feed.audience, now, pulled)
+            return
+        if feed.spec.kind == "send" and not full and row.complete_at is not None and now - row.complete_at < SENDS_EVERY:
             return
         if feed.spec.kind == "status" and due:
             ended = self._read(feed, row, None, self._sweep(feed), now, pulled)
@@ -190,7 +196,7 @@ class Puller:
             for rows, last in _slices(page.rows):
                 # A listing from the start that is not complete has not shown all there was. Events are no listing: how
                 # far back they go is the vendor's business.
-                whole = page.complete or cursor is not None or feed.spec.kind == "event"
+                whole = page.complete or cursor is not None or feed.spec.kind in ("event", "send")
                 ended = page.last and last and whole
                 changed += self._store(feed, row, rows, page.cursor if last else None, sweep, now, ended, pulled)
                 self.failpoint("page_stored")
@@ -223,25 +229,7 @@ class Puller:
             pulled.requests.echoes += requests.echoes
             pulled.entries += done.entries
             return done.fresh + done.changed
-        known = self.containers[feed.connection]
-        if feed.spec.kind == "status":
-            stated = self.rows.statuses(rows)
-            moved, entries = self.store.write(lambda conn: statuses.store(
-                conn, feed.connection, feed.stream, stated, cursor=cursor, sweep=sweep, now=now, complete=complete,
-                book=self.store.book, speak=lambda changes: from_statuses(
-                    known, changes, since=row.complete_at, now=now)))
-        else:
-            happened = self.rows.events(rows)
-
-            def speak(found: Sequence[statuses.Event]) -> Any:
-                said, wide = from_events(known, found, sends=self.sends, now=now)
-                pulled.unresolved += wide
-                return said
-            moved, entries = self.store.write(lambda conn: statuses.store_events(
-                conn, feed.connection, feed.stream, happened, cursor=cursor, now=now, complete=complete,
-                book=self.store.book, speak=speak))
-        pulled.entries += entries
-        return moved
+        return self.listener.store(feed, row, rows, cursor, sweep, now, complete, pulled)
 
     # ------------------------------------------------------------------ rows
 

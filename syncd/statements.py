@@ -15,9 +15,11 @@ import orjson
 
 from state.ledger import Alike, NewEntry, Utterance
 from state.relations import FLAG_COLUMNS, FLAG_OFFSET, FlagDef, SourceDef
+from state.sends import Send
 from state.statuses import Event, StatusChange
 from syncd.history import CONNECT, Past, Told
 from syncd.model import Micros
+from syncd.sends import Containers
 
 _Group = tuple[Utterance, Micros | None, str | None]
 """An utterance, when it was said where that is known, and the reference that shows it."""
@@ -148,23 +150,6 @@ def from_parting(source: SourceDef, flag: FlagDef, connection: int, record: int,
                     evidence=evidence)
 
 
-@dataclass(frozen=True, slots=True)
-class Containers:
-    """Which topic a container of a connection stands for; ``adopt`` = who is in it when it is first read has opted in."""
-
-    connection: int
-    name: str
-    topics: Mapping[str, tuple[str, ...]]
-    adopt: frozenset[str] = frozenset()
-
-    def scope(self, container: str | None) -> list[tuple[str, str | None]] | None:
-        """(level, topic) of each thing a container means; None where the mapping does not know it."""
-        if not container:
-            return [("master", None)]
-        topics = self.topics.get(container)
-        return [("topic", t) for t in topics] if topics else None
-
-
 def from_statuses(known: Containers, changes: Iterable[StatusChange], *, since: Micros | None,
                   now: Micros) -> list[NewEntry]:
     """Entries for statuses that are new or changed. Statuses about the address (held, bounced) say nothing of the wish."""
@@ -201,35 +186,50 @@ def from_statuses(known: Containers, changes: Iterable[StatusChange], *, since: 
     return entries
 
 
-def from_events(known: Containers, events: Iterable[Event], *, sends: Mapping[str, tuple[str, ...]],
-                now: Micros) -> tuple[list[NewEntry], int]:
-    """Entries for events, and how many could not be resolved to a topic (they are taken at their widest meaning).
+def from_events(known: Containers, events: Iterable[Event], *, sends: Mapping[str, Send], now: Micros,
+                first: bool = False) -> tuple[list[NewEntry], list[str]]:
+    """Entries for events, and the sends (or lists) that nobody can resolve to a topic: whoever leaves by one of those
+    leaves the widest it can mean, all mail.
 
     An event of coming back counts where it says when: the status alone does not show it if the person left and came back
     between two readings.
 
-    :param sends: send id -> topics, as far as the mapping's campaigns tell
+    :param sends: what is known of the sends that the events name, by id
+    :param first: the stream is read for the first time. No mail of the mapping's went through a list that is not the
+        mapping's by then, so who left such a list left nothing else
     """
-    entries, wide = [], 0
+    entries: list[NewEntry] = []
+    unresolved: list[str] = []
     for e in events:
         if e.kind not in _SAID or (e.kind == "resubscribe" and e.at is None):
             continue
         method, state = _SAID[e.kind]
-        scope: list[tuple[str, str | None]] | None = known.scope(e.container)
-        if e.kind in ("master_unsubscribe", "complaint"):
-            scope = [("master", None)]
-        if e.kind == "unsubscribe" and not e.container and e.send is not None and e.send in sends:
-            scope = [("topic", t) for t in sends[e.send]]
-        if scope is None:
-            # A list outside the mapping: nothing we write depends on it, so it is recorded nowhere wider than it is.
-            wide += 1
+        scope = _scope(known, e, sends.get(e.send or ""), first, unresolved)
+        if not scope:
             continue
         at = min(e.at, now) if e.at is not None else now
         content = orjson.dumps([said(level, topic, state) for level, topic in scope]).decode()
         utterance = Utterance(known.connection, known.name, method, 1, 0, content)
         entries.append(NewEntry(utterance, e.record, e.address, at, at, e.key, e.evidence,
                                 knows_at=at if state == "opt_in" else None))
-    return entries, wide
+    return entries, unresolved
+
+
+def _scope(known: Containers, e: Event, send: Send | None, first: bool,
+           unresolved: list[str]) -> list[tuple[str, str | None]]:
+    """(level, topic) of each thing an event is about; nothing where it is no concern of the mapping's."""
+    if e.kind in ("master_unsubscribe", "complaint"):
+        return [("master", None)]
+    if e.kind == "resubscribe":
+        return known.scope(e.container) or []
+    topics = known.meaning(e.container, send)
+    if topics:
+        return [("topic", topic) for topic in topics]
+    if topics is not None or (first and e.container):
+        return []
+    if e.send or e.container:
+        unresolved.append(e.send or f"list {e.container}")
+    return [("master", None)]
 
 
 _SAID = {"unsubscribe": ("unsubscribe", "opt_out"), "master_unsubscribe": ("unsubscribe", "opt_out"),

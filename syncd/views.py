@@ -17,6 +17,7 @@ from state.queries import load
 from state.store import Store
 from syncd.guard import Count, Hold, Plan, sort_of
 from syncd.model import Micros
+from syncd.sends import Wrong
 
 Json = dict[str, Any]
 
@@ -130,6 +131,14 @@ def plan_operations(store: Store) -> list[Json]:
 
 def _values(text: str | None) -> Any:
     return None if text is None else orjson.loads(text)
+
+
+# --------------------------------------------------------------------------- sends
+
+def send_json(wrong: Wrong) -> Json:
+    """A send that was made wrongly."""
+    return {"connection": wrong.connection, "send": wrong.send, "name": wrong.name, "at": instant(wrong.at),
+            "level": wrong.level, "message": wrong.message, "remedy": wrong.remedy}
 
 
 # --------------------------------------------------------------------------- quarantine

@@ -31,7 +31,7 @@ from syncd.model import (
 _MAX_SKEW = 60.0
 _NOTES = 1
 """Version of what ``learnt`` gives."""
-_IDENTITY = {"record": slice(0, 1), "row": slice(0, 1), "event": slice(0, 1), "status": slice(1, 3),
+_IDENTITY = {"record": slice(0, 1), "row": slice(0, 1), "event": slice(0, 1), "send": slice(0, 1), "status": slice(1, 3),
              "history": slice(None)}
 """Which columns of a row say that two rows of a listing are the same thing."""
 
@@ -116,7 +116,7 @@ class MemoryConnector:
         if "status" in batch:
             specs.append(StreamSpec("subscribers", "status", container=""))
             specs += [StreamSpec(f"list:{c}", "status", container=c) for c in containers if c]
-            specs.append(StreamSpec("events", "event"))
+            specs += [StreamSpec("events", "event"), StreamSpec("sends", "send")]
         return specs
 
     # ------------------------------------------------------------------ reading

@@ -17,6 +17,7 @@ from syncd.model import EventKind, FieldInfo, Micros, Origin, Status, Value
 
 KeyedBy = Literal["key", "address"]
 EventRow = tuple[Value, ...]
+SendRow = tuple[Value, ...]
 _SETTABLE: Mapping[str, Status] = {"subscribed": "subscribed", "unsubscribed": "unsubscribed"}
 
 
@@ -69,6 +70,7 @@ class Esp:
         self.containers: dict[str, Table[State]] = {"": Table(), **{name: Table() for name in lists}}
         self.audiences: dict[str, Audience] = {}
         self.events: Table[EventRow] = Table()
+        self.sends: Table[SendRow] = Table()
         self.bounces: dict[str, int] = {}
         self.resubscribed: list[tuple[str, str]] = []
         self._keys: dict[str, set[str]] = {}
@@ -167,6 +169,12 @@ class Esp:
         name = f"ev-{seq}"
         self.events.put(name, (name, kind, container, send, state.key if keyed else None, state.email,
                                self.time.now(), evidence), seq)
+
+    def sent(self, send: str, name: str | None, through: str | None, audience: str | None, classification: str) -> None:
+        """Log a send; without ``audience`` the vendor does not tell whom it went to."""
+        row = (send, name, None, f";{through};" if through else None, f";{audience};" if audience else None, classification,
+               self.time.now())
+        self.sends.put(send, row, self._number())
 
     # ------------------------------------------------------------------ what the API writes
 

@@ -35,8 +35,13 @@ class Mailing:
     # ------------------------------------------------------------------ sends
 
     def do_send(self, audience: str, through: str | None = None,
-                classification: Literal["commercial", "transactional"] = "commercial") -> dict[str, Any]:
-        """Mail an audience ``through`` a list (default: the audience's own; "" = none). Who was mailed, who was not."""
+                classification: Literal["commercial", "transactional"] = "commercial", name: str | None = None,
+                traced: bool = True) -> dict[str, Any]:
+        """Mail an audience ``through`` a list (default: the audience's own; "" = none). Who was mailed, who was not.
+
+        :param name: what the send is called
+        :param traced: whether the vendor tells to whom it went
+        """
         if classification not in ("commercial", "transactional"):
             raise BadCall("A send is commercial or transactional.")
         target = self.esp.audience(audience)
@@ -44,6 +49,7 @@ class Mailing:
         self.esp.container(through or ALL)
         self.sends += 1
         send = f"send-{self.sends}"
+        self.esp.sent(send, name or audience, through, audience if traced else None, classification)
         mailed: list[str] = []
         seen: set[str] = set()
         skipped: dict[str, int] = {}

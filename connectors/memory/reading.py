@@ -29,7 +29,7 @@ def read(account: Account, seq: int, args: Mapping[str, Any], hidden: Hidden, cu
         ``total``: rows there are now; ``rights``: changes when other records become visible
     """
     spec, seen = args["spec"], args.get("seen")
-    consent = spec["kind"] in ("status", "event")
+    consent = spec["kind"] in ("status", "event", "send")
     if consent:
         seq = _esp(account).stable()
     elif spec["kind"] in ("record", "history"):
@@ -85,6 +85,8 @@ def _rows(account: Account, spec: Mapping[str, Any], after: int, hidden: Hidden,
         return ((n, key, _status_row(container, s)) for n, key, s in _some(esp.container(container), after, only))
     if kind == "event":
         return ((n, key, row) for n, key, row in _some(esp.events, after, only))
+    if kind == "send":
+        return ((n, key, row) for n, key, row in _some(esp.sends, after, only))
     audience = esp.audience(name)
     _known(name, fields, audience.fields, hidden)
     places = [list(audience.fields).index(field) for field in fields]
@@ -114,6 +116,8 @@ def _ids(account: Account, spec: Mapping[str, Any], after: str | None) -> list[s
         ids = _esp(account).container(spec["container"] or "").rows
     elif kind == "event":
         ids = _esp(account).events.rows
+    elif kind == "send":
+        ids = _esp(account).sends.rows
     else:
         ids = _esp(account).audience(name).rows.rows
     return sorted(key for key in ids if after is None or key > after)

@@ -133,6 +133,19 @@ CREATE INDEX remote_status_address ON remote_status (address) WHERE address IS N
 CREATE TABLE event_seen (connection INTEGER NOT NULL, event TEXT NOT NULL, at INTEGER, PRIMARY KEY (connection, event))
   STRICT, WITHOUT ROWID;
 
+-- What the sends were from which people unsubscribe.
+CREATE TABLE send (
+  connection INTEGER NOT NULL REFERENCES connection,
+  send TEXT NOT NULL,                -- as events name it
+  name TEXT,
+  definition TEXT,                   -- the name of what it was started from
+  containers TEXT,                   -- choices: the lists it went through
+  audiences TEXT,                    -- choices: the audiences it went to
+  classification TEXT,               -- commercial | transactional
+  at INTEGER,
+  PRIMARY KEY (connection, send)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE subscriber_key (
   connection INTEGER NOT NULL REFERENCES connection,
   person INTEGER NOT NULL,

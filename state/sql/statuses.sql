@@ -74,6 +74,10 @@ SELECT p.event, p.kind, p.container, p.send, p.key,
 FROM event_page p WHERE NOT EXISTS (SELECT 1 FROM event_seen e WHERE e.connection = :connection AND e.event = p.event)
 ORDER BY p.n;
 
+-- name: unseen_events
+SELECT j.value FROM json_each(:events) j WHERE NOT EXISTS (SELECT 1 FROM event_seen e
+  WHERE e.connection = :connection AND e.event = j.value);
+
 -- name: event_seen
 INSERT OR IGNORE INTO event_seen (connection, event, at) SELECT :connection, event, at FROM event_page;
 

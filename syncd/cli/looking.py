@@ -37,6 +37,8 @@ def _status_text(data: dict[str, Any]) -> Iterator[str]:
         [(c["name"], s["object"], s["kind"], s["read_to_end"], s["error"])
          for c in data["connections"] for s in c["streams"]],
         ("connection", "stream", "kind", "read to its end", "error"))
+    for send in data.get("sends", ()):
+        yield f"{send['level']}: send {send['send']} of {send['connection']}: {send['message']} {send['remedy']}"
     for hold in data["holds"]:
         yield f"hold {hold['id']} on {hold['connection']} {hold['object'] or ''}: {hold['reason']}"
 

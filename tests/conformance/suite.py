@@ -72,7 +72,7 @@ class Common:
     def test_every_feed_can_be_read(self, lab: Lab) -> None:
         containers = lab.containers if isinstance(lab, StatusLab) else ()
         for feed in lab.connector.feeds(containers):
-            assert feed.kind in ("status", "event", "history")
+            assert feed.kind in ("status", "event", "history", "send")
             pages = read(lab.connector, feed)
             read(lab.connector, feed, pages[-1].cursor)
 

@@ -23,7 +23,7 @@ from syncd.guard import Plan
 
 START = 1_750_000_000_000_000
 HOUR, DAY = 3600.0, 86_400.0
-OFFERS, NEWS, RICH, TOP = "de:OFFERS", "de:NEWS", "de:RICH", "de:TOP"
+OFFERS, NEWS, RICH, TOP, STAFF = "de:OFFERS", "de:NEWS", "de:RICH", "de:TOP", "de:STAFF"
 
 CONTACT = fields("email", "first_name", "last_name", "offers_how", opted_out="bool", offers="bool", no_news="bool",
                  offers_at="instant", spent="decimal", vip_until="date")
@@ -125,9 +125,10 @@ class Lab:
         objects = {"Contact": about | {"tracked": list(tracked)}} | ({"Lead": about} if leads else {})
         self.world.create_crm("sf", objects, **crm)
         text, decimal = fields("first_name"), fields(spent="decimal")
-        self.world.create_esp("mc", ["L1", "L2"], {
+        self.world.create_esp("mc", ["L1", "L2", "L3"], {
             OFFERS: {"fields": text, "list": "L1"}, NEWS: {"fields": text, "list": "L2"},
-            RICH: {"fields": decimal, "list": "L1"}, TOP: {"fields": decimal, "list": "L1"}}, **esp)
+            RICH: {"fields": decimal, "list": "L1"}, TOP: {"fields": decimal, "list": "L1"},
+            STAFF: {"fields": [], "list": "L3"}}, **esp)  # L3 and STAFF are no concern of the mapping's
 
     def open(self, text: str | None = None) -> App:
         """A syncd on this directory's state, as after a start of the daemon."""

@@ -182,7 +182,6 @@ def test_a_checkbox_may_be_declared_to_mean_no() -> None:
 @pytest.mark.parametrize(("rest", "problem"), [
     ("segments: {s: {topic: t}}", 'The segment "s" chooses nobody in particular.'),
     ("segments: {s: {topic: t, where: a = 1, limit: 5}}", '"order_by" and "limit" belong together.'),
-    ("campaigns: {c: {sends: x}}", 'The campaign "c" belongs to no topic.'),
     ("related: {o: {stream: sf.X, attributes: {a: A}}}", 'The rows of "o" need one way to the person'),
     ("destinations: {d: {connection: mc, topics: {t: {}}}}", 'Nothing says where the topic "t" goes.'),
     ("destinations: {d: {connection: mc, topics: {t: {publication_list: 1, fields: {A: email}}}}}",

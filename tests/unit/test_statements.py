@@ -9,6 +9,7 @@ import pytest
 
 from state.ledger import Alike, NewEntry
 from state.relations import FlagDef, SourceDef
+from state.sends import Send
 from state.statuses import Event, StatusChange
 from syncd.model import EVENT_KINDS, ORIGINS, STATUSES
 from syncd.statements import Containers, Requests, from_events, from_flags, from_statuses
@@ -178,10 +179,11 @@ def test_what_is_found_at_a_first_link_was_said_at_any_time_before() -> None:
 # --------------------------------------------------------------------------- events
 
 def event(kind: str, *, container: str | None = "L1", send: str | None = None, at: int | None = NOW - 5,
-          sends: dict[str, tuple[str, ...]] | None = None) -> tuple[list[tuple[Any, ...]], int, list[NewEntry]]:
+          sends: dict[str, Send] | None = None,
+          first: bool = False) -> tuple[list[tuple[Any, ...]], list[str], list[NewEntry]]:
     event = Event("e1", kind, container, send, "k", 70, at, "ref", 7)
-    entries, wide = from_events(KNOWN, [event], sends=sends or {}, now=NOW)
-    return what(entries), wide, entries
+    entries, unresolved = from_events(KNOWN, [event], sends=sends or {}, now=NOW, first=first)
+    return what(entries), unresolved, entries
 
 
 @pytest.mark.parametrize(("kind", "expected"), [
@@ -194,13 +196,18 @@ def test_events_by_kind(kind: str, expected: list[Any]) -> None:
 
 
 def test_an_event_that_names_only_its_send_means_what_was_sent() -> None:
-    assert event("unsubscribe", container=None, send="s1", sends={"s1": ("offers", "news")})[0] == [
+    sends = {"s1": Send("s1", None, None, frozenset({"L9"}), frozenset(), None, None)}
+    assert event("unsubscribe", container=None, send="s1", sends=sends)[0] == [
         (OUT_OFFERS, ("topic", "news", "opt_out"), "unsubscribe", 1, 0)]
-    assert event("unsubscribe", container=None, send="s2")[0] == [(OUT_ALL, "unsubscribe", 1, 0)]
+    assert event("unsubscribe", container=None, send="s2")[:2] == ([(OUT_ALL, "unsubscribe", 1, 0)], ["s2"])
 
 
-def test_an_event_of_an_unknown_list_is_counted_and_says_nothing_about_ours() -> None:
-    assert event("unsubscribe", container="elsewhere")[:2] == ([], 1)
+def test_an_event_nobody_understands_is_listed_and_means_all_mail() -> None:
+    assert event("unsubscribe", container="elsewhere")[:2] == ([(OUT_ALL, "unsubscribe", 1, 0)], ["list elsewhere"])
+
+
+def test_what_was_left_before_the_link_by_another_list_says_nothing_about_ours() -> None:
+    assert event("unsubscribe", container="elsewhere", send="s2", first=True)[:2] == ([], [])
 
 
 def test_nothing_is_said_after_it_was_read_and_a_return_must_be_dated() -> None:

@@ -1,0 +1,114 @@
+"""The half of pull that hears what was said at the providers: pages of statuses, events and sends into the state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from connectors.errors import Misconfigured
+from state import sends, statuses
+from state.queries import load
+from state.sends import Send
+from state.store import Store, StreamRow
+from syncd.incoming import Incoming
+from syncd.model import Micros, Value
+from syncd.sends import Containers
+from syncd.statements import from_events, from_statuses
+
+if TYPE_CHECKING:
+    from syncd.pull import Feed, Pulled
+
+_SEND = 3
+"""Where an event names its send."""
+
+
+@dataclass(slots=True)
+class Listener:
+    """What a page needs to become statements. ``containers`` by connection."""
+
+    state: Store
+    incoming: Incoming
+    containers: Mapping[int, Containers]
+
+    def store(self, feed: Feed, row: StreamRow, rows: Sequence[tuple[Value, ...]], cursor: str | None, sweep: int,
+              now: Micros, complete: bool, pulled: Pulled) -> int:
+        """Take a page of a status, event or send stream; returns how many of its rows were news.
+
+        :raises ConnectorError: a send that an event names could not be looked up now
+        """
+        if feed.spec.kind == "status":
+            return self._statuses(feed, row, rows, cursor, sweep, now, complete, pulled)
+        if feed.spec.kind == "event":
+            return self._events(feed, row, rows, cursor, now, complete, pulled)
+        return self._sends(feed, rows, cursor, now, complete)
+
+    def _statuses(self, feed: Feed, row: StreamRow, rows: Sequence[tuple[Value, ...]], cursor: str | None, sweep: int,
+                  now: Micros, complete: bool, pulled: Pulled) -> int:
+        known, stated = self.containers[feed.connection], self.incoming.statuses(rows)
+        moved, entries = self.state.write(lambda conn: statuses.store(
+            conn, feed.connection, feed.stream, stated, cursor=cursor, sweep=sweep, now=now, complete=complete,
+            book=self.state.book, speak=lambda changes: from_statuses(known, changes, since=row.complete_at, now=now)))
+        pulled.entries += entries
+        return moved
+
+    # ------------------------------------------------------------------ events
+
+    def _events(self, feed: Feed, row: StreamRow, rows: Sequence[tuple[Value, ...]], cursor: str | None, now: Micros,
+                complete: bool, pulled: Pulled) -> int:
+        known, named = self.containers[feed.connection], self._named(feed, rows)
+        happened = self.incoming.events(rows)
+
+        def job(conn: Any) -> tuple[int, int]:
+            def speak(found: Sequence[statuses.Event]) -> Any:
+                said, unresolved = from_events(known, found, sends=named, now=now,
+                                               first=row.complete_at is None)
+                pulled.unresolved += len(unresolved)
+                sends.doubt(conn, feed.connection, unresolved, now)
+                return said
+            return statuses.store_events(conn, feed.connection, feed.stream, happened, cursor=cursor, now=now,
+                                         complete=complete, book=self.state.book, speak=speak)
+        moved, entries = self.state.write(job)
+        pulled.entries += entries
+        return moved
+
+    def _named(self, feed: Feed, rows: Sequence[tuple[Value, ...]]) -> dict[str, Send]:
+        """The sends from which people have unsubscribed since the last reading; those not known yet are looked up."""
+        unsubscribes = {str(row[0]): str(row[_SEND]) for row in rows if row[1] == "unsubscribe" and row[_SEND]}
+        if not unsubscribes:
+            return {}
+        given = {"connection": feed.connection, "events": orjson.dumps(list(unsubscribes)).decode()}
+        wanted = {unsubscribes[row[0]] for row in self.state.rows(load("statuses")["unseen_events"], given)}
+        with self.state.reading() as conn:
+            found = sends.named(conn, feed.connection, wanted)
+        missing = sorted(wanted - found.keys())
+        if missing and feed.sends is not None:
+            try:
+                page = feed.connector.fetch(feed.sends, missing)
+            except Misconfigured:
+                return found  # sends may not be read here: doctor says so, and who cannot be understood leaves everything
+            self.state.write(lambda conn: sends.store(conn, feed.connection, page.rows))
+            found |= {str(row[0]): sends.of_row(row) for row in page.rows}
+        return found
+
+    # ------------------------------------------------------------------ sends
+
+    def _sends(self, feed: Feed, rows: Sequence[tuple[Value, ...]], cursor: str | None, now: Micros,
+               complete: bool) -> int:
+        """Take a page of sends, and strike off the doubts that it or another mapping has ended."""
+        known = self.containers[feed.connection]
+
+        def job(conn: Any) -> int:
+            count = sends.store(conn, feed.connection, rows)
+            if doubted := sends.doubted(conn, feed.connection):
+                found = sends.named(conn, feed.connection, doubted)
+                sends.settle(conn, feed.connection, [
+                    key for key in doubted
+                    if known.meaning(key.removeprefix("list "), found.get(key)) is not None], now)
+            if cursor is not None:
+                conn.execute(load("records")["advance"], {"stream": feed.stream, "cursor": cursor,
+                                                          "complete": now if complete else None})
+            return count
+        return self.state.write(job)

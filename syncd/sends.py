@@ -1,0 +1,129 @@
+"""What a connection's lists, audiences and sends mean in the mapping's words, and which sends were made wrongly."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from mappings.model import Destination
+from mappings.model import Mapping as MappingFile
+from state.queries import load
+from state.sends import Send, of_row
+from state.store import Store
+from syncd.model import Micros
+
+RECENT: Micros = 30 * 86_400_000_000
+"""For how long a send that was made wrongly is told about."""
+
+
+@dataclass(frozen=True, slots=True)
+class Containers:
+    """What a connection's lists, audiences and sends stand for.
+
+    topics     list -> its topics
+    adopt      lists of which who is in them when they are first read has opted in
+    audiences  audience, case-folded -> its topic
+    campaigns  (pattern of a send's name, its topics); no topics = a campaign that is no concern of the mapping's
+    """
+
+    connection: int
+    name: str
+    topics: Mapping[str, tuple[str, ...]]
+    adopt: frozenset[str] = frozenset()
+    audiences: Mapping[str, str] = field(default_factory=dict)
+    campaigns: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+    def scope(self, container: str | None) -> list[tuple[str, str | None]] | None:
+        """(level, topic) of each thing a container means; None where the mapping does not know it."""
+        if not container:
+            return [("master", None)]
+        topics = self.topics.get(container)
+        return [("topic", t) for t in topics] if topics else None
+
+    def meaning(self, container: str | None, send: Send | None) -> tuple[str, ...] | None:
+        """The topics that somebody leaves by leaving ``container`` from a mail of ``send``; () = none of the mapping's,
+        None = nobody can tell.
+
+        The list and the audience both count: a mail of one topic may have gone through the list of another.
+        """
+        found = [*self.topics.get(container or "", ())]
+        if send is not None:
+            found += [t for name in sorted(send.containers) for t in self.topics.get(name, ())]
+            found += [self.audiences[a] for a in sorted(map(str.casefold, send.audiences)) if a in self.audiences]
+        if found or send is None:
+            return tuple(dict.fromkeys(found)) or None
+        named = [topics for pattern, topics in self.campaigns if _fits(pattern, send)]
+        if named:
+            return tuple(dict.fromkeys(t for topics in named for t in topics))
+        # Where the vendor tells both the list and the audiences of a send, and none is ours, it was about something else.
+        return () if send.audiences and (send.containers or container) else None
+
+
+def _fits(pattern: str, send: Send) -> bool:
+    wanted = re.compile(".*".join(map(re.escape, pattern.split("*"))), re.IGNORECASE | re.DOTALL)
+    return any(name is not None and wanted.fullmatch(name) for name in (send.name, send.definition))
+
+
+def campaigns(mapping: MappingFile) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Each pattern of the mapping's campaigns with the topics it stands for."""
+    return tuple((pattern, tuple(dict.fromkeys([*c.topics, *(mapping.segments[s].topic for s in c.segments)])))
+                 for c in mapping.campaigns.values() for pattern in c.sends)
+
+
+def audiences(mapping: MappingFile, connection: str) -> dict[str, str]:
+    """Audience, case-folded -> topic, over the destinations at a connection."""
+    found: dict[str, str] = {}
+    for d in mapping.destinations.values():
+        if d.connection == connection:
+            found |= {t.audience.object.casefold(): t.topic for t in d.topics.values() if t.audience is not None}
+            found |= {s.audience.object.casefold(): mapping.segments[s.segment].topic for s in d.segments.values()}
+    return found
+
+
+# --------------------------------------------------------------------------- sends made wrongly
+
+class Wrong(NamedTuple):
+    """A send that was not made as the mapping needs it. ``level`` is "error" where unsubscribes may go astray."""
+
+    connection: str
+    send: str
+    name: str | None
+    at: Micros | None
+    level: str
+    message: str
+    remedy: str
+
+
+def wrong(store: Store, mapping: MappingFile, since: Micros) -> list[Wrong]:
+    """What is wrong with the sends since an instant, newest first."""
+    found: list[Wrong] = []
+    for connection, *row in store.rows(load("sends")["since"], (since,)):
+        found += _judge(mapping, connection, of_row(row))
+    return found
+
+
+def _judge(mapping: MappingFile, connection: str, send: Send) -> Iterator[Wrong]:
+    for destination in mapping.destinations.values():
+        if destination.connection != connection:
+            continue
+        about = audiences(mapping, connection)
+        topics = {about[a] for a in map(str.casefold, send.audiences) if a in about}
+        for level, message, remedy in faults(mapping, destination, topics, send.containers, send.classification):
+            yield Wrong(connection, send.send, send.name, send.at, level, message, remedy)
+
+
+def faults(mapping: MappingFile, destination: Destination, topics: set[str], containers: frozenset[str],
+           classification: str | None) -> Iterator[tuple[str, str, str]]:
+    """(level, sentence, remedy) for each fault of a send, or of a definition of sends, to audiences of ``topics``."""
+    for topic in sorted(topics):
+        delivery = destination.topics.get(topic)
+        list_ = delivery.publication_list if delivery is not None else None
+        if list_ is not None and list_ not in containers:
+            yield ("error", f'Mail of the topic "{topic}" goes out without its publication list {list_}: who has left the '
+                   "topic gets it, and who leaves by it leaves something else.",
+                   f"Choose the publication list {list_} in the send.")
+        if classification == "transactional" and mapping.topics[topic].purpose == "marketing":
+            yield ("warning", f'Mail of the marketing topic "{topic}" goes out as transactional: it reaches people who '
+                   "opted out.", "Choose a commercial send classification.")
