@@ -83,8 +83,11 @@ class Control:
         limit = request.query.get("limit")
         if limit is not None and not (limit.isascii() and limit.isdigit() and int(limit) > 0):
             raise BadAct("limit must be a whole number above 0.")
+        mails = request.query.get("mails", "yes")
+        if mails not in ("yes", "no"):
+            raise BadAct("mails must be yes or no.")
         return self._side(request.query.get("side"), "side").world(
-            request.query.get("after") or None, None if limit is None else int(limit))
+            request.query.get("after") or None, None if limit is None else int(limit), mails == "yes")
 
     def _side(self, name: str | None, key: str, among: Iterable[str] | None = None) -> Simulator:
         allowed = [side for side in (among or self._simulators) if side in self._simulators]

@@ -206,8 +206,9 @@ class Simulator(Protocol):
     def handle(self, request: Request, call: Call) -> Response:
         """Answer one request. Called from many threads."""
 
-    def world(self, after: str | None, limit: int | None) -> dict[str, Any]:
-        """The truth, in the control API's shape, sorted by id; ``after``/``limit`` page the main list."""
+    def world(self, after: str | None, limit: int | None, mails: bool = True) -> dict[str, Any]:
+        """The truth, in the control API's shape, sorted by id; ``after``/``limit`` page the main list. Every mail that was
+        ever sent is part of it, unless ``mails`` is false."""
 
     def act(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Let a person do something. Raises ``BadAct`` for what the control API should refuse with 400."""

@@ -20,7 +20,7 @@ class World:
 
     def __init__(self, config: Path, control: str) -> None:
         self.config = config
-        self._control = control
+        self.control = control
 
     @property
     def mapping(self) -> Path:
@@ -31,12 +31,12 @@ class World:
         self._post("/sandbox/faults", {"target": target, "fault": "latency", "seconds": seconds})
 
     def _post(self, path: str, body: dict[str, Any]) -> None:
-        requests.post(self._control + path, json=body, timeout=30).raise_for_status()
+        requests.post(self.control + path, json=body, timeout=30).raise_for_status()
 
 
 @contextmanager
 def serve(directory: Path, people: int, profile: str) -> Iterator[World]:
-    """A sandbox with so many people, gone when the block ends.
+    """A sandbox with so many people, in a process of its own, gone when the block ends.
 
     :raises RuntimeError: it did not come up
     """

@@ -3,36 +3,43 @@
 One JSON object per line comes in, one per line goes out. Each request is carried out in a forked child, which opens the
 state as a started daemon would, so that a kill -9 is a kill -9 and the next request is a restart; the imports are paid once.
 
-request   world (socket), directory, failpoint ("sent:2" or ""), approve (approve what waits), wait, full
-answer    killed (the child died by SIGKILL), and if not: held, left, plan, counts, failed, people
+request   failpoint ("sent:2" or ""), after (seconds until it is killed wherever it is), and either
+          words (of syncd's command line), log (the file that its messages go to), or
+          world (socket), directory, approve (approve what waits), wait, full: a cycle against the world in memory
+answer    killed (the child died by SIGKILL), code, and if it was not killed what the command printed as JSON, or:
+          held, left, counts, failed, people
 """
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import email_validator  # noqa: F401 - imported once, before the children are made
 import orjson
-import sqlglot.dialects.sqlite  # noqa: F401
-import sqlite_utils  # noqa: F401
 
 from connectors.memory.client import World
 from mappings.loader import load_mapping
 from mappings.model import Mapping
 from syncd import guard
 from syncd.app import App, Endpoint, Policy, open_store
+from syncd.cli import main
 
 HASH_KEY = b"faults"
 ROLES = {"sf": "crm", "mc": "esp"}
 PATIENCE = 30.0
 """Seconds of real time one cycle may take."""
+WARM = ("email_validator", "sqlglot.dialects.sqlite", "sqlite_utils", "connectors.marketing_cloud", "connectors.odoo",
+        "connectors.salesforce", "lxml.etree", "syncd.daemon", "syncd.doctor", "syncd.explain", "syncd.resync")
+"""Imported once, before the children are made; a start imports them when it needs them."""
 
 
 class Passing(threading.Event):
@@ -70,40 +77,71 @@ def cycle(request: dict[str, Any], mapping: Mapping) -> dict[str, Any]:
     return answer
 
 
-def child(request: dict[str, Any], mapping: Mapping, pipe: int) -> None:
+def command(request: dict[str, Any]) -> dict[str, Any]:
+    """One command of a syncd that was just started, as a shell would start it. It ends with SystemExit."""
+    os.environ["SYNCD_FAILPOINT"] = request.get("failpoint", "")
+    log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(log, sys.stderr.fileno())
+    main(request["words"], prog_name="syncd")
+    raise AssertionError("a command ends by itself")
+
+
+def child(work: Callable[[], dict[str, Any]], pipe: int) -> None:
     """Carry out one request and end the process, whatever happens."""
     code = 1
+    os.dup2(pipe, sys.stdout.fileno())
     try:
-        os.write(pipe, orjson.dumps(cycle(request, mapping)))
+        os.write(pipe, orjson.dumps(work()))
         code = 0
+    except SystemExit as ended:
+        code = int(ended.code or 0)
     except BaseException:
         traceback.print_exc()
     finally:
+        sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
 
 
-def main() -> None:
-    mappings: dict[str, Mapping] = {}
+def carry_out(work: Callable[[], dict[str, Any]], after: float | None) -> dict[str, Any]:
+    """The answer to a request; ``after`` so many seconds its process is killed."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(reader)
+        child(work, writer)
+    os.close(writer)
+    # The child stays a zombie until it is waited for, so the number is nobody else's when the timer uses it.
+    timer = threading.Timer(after or 0.0, os.kill, (pid, signal.SIGKILL))
+    if after is not None:
+        timer.start()
+    with os.fdopen(reader, "rb") as answers:
+        answer = answers.read()
+    if after is not None:
+        timer.cancel()
+        timer.join()
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    killed = code == -signal.SIGKILL
+    return {"killed": killed, "code": code, **({} if killed else orjson.loads(answer or b"{}"))}
+
+
+def serve() -> None:
+    """Answer requests until there are no more."""
+    for name in WARM:
+        importlib.import_module(name)
+    mappings: dict[Path, Mapping] = {}
     for line in sys.stdin.buffer:
         request = orjson.loads(line)
-        path = Path(request["directory"]) / "mapping.yaml"
-        if str(path) not in mappings:
-            mappings[str(path)] = load_mapping([path])
-        reader, writer = os.pipe()
-        pid = os.fork()
-        if pid == 0:
-            os.close(reader)
-            child(request, mappings[str(path)], writer)
-        os.close(writer)
-        with os.fdopen(reader, "rb") as answers:
-            answer = answers.read()
-        _, status = os.waitpid(pid, 0)
-        killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
-        result = {"killed": killed, "code": os.waitstatus_to_exitcode(status), **(orjson.loads(answer or b"{}"))}
-        sys.stdout.buffer.write(orjson.dumps(result) + b"\n")
+        if "words" in request:
+            work = partial(command, request)
+        else:
+            path = Path(request["directory"]) / "mapping.yaml"
+            if path not in mappings:
+                mappings[path] = load_mapping([path])
+            work = partial(cycle, request, mappings[path])
+        sys.stdout.buffer.write(orjson.dumps(carry_out(work, request.get("after"))) + b"\n")
         sys.stdout.buffer.flush()
 
 
 if __name__ == "__main__":
-    main()
+    serve()

@@ -3,51 +3,21 @@
 from __future__ import annotations
 
 import random
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pytest
 
 from connectors.memory.client import World, fields
-from state.ledger import verify
-from syncd.app import open_store
 from tests.faults import driver
+from tests.faults.killing import EARLY, LATE, OFTEN, POINTS, Driver, coverage, driving, intact
 from tests.system.lab import CONTACT, MAPPING, NEWS, OFFERS, RICH, START, TOP
 
-ROOT = Path(__file__).parents[2]
-POINTS = ("page_stored", "pulled", "identified", "planned", "guarded", "sealed", "sent", "recorded", "settled")
-"""In the order in which a cycle passes them."""
-EARLY, LATE = POINTS[:5], POINTS[5:]
-"""Those that every cycle passes, and those that only one with something to write does."""
-OFTEN = ("page_stored", "sealed", "sent", "recorded")
 ROUNDS, PEOPLE, KILLS = 9, 14, 100
 LISTS = {OFFERS: "L1", RICH: "L1", TOP: "L1", NEWS: "L2"}
-
-
-class Driver:
-    """The process that makes the processes that are killed."""
-
-    def __init__(self) -> None:
-        self._process = subprocess.Popen([sys.executable, "-m", "tests.faults.driver"], cwd=ROOT, stdin=subprocess.PIPE,
-                                         stdout=subprocess.PIPE)
-
-    def run(self, **request: Any) -> dict[str, Any]:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(orjson.dumps(request) + b"\n")
-        self._process.stdin.flush()
-        answer: dict[str, Any] = orjson.loads(self._process.stdout.readline())
-        assert answer["killed"] or answer["code"] == 0, "the cycle itself failed; see its traceback"
-        return answer
-
-    def close(self) -> None:
-        self._process.communicate(timeout=60)
 
 
 class Company:
@@ -145,9 +115,8 @@ class Company:
 
 @pytest.fixture(scope="module")
 def killer() -> Iterator[Driver]:
-    found = Driver()
-    yield found
-    found.close()
+    with driving() as found:
+        yield found
 
 
 @contextmanager
@@ -209,20 +178,5 @@ def test_kills_anywhere_change_nothing_that_can_be_seen(killer: Driver, tmp_path
                 finish(c)
                 c.nobody_who_refused_would_be_mailed()
                 assert c.end_of_round() == expected[n], f"round {n} of seed {seed} ended otherwise"
-            intact(c.directory)
-    print("kills by point:", dict(sorted(kills.items())))
-    assert min(kills[point] for point in POINTS) >= 3, kills
-    assert kills.total() >= KILLS, kills
-
-
-def intact(directory: Path) -> None:
-    """The state file is whole, every entry fits its commitment, nothing is left open."""
-    store = open_store(directory / "state.db", directory / "journal.log", driver.HASH_KEY)
-    assert store.rows("PRAGMA integrity_check") == [("ok",)]
-    assert store.rows("SELECT count(*) FROM operation WHERE state < 10") == [(0,)]
-    assert store.rows("SELECT count(*) FROM batch WHERE state <> 'closed'") == [(0,)]
-    with store.reading() as conn:
-        count, bad = verify(conn)
-    assert count > PEOPLE
-    assert not bad
-    store.close()
+            intact(c.directory / "state.db", c.directory / "journal.log", driver.HASH_KEY, PEOPLE)
+    coverage(kills, POINTS, 3, KILLS)

@@ -318,7 +318,7 @@ class Acts:
         return {"changed": len(held) - before}
 
 
-def world(tenant: Tenant, names: Names, after: str | None, limit: int | None) -> Answer:
+def world(tenant: Tenant, names: Names, after: str | None, limit: int | None, mails: bool) -> Answer:
     """Subscribers of every business unit, sorted by key and unit; audiences and mails come with the first page."""
     lists = {mid: [(names.by_list.get(n, each.name), each) for n, each in tenant.lists.items()
                    if each.mid == mid and each.type != "Master" and each.classification not in (SUPPRESSION, PLAIN)]
@@ -334,7 +334,7 @@ def world(tenant: Tenant, names: Names, after: str | None, limit: int | None) ->
     answer: Answer = {"subscribers": out}
     if after is None:
         answer["audiences"] = {n: _audience(names, n) for n in names.audiences}
-        answer["mails"] = [_mail(tenant, names, m) for m in tenant.mails]
+        answer["mails"] = [_mail(tenant, names, m) for m in tenant.mails] if mails else []
     return answer
 
 

@@ -118,10 +118,10 @@ class MarketingCloudSim:
         with self._lock:
             loading.load(self.tenant, tables, self.names.home)
 
-    def world(self, after: str | None = None, limit: int | None = None) -> dict[str, Any]:
+    def world(self, after: str | None = None, limit: int | None = None, mails: bool = True) -> dict[str, Any]:
         with self._lock:
             self._tick()
-            return world(self.tenant, self.names, after, limit)
+            return world(self.tenant, self.names, after, limit, mails)
 
     def act(self, body: Mapping[str, Any]) -> dict[str, Any]:
         actor, do = body.get("actor"), body.get("do")

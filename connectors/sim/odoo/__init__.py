@@ -190,11 +190,11 @@ class OdooSim:
 
     # -- control
 
-    def world(self, after: str | None = None, limit: int | None = None) -> dict[str, Any]:
+    def world(self, after: str | None = None, limit: int | None = None, mails: bool = True) -> dict[str, Any]:
         with self._lock:
             self._commit_due()
             env = Env(self.db, self.access, 1, {"active_test": False}, int(self.clock.now() * 1e6))
-            return people.world(env, self.topics, after, limit)
+            return people.world(env, self.topics, after, limit, mails)
 
     def act(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """As the control API says. With ``delay`` (or ``commit_delay``, or the fault slow_queue) the change is a

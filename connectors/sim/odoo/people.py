@@ -21,9 +21,10 @@ Work = Callable[[Env], dict[str, Any]]
 
 # --------------------------------------------------------------------------- the truth
 
-def world(env: Env, topics: Mapping[str, int], after: str | None, limit: int | None) -> dict[str, Any]:
+def world(env: Env, topics: Mapping[str, int], after: str | None, limit: int | None, mails: bool) -> dict[str, Any]:
     """{"people": [...], "mails": [...]}: the people sorted by (numeric id, object), deleted ones with their last
-    values. ``after`` is an id; ids of several objects may be equal, so a page never ends between two of them."""
+    values; no mails unless ``mails``. ``after`` is an id; ids of several objects may be equal, so a page never ends
+    between two of them."""
     first = int(after) + 1 if after else 0
     keys = sorted((i, model) for model in OBJECTS for i in env.db.tables[model].ids if i >= first)
     keys += [(i, model) for model, i in env.db.tombstones if model in OBJECTS and i >= first]
@@ -31,7 +32,8 @@ def world(env: Env, topics: Mapping[str, int], after: str | None, limit: int | N
     if limit is not None and len(keys) > limit:
         last = keys[limit - 1][0]
         keys = [key for key in keys if key[0] <= last]
-    return {"people": [_person(env, topics, model, i) for i, model in keys], "mails": list(_mails(env, topics))}
+    return {"people": [_person(env, topics, model, i) for i, model in keys],
+            "mails": list(_mails(env, topics)) if mails else []}
 
 
 def _person(env: Env, topics: Mapping[str, int], model: str, row_id: int) -> dict[str, Any]:

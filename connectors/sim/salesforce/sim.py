@@ -138,8 +138,8 @@ class SalesforceSim:
 
     # ------------------------------------------------------------------ control API
 
-    def world(self, after: str | None = None, limit: int | None = None) -> dict[str, Any]:
-        """The truth: every contact and lead that is not gone for good, sorted by id."""
+    def world(self, after: str | None = None, limit: int | None = None, mails: bool = True) -> dict[str, Any]:
+        """The truth: every contact and lead that is not gone for good, sorted by id. It knows of no mails."""
         with self._lock:
             self._settle(None)
             return self._people.world(after, limit)

@@ -1,0 +1,140 @@
+"""kill -9 while three vendors' queues are full and people keep leaving: nobody is mailed against their word at any moment,
+and in the end nobody could tell that anything happened.
+
+Two companies live through the same events, each a served sandbox and a syncd started as from a shell. One is left in
+peace; the other's syncd is killed at every named point, and now and then anywhere. Between the kills mails are sent.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.faults.killing import EARLY, LATE, OFTEN, POINTS, coverage, driving, intact
+from tests.faults.sandbox_side import FINE, QUEUE, Side, differences, hash_key, side
+from tests.faults.sandbox_story import Story, residents
+
+ANYWHERE = "anywhere"
+PLACES = (*POINTS, ANYWHERE)
+LONGEST = 1.5
+"""Seconds within which a kill that is aimed at no point happens."""
+HOUR = 3_600.0
+
+
+class Killed:
+    """Starts the syncd of a company so that it dies."""
+
+    def __init__(self, company: Side, seed: int) -> None:
+        self.company = company
+        self.kills: Counter[str] = Counter()
+        self.rng = random.Random(seed)
+        self._mailings = cycle(company.topics)
+
+    def start(self, place: str, *words: str, fine: tuple[int, ...] = FINE) -> bool:
+        """Start a command that is to die at ``place``; whether it did. Then ask who would be mailed."""
+        how: dict[str, Any] = {"failpoint": f"{place}:{self._passing(place)}"}
+        if place == ANYWHERE:
+            how = {"after": self.rng.uniform(0.05, LONGEST)}
+        answer = self.company.start(*words, fine=fine, **how)
+        self.kills[place] += answer["killed"]
+        self.company.check(("offers", "tips", next(self._mailings)))
+        return bool(answer["killed"])
+
+    def _passing(self, place: str) -> int:
+        return self.rng.randint(1, 20 if place == "page_stored" else 3 if place in OFTEN else 1)
+
+    def link(self) -> None:
+        """The first synchronisation: killed while the plan is made, and while it is carried out."""
+        for place in (*EARLY, ANYWHERE):
+            self.start(place, "plan", fine=(0, 4))
+        plan = self.company.start("plan", fine=(4,))["plan"]["id"]
+        for place in (*EARLY, *LATE):
+            if place in LATE:
+                self.company.advance(QUEUE)
+            self.start(place, "apply", plan, "--deadline", "2", fine=(*FINE, 2, 5))
+        while self.company.start("apply", plan, "--deadline", "1", fine=(*FINE, 2, 5))["code"] == 7:
+            self.company.advance(QUEUE)
+
+    def places(self) -> list[str]:
+        """Where to kill in a round: later and later in the work, with something unforeseen in between."""
+        chosen = sorted([*self.rng.sample(EARLY, 3), *LATE], key=POINTS.index)
+        chosen.insert(self.rng.randrange(len(chosen)), ANYWHERE)
+        return chosen
+
+
+def together(calm: Side, other: Side, seconds: float = 0.0) -> None:
+    """Both companies' clocks show the same time, so many seconds from now."""
+    until = max(calm.now(), other.now()) + seconds
+    for company in (calm, other):
+        company.advance(max(0.0, until - company.now()))
+
+
+@pytest.mark.parametrize(("people", "least"), [
+    pytest.param(1_000, 40, id="small"), pytest.param(20_000, 200, id="soak", marks=pytest.mark.soak)])
+def test_kills_change_nothing_that_anybody_could_see(tmp_path: Path, people: int, least: int) -> None:
+    with driving() as driver, side(tmp_path / "calm", people, driver) as calm, \
+            side(tmp_path / "killed", people, driver) as other:
+        for company in (calm, other):
+            company.refused_before()
+            company.mail_everyone()
+        killer = Killed(other, seed=people)
+        calm.start("apply", calm.start("plan", fine=(4,))["plan"]["id"], fine=FINE)
+        other.slow_queue()
+        killer.link()
+        story: Story | None = None
+        n = 0
+        while True:
+            mailed = _end_of_round(calm, other, n)
+            if n and killer.kills.total() >= least and min(killer.kills[p] for p in PLACES) >= 3:
+                break
+            n += 1
+            story = story or Story(residents(calm, mailed), seed=people)
+            _round(story, n, calm, killer)
+        coverage(killer.kills, PLACES, 3, least)
+        for company in (calm, other):
+            directory = company.config.parent
+            intact(directory / "state" / "syncd.db", directory / "journal" / "consent.log", hash_key(company), people)
+
+
+def _round(story: Story, n: int, calm: Side, killer: Killed) -> None:
+    """The same events for both; the calm company synchronises twice, the other is killed after each of the first."""
+    events = story.round(n)
+    for number, event in enumerate(events):
+        event.happen(calm)
+        if number == len(events) // 2:
+            calm.cycle()
+    places = killer.places()
+    for number, event in enumerate(events):
+        event.happen(killer.company)
+        if number < len(places):
+            _kill(killer, places[number])
+    for place in places[len(events):]:
+        _kill(killer, place)
+
+
+def _kill(killer: Killed, place: str) -> None:
+    if place == "settled":
+        killer.company.advance(QUEUE)
+    words = ("run",) if place == ANYWHERE and killer.rng.random() < 0.5 else ("once", "--deadline", "1")
+    killer.start(place, *words)
+
+
+def _end_of_round(calm: Side, other: Side, n: int) -> dict[str, set[str]]:
+    together(calm, other)
+    for company in (calm, other):
+        company.settle()
+    together(calm, other, HOUR)
+    for company in (calm, other):
+        company.settle()
+    mailed = calm.end_of_round()
+    assert mailed == other.end_of_round(), f"round {n} ended with other mails"
+    together(calm, other, HOUR)
+    for company in (calm, other):
+        company.settle()
+    assert differences(calm, other) == {}, f"round {n} ended otherwise"
+    return mailed
