@@ -49,8 +49,7 @@ def store(conn: db.Connection, connection: int, stream: int, rows: Iterable[tupl
     conn.execute(q["page_table"])
     conn.execute("DELETE FROM status_page")
     conn.executemany(q["fill"], rows)
-    _resolve(conn, q, "status_page")
-    conn.execute(q["inherit_address"], given)
+    _resolve(conn, q, "status_page", given)
     changes = [StatusChange(*row) for row in conn.execute(q["changes"], given)]
     entries = ledger.unsaid(conn, speak(changes))
     conn.execute(q["dirty_by_key"], given)
@@ -75,7 +74,7 @@ def store_events(conn: db.Connection, connection: int, stream: int, rows: Iterab
     conn.execute(q["event_table"])
     conn.execute("DELETE FROM event_page")
     conn.executemany(q["fill_events"], rows)
-    _resolve(conn, q, "event_page")
+    _resolve(conn, q, "event_page", given)
     found = [Event(*row) for row in conn.execute(q["new_events"], given)]
     conn.execute(q["event_seen"], given)
     entries = ledger.unsaid(conn, speak(found))
@@ -104,9 +103,11 @@ def vanish(conn: db.Connection, connection: int, container: str, sweep: int) -> 
     return int(conn.execute(q["vanish"], given).rowcount)
 
 
-def _resolve(conn: db.Connection, q: dict[str, str], table: str) -> None:
+def _resolve(conn: db.Connection, q: dict[str, str], table: str, given: dict[str, Any]) -> None:
+    """Give every row of a page its address."""
     conn.execute(q["add_addresses"].replace(":page", table))
     conn.execute(q["resolve"].replace(":page", table))
+    conn.execute(q["inherit_address"].replace(":page", table), given)
 
 
 def _advance(conn: db.Connection, stream: int, cursor: str | None, complete: int | None) -> None:

@@ -20,9 +20,16 @@ INSERT OR IGNORE INTO address (hash, email) SELECT hash, email FROM :page WHERE 
 UPDATE :page SET address = (SELECT a.id FROM address a WHERE a.hash = :page.hash) WHERE hash IS NOT NULL;
 
 -- name: inherit_address
--- A list member whose answer carries no address has that of the subscriber.
-UPDATE status_page SET address = (SELECT s.address FROM remote_status s WHERE s.connection = :connection
-  AND s.container = '' AND s.key = status_page.key) WHERE address IS NULL;
+-- A list member or an event whose answer carries no address has that of the subscriber; of one not read yet, the address
+-- that was last delivered under the key, or that the person has. Without it a refusal would not stay with the address.
+UPDATE :page SET address = coalesce(
+  (SELECT s.address FROM remote_status s WHERE s.connection = :connection AND s.container = '' AND s.key = :page.key),
+  (SELECT o.address FROM subscriber_key k CROSS JOIN operation o ON o.person = k.person WHERE k.connection = :connection
+    AND k.key = :page.key AND o.connection = :connection AND o.key = k.key AND o.address IS NOT NULL AND o.state IN (3, 10)
+    ORDER BY o.id DESC LIMIT 1),
+  (SELECT r.address FROM subscriber_key k CROSS JOIN record r ON r.person = k.person WHERE k.connection = :connection
+    AND k.key = :page.key AND r.deleted = 0 AND r.address IS NOT NULL ORDER BY r.id LIMIT 1))
+WHERE address IS NULL AND key IS NOT NULL;
 
 -- name: changes
 -- A status we are just writing is our own even where the vendor cannot tell: the poll overtook the reply. And an opt-out
@@ -67,9 +74,7 @@ WHERE (remote_status.status, remote_status.address, remote_status.sweep)
 OR (excluded.status = 'unsubscribed' AND excluded.at > coalesce(remote_status.at, 0));
 
 -- name: new_events
-SELECT p.event, p.kind, p.container, p.send, p.key,
-  coalesce(p.address, (SELECT s.address FROM remote_status s WHERE s.connection = :connection AND s.container = ''
-    AND s.key = p.key)), p.at, p.evidence,
+SELECT p.event, p.kind, p.container, p.send, p.key, p.address, p.at, p.evidence,
   (SELECT k.person FROM subscriber_key k WHERE k.connection = :connection AND k.key = p.key)
 FROM event_page p WHERE NOT EXISTS (SELECT 1 FROM event_seen e WHERE e.connection = :connection AND e.event = p.event)
 ORDER BY p.n;

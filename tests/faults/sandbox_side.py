@@ -5,6 +5,7 @@ What is compared and asserted comes from the control API: the truth about every 
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -148,14 +149,19 @@ class Side:
         return found
 
     def truth(self) -> dict[str, dict[Any, Any]]:
-        """All sides by what names a thing, without the times of ``WHEN``."""
+        """All sides by what names a thing, without the times of ``WHEN``. Odoo's mailing contacts are named by their
+        address: syncd makes some to hold a refusal, and in which order it does is its own business."""
         mc = self.world(MC)
         found: dict[str, dict[Any, Any]] = {
             name: {row["key"]: row for row in audience["rows"]} for name, audience in mc["audiences"].items()}
         found["subscribers"] = {(s["key"], s["bu"]): (s["email"], s["status"], s["topics"]) for s in mc["subscribers"]}
-        for side in CRMS:
-            found[side] = {(p["object"], p["id"]): {
-                **p, "fields": {k: v for k, v in p["fields"].items() if k not in WHEN}} for p in self.world(side)["people"]}
+        for crm in CRMS:
+            found[crm] = defaultdict(list)
+            for person in self.world(crm)["people"]:
+                made = person["object"] == "mailing.contact"
+                name = person["object"], person["email"] if made else person.pop("id")
+                person["fields"] = {k: v for k, v in person["fields"].items() if k not in WHEN | {"id"}}
+                found[crm][str(name)].append({k: v for k, v in person.items() if k != "id"})
         return found
 
 
@@ -167,12 +173,22 @@ def side(directory: Path, people: int, driver: Driver) -> Iterator[Side]:
         yield Side(served.config, served.control, driver)
 
 
-def differences(calm: Side, other: Side) -> dict[str, Any]:
-    """What differs between two companies: table -> name -> (there, here)."""
+def differences(calm: Side, other: Side) -> list[str]:
+    """What differs between two companies, a line each: table, name, and both values of what is not the same."""
     one, two = calm.truth(), other.truth()
-    found = {table: {name: (one[table].get(name), two[table].get(name)) for name in one[table].keys() | two[table].keys()
-                     if one[table].get(name) != two[table].get(name)} for table in one}
-    return {table: names for table, names in found.items() if names}
+    return [f"{table} {name}: {_unlike(one[table].get(name), two[table].get(name))}"
+            for table in one for name in sorted(one[table].keys() | two[table].keys())
+            if one[table].get(name) != two[table].get(name)]
+
+
+def _unlike(there: Any, here: Any) -> str:
+    """Both, without the fields that are the same."""
+    if isinstance(there, list) and isinstance(here, list) and len(there) == len(here) == 1:
+        return _unlike(there[0], here[0])
+    if isinstance(there, dict) and isinstance(here, dict):
+        return ", ".join(f"{name}: {_unlike(there.get(name), here.get(name))}" for name in sorted(there.keys() | here.keys())
+                         if there.get(name) != here.get(name))
+    return f"{there} != {here}"
 
 
 def hash_key(side: Side) -> bytes:

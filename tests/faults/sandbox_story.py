@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,24 +17,30 @@ EVERYTHING = ("offers", "news", "tips", "academy", "reminders")
 
 @dataclass(frozen=True, slots=True)
 class Resident:
-    """Somebody with one contact, perhaps a partner in Odoo, and the audiences whose mail comes."""
+    """Somebody with one contact, perhaps a partner in Odoo, and the audiences whose mail comes. ``colleague``: others are
+    at the same account, so that it is no person account, which could not be merged with a contact."""
 
     email: str
     contact: str
     partner: str | None
+    colleague: bool
     audiences: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """An act, and what it means: ``refuses`` address -> topics, ``back`` (address, topic) of a return."""
+    """An act, and what it means: ``refuses`` address -> topics, ``back`` (address, topic) of a return. ``mail`` is the
+    audience that is mailed just before: what "everything" is depends on the mail whose link is clicked."""
 
     act: Json
     refuses: Mapping[str, Sequence[str]] = field(default_factory=dict)
     back: tuple[str, str] | None = None
+    mail: str | None = None
 
     def happen(self, side: Side) -> None:
         """To one company."""
+        if self.mail is not None:
+            side.mail(self.mail)
         if self.back is not None:
             side.comes_back(*self.back)
         side.act(self.act)
@@ -48,6 +54,7 @@ def residents(side: Side, mailed: Mapping[str, set[str]]) -> list[Resident]:
     for crm in CRMS:
         for person in side.world(crm)["people"]:
             records[naive.address(person["email"]) or ""][person["object"]].append(person)
+    accounts = Counter(p["fields"].get("AccountId") for each in records.values() for p in each["Contact"])
     got: dict[str, set[str]] = defaultdict(set)
     for audience, addresses in mailed.items():
         for address in addresses:
@@ -56,9 +63,10 @@ def residents(side: Side, mailed: Mapping[str, set[str]]) -> list[Resident]:
     for email, audiences in sorted(got.items()):
         contacts, partners = records[email]["Contact"], records[email]["res.partner"]
         plain = not records[email]["Lead"] and len(partners) < 2 and not any(p["deleted"] for p in contacts + partners)
-        if plain and len(contacts) == 1 and not contacts[0]["fields"].get("IsPersonAccount"):
-            partner = partners[0]["id"] if partners else None
-            found.append(Resident(email, contacts[0]["id"], partner, frozenset(audiences)))
+        if plain and len(contacts) == 1:
+            colleague = accounts[contacts[0]["fields"].get("AccountId")] > 1
+            found.append(Resident(email, contacts[0]["id"], partners[0]["id"] if partners else None, colleague,
+                                  frozenset(audiences)))
     return found
 
 
@@ -70,17 +78,18 @@ class Story:
         random.Random(seed).shuffle(self._people)
         self._before: dict[str, Resident] = {}
 
-    def _take(self, audience: str, *, partner: bool | None = None) -> Resident:
+    def _take(self, audience: str, *, partner: bool | None = None, colleague: bool = False) -> Resident:
         for number, one in enumerate(self._people):
-            if audience in one.audiences and partner in (None, one.partner is not None):
+            if audience in one.audiences and partner in (None, one.partner is not None) and one.colleague >= colleague:
                 return self._people.pop(number)
         raise AssertionError(f"nobody is left who gets the mail of {audience}; the story needs more people")
 
     def round(self, n: int) -> list[Event]:
         """The events of round ``n`` = 1, 2, …, in their order."""
-        new = {"quick": self._take("tips"), "all": self._take("offers"), "boxed": self._take("tips"),
-               "cross": self._take("tips"), "odoo": self._take("news", partner=True), "returning": self._take("offers"),
-               "winner": self._take("tips"), "leaving": self._take("tips", partner=False)}
+        new = {"quick": self._take("tips", colleague=True), "winner": self._take("tips", colleague=True),
+               "all": self._take("offers"), "boxed": self._take("tips"), "cross": self._take("tips"),
+               "odoo": self._take("news", partner=True), "returning": self._take("offers"),
+               "leaving": self._take("tips", partner=False)}
         events = [*self._newcomers(n), *self._refusals(n, new)]
         if self._before:
             events[3:3] = self._again(n, new, self._before)
@@ -101,7 +110,7 @@ class Story:
         return [
             Event(_crm("edit", "Contact", id=quick.contact, set={"MailingCountry": "Norway", "FirstName": f"Name {n}"})),
             Event(_recipient("unsubscribe", quick, {"topic": "tips"}), {quick.email: ["tips"]}),
-            Event(_recipient("unsubscribe", all_, "all"), {all_.email: EVERYTHING}),
+            Event(_recipient("unsubscribe", all_, "all"), {all_.email: EVERYTHING}, mail="offers"),
             Event(_crm("edit", "Contact", id=boxed.contact, set={"opted_out": True}), {boxed.email: EVERYTHING}),
             Event(_recipient("complain", cross, {"audience": "tips"}), {cross.email: EVERYTHING}),
             Event(_odoo("edit", id=int(odoo.partner or 0), set={"topics": {"news": False}}), {odoo.email: ["news"]}),

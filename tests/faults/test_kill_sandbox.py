@@ -136,5 +136,6 @@ def _end_of_round(calm: Side, other: Side, n: int) -> dict[str, set[str]]:
     together(calm, other, HOUR)
     for company in (calm, other):
         company.settle()
-    assert differences(calm, other) == {}, f"round {n} ended otherwise"
+    unlike = differences(calm, other)
+    assert not unlike, f"round {n} ended otherwise:\n" + "\n".join(unlike)
     return mailed

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
+from connectors.wrappers import Wrapper
 from syncd import guard
+from syncd.model import Page, StreamSpec
 from tests.system.lab import MAPPING, NEWS, OFFERS, Lab
 
 SHARED = "team@mail.example"
@@ -130,3 +133,35 @@ def test_who_came_back_can_be_stopped_again_in_the_crm(lab: Lab) -> None:
     lab.edit("p1", no_news=1)
     lab.settle()
     assert lab.keys(NEWS) == {"p0"}
+
+
+class Nameless(Wrapper):
+    """An ESP that names members and events by the subscriber's key alone, and whose subscribers were not read yet."""
+
+    def changes(self, spec: StreamSpec, cursor: str | None) -> Iterator[Page]:
+        for page in self.inner.changes(spec, cursor):
+            email = spec.columns.index("email") if spec.kind in ("status", "event") else None
+            rows = page.rows if email is None else [
+                (*row[:email], None, *row[email + 1:]) for row in page.rows if spec.kind == "event" or spec.container]
+            yield Page(rows, page.cursor, page.last, page.complete)
+
+
+def test_a_refusal_stays_with_the_address_though_the_provider_named_only_a_key(lab: Lab) -> None:
+    """Somebody leaves a list, and before anyone knows her contact gets another address: the old one, which another record
+    holds, too, is not mailed again."""
+    lab.contact("eva", email=SHARED)
+    lab.contact("twin", email=SHARED, first_name="Eva")
+    lab.contact("ann")
+    lab.app.connectors["mc"] = Nameless(lab.app.connectors["mc"])
+    plan = lab.cycle(deliver=False).plan
+    assert plan is not None
+    lab.approve(plan)
+    lab.cycle()
+    for news in (OFFERS, NEWS):
+        lab.world.send("mc", news)
+    assert lab.rows("SELECT count(*) FROM remote_status WHERE container = ''") == [(0,)]
+    [key] = lab.keys(NEWS) & {"eva", "twin"}
+    lab.world.act("mc", "unsubscribe", email=SHARED, list="L2", key=lab.ids[key])
+    lab.edit(key, email="other@mail.example")
+    lab.settle()
+    assert lab.send(NEWS) == {"ann"}
