@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any
 
 from connectors.memory.connector import MemoryConnector
-from connectors.memory.line import Line
+from connectors.memory.line import Line, ShortLine
 from connectors.memory.table import BadCall
 from syncd.model import FieldInfo, Micros, Value
 
@@ -25,7 +25,8 @@ class World:
     """The control side of a world in another process.
 
     ``World(address)`` joins a running one; ``World.start()`` starts one that ends with ``close``, with the ``with``
-    block, or with this process. All times are the world's.
+    block, or with this process; ``World(line)`` is one in this process, for tests of many thousand steps. All times are
+    the world's.
 
     >>> with World.start(seed=7) as world:
     ...     world.create_crm("sf", {"Contact": {"fields": fields("email", "first_name", opted_out="bool"),
@@ -36,9 +37,9 @@ class World:
     :raises BadCall: from every method, for what makes no sense
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str | ShortLine) -> None:
         self.address = address
-        self._line = Line(address)
+        self._line = Line(address) if isinstance(address, str) else address
         self._process: subprocess.Popen[bytes] | None = None
         self._directory: str | None = None
 
@@ -46,8 +47,9 @@ class World:
     def start(cls, *, seed: int = 0, start: Micros | None = None) -> World:
         """Start an empty world. ``start`` fixes its clock, which then moves by ``tick(seconds=…)`` only."""
         directory = tempfile.mkdtemp(prefix="world-")
-        world = cls(os.path.join(directory, "socket"))
-        command = [sys.executable, "-m", "connectors.memory", "--socket", world.address, "--seed", str(seed),
+        socket = os.path.join(directory, "socket")
+        world = cls(socket)
+        command = [sys.executable, "-m", "connectors.memory", "--socket", socket, "--seed", str(seed),
                    "--until-eof", *(["--start", str(start)] if start is not None else [])]
         world._directory = directory
         world._process = subprocess.Popen(  # noqa: S603 - our own module

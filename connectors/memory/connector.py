@@ -13,7 +13,7 @@ import orjson
 
 from connectors.base import CallCounter, Capabilities
 from connectors.errors import ConnectorError, CursorLost, Misconfigured, Outage, Reauthenticate, Retry, Throttled
-from connectors.memory.line import Cut, Line, Unreached
+from connectors.memory.line import Cut, Line, ShortLine, Unreached
 from syncd.model import (
     UNKNOWN,
     Batch,
@@ -50,15 +50,15 @@ class MemoryConnector:
     Cursors are change numbers. A cursor never passes a change that could still become visible below it, and an
     incremental read begins ``overlap`` numbers earlier, so rows may come twice but none is lost.
 
-    :param address: path of the world's socket
+    :param address: path of the world's socket, or the line to a world in this process
     :param name: the connection
     """
 
-    def __init__(self, address: str, name: str) -> None:
+    def __init__(self, address: str | ShortLine, name: str) -> None:
         self.name = name
         self.counter = CallCounter()
         self.server_skew: float | None = None
-        self._line = Line(address)
+        self._line = Line(address) if isinstance(address, str) else address
         self._told: dict[str, Any] | None = None
 
     @cached_property

@@ -21,36 +21,14 @@ from connectors.memory.world import Broken, World
 _CONTROL = frozenset({"create_crm", "create_esp", "load", "people", "act", "tick", "now", "truth", "counters", "digest"})
 
 
-class Server:
-    """Answers the clients of one world until ``stop``."""
+class Desk:
+    """Answers questions about one world, one at a time."""
 
-    def __init__(self, world: World, socket: Path) -> None:
+    def __init__(self, world: World) -> None:
         self.world = world
         self._lock = threading.Lock()
-        self._listener = Listener(str(socket), family="AF_UNIX", backlog=64)
-        socket.chmod(0o600)
 
-    def run(self) -> None:
-        """Accept clients until the listener is closed."""
-        while True:
-            try:
-                client = self._listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
-
-    def stop(self) -> None:
-        self._listener.close()
-
-    def _serve(self, client: Connection[Any, Any]) -> None:
-        with client, contextlib.suppress(EOFError, OSError):  # a client that was killed is what this server is for
-            while True:
-                answer = self._answer(orjson.loads(client.recv_bytes()))
-                if answer is None:
-                    return
-                client.send_bytes(orjson.dumps(answer))
-
-    def _answer(self, request: dict[str, Any]) -> dict[str, Any] | None:
+    def answer(self, request: dict[str, Any]) -> dict[str, Any] | None:
         """The answer, or None to hang up without one."""
         verb, args, name = request["verb"], request["args"], request.get("as")
         try:
@@ -77,3 +55,32 @@ class Server:
         if verb in _CONTROL:
             return getattr(self.world, verb)(**args)
         raise BadCall(f"There is no control verb {verb}.")
+
+
+class Server:
+    """Answers the clients of one world until ``stop``."""
+
+    def __init__(self, world: World, socket: Path) -> None:
+        self._desk = Desk(world)
+        self._listener = Listener(str(socket), family="AF_UNIX", backlog=64)
+        socket.chmod(0o600)
+
+    def run(self) -> None:
+        """Accept clients until the listener is closed."""
+        while True:
+            try:
+                client = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def stop(self) -> None:
+        self._listener.close()
+
+    def _serve(self, client: Connection[Any, Any]) -> None:
+        with client, contextlib.suppress(EOFError, OSError):  # a client that was killed is what this server is for
+            while True:
+                answer = self._desk.answer(orjson.loads(client.recv_bytes()))
+                if answer is None:
+                    return
+                client.send_bytes(orjson.dumps(answer))
