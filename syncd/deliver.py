@@ -78,19 +78,17 @@ class Lane:
         while not self.stop.is_set() and (deadline is None or time.monotonic() < deadline):
             try:
                 worked = self._turn(report)
-                failures = 0
             except ConnectorError as error:
                 report.error = error
                 failures += 1
                 if failures > 3 or isinstance(error, Reauthenticate | Misconfigured):
                     break
-                worked = False
             else:
-                report.error = None
-            if worked:
-                continue
-            if not wait and not failures:
-                break
+                if worked:
+                    failures, report.error = 0, None
+                    continue
+                if not wait:
+                    break
             queued, flying = self._depth()
             if not flying and not self._waiting_soon(deadline):
                 break

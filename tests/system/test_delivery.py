@@ -173,6 +173,18 @@ def test_one_object_that_is_gone_does_not_stop_the_others(lab: Lab) -> None:
     assert lab.row(OFFERS, "p2")["first_name"] == "Other"  # type: ignore[index]  # the row is there
 
 
+def test_a_vendor_that_stays_down_is_left_alone_until_the_next_cycle(lab: Lab) -> None:
+    lab.contacts(3)
+    lab.link()
+    lab.edit("p1", spent="20.00")  # one operation: after each failure nothing is due for a while
+    lab.world.fault("outage", connection="mc", verb="apply", count=None)
+    lab.world.counters("mc", reset=True)
+    report = lab.cycle()
+    assert 1 <= lab.world.counters("mc")["apply"] <= 30  # not once a second until the deadline
+    assert report.delivered["mc"].error is not None
+    assert report.left
+
+
 @pytest.mark.parametrize("fault", ["throttle", "retry", "outage"])
 def test_passing_faults_delay_and_lose_nothing(lab: Lab, fault: str) -> None:
     lab.contacts(5)
