@@ -23,7 +23,7 @@ from state.outbox import Sealed
 from state.relations import Relations
 from state.store import Store
 from syncd.model import UNKNOWN, AudienceDefinition, Batch, Field, Micros, Op, Outcome, StreamSpec, Value
-from syncd.normalise import decimal_text
+from syncd.normalise import decimal_text, email
 
 MISCONFIGURED_WAIT = 300.0
 """Seconds before an object that could not be written as it stands is tried again."""
@@ -288,6 +288,8 @@ def _holds(batch: Batch, op: Op, row: Mapping[str, Any] | None) -> bool:
         return False
     if batch.kind == "status":
         return bool(row["status"] == op.values[0])
+    if op.email is not None and batch.kind == "upsert" and email(str(row["email"])) != op.email:
+        return False  # the values are there, but they would still go to the address of before
     wanted = dict(zip(batch.columns, op.values, strict=True))
     return all(_same(row.get(name), value) for name, value in wanted.items())
 

@@ -173,6 +173,16 @@ def test_one_object_that_is_gone_does_not_stop_the_others(lab: Lab) -> None:
     assert lab.row(OFFERS, "p2")["first_name"] == "Other"  # type: ignore[index]  # the row is there
 
 
+def test_a_lost_change_of_nothing_but_the_address_is_sent_again(lab: Lab) -> None:
+    lab.contacts(3)
+    lab.link()
+    lab.world.fault("lose_request", connection="mc", verb="apply", count=3)
+    lab.edit("p1", email="moved@mail.example")
+    lab.settle()
+    assert "moved" in lab.send(NEWS)
+    assert "moved" in lab.send(OFFERS)
+
+
 def test_a_vendor_that_stays_down_is_left_alone_until_the_next_cycle(lab: Lab) -> None:
     lab.contacts(3)
     lab.link()

@@ -1,0 +1,263 @@
+"""Who may, must and must not be mailed, worked out from what people did and from nothing the product says.
+
+The oracle sees every act in its true order, which no real system does. It keeps two lists, of *refusals* and of *returns*
+(what only the person, or an admin with evidence, can do), and answers:
+
+must not   somebody refused, syncd had its chance to learn and to deliver that, and nobody came back since
+must       nothing was ever refused, or all of it was surely answered; and nothing else about the person is in doubt
+free       everything else: clocks that leave both orders possible, shared addresses, hands in the provider's data
+
+It knows no ledger, no positions, no keys and no decisions. In doubt it says free, so that whatever it does call wrong is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+TOLERANCE = 10 * 60_000_000
+"""How far the clocks of the company differ at most, in µs."""
+BACKOFF = 70 * 60_000_000
+"""After so long (µs), whatever was put off by a fault is due again."""
+
+
+@dataclass(slots=True)
+class Record:
+    """A row of a CRM as its users see it. ``into`` is the record that absorbed it."""
+
+    id: str
+    connection: str
+    address: str | None
+    name: str
+    live: bool = True
+    into: str | None = None
+    fields: dict[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Somebody said no. ``record`` is whose key or row it was said under, ``flag`` the CRM field that shows it, which may be
+    turned back before anybody reads it; ``made`` by the person, not by an employee or a file."""
+
+    number: int
+    record: str | None
+    address: str
+    topics: frozenset[str]
+    connection: str
+    at: int
+    made: bool
+    flag: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Return:
+    """Somebody came back, at the true instant ``at``. ``answers``: the refusals it surely ends, because they were read
+    before and lie further back than any two clocks differ."""
+
+    record: str | None
+    address: str
+    topics: frozenset[str]
+    at: int
+    answers: frozenset[int]
+
+
+Pair = tuple[int, str]
+"""A refusal's number and an address it must keep quiet."""
+
+
+class Oracle:
+    """The model. Addresses are compared as the vendors do, without regard to case.
+
+    :param destinations: the ESP connections
+    """
+
+    def __init__(self, destinations: Iterable[str]) -> None:
+        self.records: dict[str, Record] = {}
+        self.refusals: list[Refusal] = []
+        self.returns: list[Return] = []
+        self.retracted: set[int] = set()
+        self.read: set[int] = set()
+        self.seen: dict[str, Record] = {}
+        self.learnt: dict[str, set[Pair]] = {e: set() for e in destinations}
+        self.touched: dict[str, set[str]] = {e: set() for e in destinations}
+        """Addresses whose rows or statuses an ESP's user changed since that ESP was last listed in full."""
+        self.at_once: dict[tuple[str, str, str], int] = {}
+        """(ESP, subscriber key or address, topic) -> the refusal made right there, which that ESP itself knows."""
+        self.doubted: set[str] = set()
+        """Addresses about which liveness says nothing any more."""
+        self._near: dict[str, str] = {}
+
+    # ------------------------------------------------------------------ who is who
+
+    def root(self, record: str) -> Record:
+        """The record that stands for this one today."""
+        found = self.records[record]
+        while not found.live and found.into is not None and found.into in self.records:
+            found = self.records[found.into]
+        return found
+
+    def relate(self, *names: str) -> None:
+        """These records or addresses had something to do with each other: doubts about one concern all."""
+        first = self._group(names[0])
+        for other in names[1:]:
+            self._near[self._group(other)] = first
+
+    def _group(self, name: str) -> str:
+        while name in self._near and self._near[name] != name:
+            name = self._near[name]
+        return name
+
+    def holders(self, address: str) -> list[Record]:
+        return [r for r in self.records.values() if r.live and r.address == address]
+
+    def put(self, record: Record) -> None:
+        """A record is new or was edited."""
+        self.records[record.id] = record
+        if record.address is not None:
+            self.relate(record.id, record.address)
+
+    def doubt(self, *names: str) -> None:
+        self.doubted.update(names)
+
+    def doubtful(self, name: str) -> bool:
+        group = self._group(name)
+        return any(self._group(d) == group for d in self.doubted)
+
+    # ------------------------------------------------------------------ what people say
+
+    def refuse(self, record: str | None, address: str, topics: frozenset[str], connection: str, at: int, *, made: bool,
+               flag: str | None = None) -> Refusal:
+        refusal = Refusal(len(self.refusals), record, address, topics, connection, at, made, flag)
+        self.refusals.append(refusal)
+        if record is not None:
+            self.relate(record, address)
+        return refusal
+
+    def come_back(self, record: str | None, address: str, topics: frozenset[str], at: int) -> None:
+        answers = frozenset(r.number for r in self.refusals if r.number in self.read and at > r.at + 3 * TOLERANCE)
+        self.returns.append(Return(record, address, topics, at, answers))
+
+    def retract(self, record: str | None, address: str | None) -> None:
+        """An admin declared that something no person made about them was never said: which, the oracle does not ask."""
+        for r in self.refusals:
+            if not r.made and (r.record == record or r.address == address):
+                self.retracted.add(r.number)
+                self.doubt(r.address)
+
+    # ------------------------------------------------------------------ what it means
+
+    def addresses(self, refusal: Refusal) -> set[str]:
+        """What it keeps quiet now: the address it was said at, and that of whoever said it."""
+        found = {refusal.address}
+        if refusal.record is not None:
+            root = self.root(refusal.record)
+            if root.live and root.address is not None:
+                found.add(root.address)
+        return found
+
+    def standing(self, refusal: Refusal, address: str, topic: str) -> bool:
+        """Whether it must keep this address quiet about a topic, as nobody who could came back since."""
+        if topic not in refusal.topics or refusal.number in self.retracted or address not in self.addresses(refusal):
+            return False
+        return not any(topic in r.topics and r.at > refusal.at and self._may_answer(r, refusal, address)
+                       for r in self.returns)
+
+    def _may_answer(self, back: Return, refusal: Refusal, address: str) -> bool:
+        if len(back.topics) > 1 and len(refusal.topics) == 1:
+            return False  # "mail me again" does not take back "but not the offers"
+        if refusal.record is None:
+            return back.address in (address, refusal.address)
+        root = self.root(refusal.record)
+        if back.record is not None and self.root(back.record).id == root.id:
+            return True
+        if not root.live or root.address != address:
+            return back.address == address
+        return back.address == address and self.one_person(address)
+
+    def one_person(self, address: str) -> bool:
+        """Whether nobody can tell the records at an address apart: no CRM has two of different names there."""
+        holders = self.holders(address)
+        return all(a.name == b.name for a in holders for b in holders if a.connection == b.connection)
+
+    # ------------------------------------------------------------------ what syncd could learn
+
+    def cycled(self, healthy: frozenset[str], *, full: bool) -> None:
+        """A cycle ran to its end, and every connection of ``healthy`` was reachable all the while. Call it with the model as
+        it was when the cycle began: nobody acts meanwhile."""
+        for record in self.records.values():
+            if record.connection in healthy:
+                self.seen[record.id] = replace(record, fields=dict(record.fields))
+        for r in self.refusals:
+            if r.connection in healthy and (r.flag is None or self._shown(r)):
+                self.read.add(r.number)
+        for destination in self.learnt.keys() & healthy:
+            if full:
+                self.touched[destination].clear()
+            self.learnt[destination] |= {
+                (r.number, address) for r in self.refusals if r.number in self.read for address in self.addresses(r)
+                if address not in self.touched[destination] and self._placed(r, address)}
+
+    def _shown(self, refusal: Refusal) -> bool:
+        record = self.records.get(refusal.record or "")
+        return record is not None and record.live and bool(record.fields.get(refusal.flag or ""))
+
+    def _placed(self, refusal: Refusal, address: str) -> bool:
+        """Whether syncd has read that the refuser is at this address."""
+        if address == refusal.address:
+            return True
+        assert refusal.record is not None
+        chain, record = [], self.records[refusal.record]
+        while True:
+            chain.append(record)
+            if record.live or record.into is None:
+                break
+            record = self.records[record.into]
+        return all((s := self.seen.get(r.id)) is not None and (s.address, s.live, s.into) == (r.address, r.live, r.into)
+                   for r in chain)
+
+    def touch(self, destination: str, address: str) -> None:
+        """An ESP's user changed rows or statuses of an address there: what blocked it may be gone until the next listing."""
+        self.touched[destination].add(address)
+        self.learnt[destination] = {p for p in self.learnt[destination] if p[1] != address}
+        for place in [p for p in self.at_once if p[0] == destination]:
+            if self.refusals[self.at_once[place]].address == address or place[1] == address:
+                del self.at_once[place]
+        self.doubt(address)
+
+    # ------------------------------------------------------------------ the answers
+
+    def forbidden(self, destination: str, address: str, key: str, topic: str) -> Refusal | None:
+        """The refusal that a mail of this topic from here would break, if there is one."""
+        for name in (key, address):
+            number = self.at_once.get((destination, name, topic))
+            if number is not None and self.standing(self.refusals[number], address, topic):
+                return self.refusals[number]
+        for number, quiet in self.learnt[destination]:
+            if quiet == address and self.standing(self.refusals[number], address, topic):
+                return self.refusals[number]
+        return None
+
+    def blocked(self, destination: str, topic: str) -> int:
+        """How many addresses must be quiet there now."""
+        return len({a for n, a in self.learnt[destination] if self.standing(self.refusals[n], a, topic)})
+
+    def wanted(self, record: Record, topic: str, needs_opt_in: bool) -> bool:
+        """Whether this record's person must get the topic: nothing about them is in doubt, every refusal that could concern
+        them was surely answered by themselves, and where an opt-in is needed there is one after all of them."""
+        address = record.address
+        if not record.live or address is None or self.doubtful(record.id):
+            return False
+        if not self.one_person(address):
+            return False
+        group = self._group(record.id)
+        against = {r.number for r in self.refusals if topic in r.topics
+                   and group in (self._group(r.address), self._group(r.record or r.address))}
+        own = [r for r in self.returns if r.record == record.id and r.address == address and topic in r.topics
+               and not (needs_opt_in and len(r.topics) > 1)]
+        if against or needs_opt_in:
+            # An ESP's status for all mail stays as it is while only one topic was asked for again, and "mail me again" is
+            # not about a topic that needs its own opt-in, or had its own refusal.
+            return bool(own) and against <= own[-1].answers and all(
+                r.record == record.id and r.address == address and r.topics == own[-1].topics
+                for r in (self.refusals[n] for n in against))
+        return True

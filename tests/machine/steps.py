@@ -1,0 +1,94 @@
+"""The steps a play is made of: plain data, so that a counterexample can be kept, shortened and read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+Step = tuple[Any, ...]
+"""The name of an act (``Play.do_NAME``) and its arguments: small numbers that count people, and plain words."""
+
+
+class Pick(Protocol):
+    """``random.Random.choice``, or the same drawn by Hypothesis."""
+
+    def __call__(self, options: Sequence[Any], /) -> Any: ...
+
+
+WHO = tuple(range(12))
+ESPS, CRMS = ("mc", "late"), ("sf", "odoo")
+EVERYWHERE = (*CRMS, *ESPS)
+SCOPES = ("offers", "news", "all")
+FLAGS = ("opted_out", "no_news")
+POINTS = ("page_stored", "pulled", "identified", "planned", "guarded", "sealed", "sent", "recorded", "settled")
+MINUTES = (2, 11, 31, 61, 60 * 25)
+BREAKDOWNS = ("lose_reply", "lose_request", "outage", "throttle", "retry", "cursor_lost", "truncate", "unauthorised")
+SKEWS = ((0, 0), (10, 0), (-10, 0), (0, 10), (0, -10), (5, -5), (-5, 5))
+"""Minutes that syncd's host and the web site are ahead of the vendors; never more than the tolerance between any two."""
+
+KINDS: dict[str, Callable[[Pick], Step]] = {
+    # recipients
+    "unsubscribe": lambda p: (p(WHO), p(ESPS), p(SCOPES)),
+    "complain": lambda p: (p(WHO), p(ESPS)),
+    "block": lambda p: (p(WHO), p(ESPS)),
+    "resubscribe": lambda p: (p(WHO), p(ESPS), p(SCOPES)),
+    "web": lambda p: (p(WHO),),
+    "bounce": lambda p: (p(WHO), p(ESPS)),
+    # the CRMs' users
+    "tick": lambda p: (p(WHO), p(FLAGS)),
+    "untick": lambda p: (p(WHO), p(FLAGS)),
+    "untick_offers": lambda p: (p(WHO),),
+    "tick_offers": lambda p: (p(WHO),),
+    "rename": lambda p: (p(WHO), p((0, 1))),
+    "move": lambda p: (p(WHO), p((*range(6), None, None, None))),
+    "create": lambda p: (p(CRMS), p((*WHO, None, None)), p((0, 0, 0, 1))),
+    "delete": lambda p: (p(WHO),),
+    "undelete": lambda p: (p(WHO),),
+    "merge": lambda p: (p(WHO), p(WHO)),
+    "import_flags": lambda p: (p(CRMS), p(FLAGS), p((0, 1))),
+    "spend": lambda p: (p(WHO), p((10, 50, 200, 900))),
+    # the ESPs' users
+    "import_members": lambda p: (p(WHO), p(ESPS), p(SCOPES)),
+    "remove_member": lambda p: (p(WHO), p(ESPS), p(SCOPES)),
+    "delete_subscriber": lambda p: (p(WHO), p(ESPS)),
+    "add_row": lambda p: (p(WHO), p(ESPS), p(SCOPES[:2]), p((0, 1))),
+    "delete_row": lambda p: (p(WHO), p(ESPS), p(SCOPES[:2])),
+    "send": lambda p: (p(ESPS), p(SCOPES[:2])),
+    # admins
+    "grant": lambda p: (p(WHO), p(SCOPES)),
+    "retract": lambda p: (p(WHO),),
+    "approve": lambda p: (),
+    "remap": lambda p: (p((0, 1, 2, 3)),),
+    "backup": lambda p: (),
+    "restore": lambda p: (p((0, 1)),),
+    # faults, and time
+    "fault": lambda p: (p(EVERYWHERE), p(BREAKDOWNS), p((1, 1, 2, 5)), p((0, 0, 1, 2))),
+    "down": lambda p: (p(EVERYWHERE),),
+    "forget_requests": lambda p: (),
+    "heal": lambda p: (),
+    "wait": lambda p: (p(MINUTES),),
+    # syncd
+    "cycle": lambda p: (),
+    "full": lambda p: (),
+    "hasty": lambda p: (),
+    "crash": lambda p: (p(POINTS), p((1, 1, 1, 2, 3))),
+    "calm": lambda p: (),
+}
+"""What can happen, and how its arguments are drawn."""
+
+WEIGHTS = {"cycle": 10, "unsubscribe": 3, "tick": 2, "web": 3, "send": 3, "crash": 2, "fault": 2, "wait": 2, "calm": 2,
+           "hasty": 2, "resubscribe": 2, "grant": 2, "approve": 2}
+"""How many times as often as the others."""
+
+_BAG = tuple(kind for kind in KINDS for _ in range(WEIGHTS.get(kind, 1)))
+
+
+def any_step(pick: Pick, only: Sequence[str] = _BAG) -> Step:
+    """One more step."""
+    kind = pick(only)
+    return (kind, *KINDS[kind](pick))
+
+
+def opening(pick: Pick) -> Step:
+    """The first step: how the clocks go, and whether syncd is installed yet."""
+    return ("begin", *pick(SKEWS), pick((1, 1, 1, 0)))
