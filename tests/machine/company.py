@@ -213,14 +213,18 @@ class Company:
         self.backups += 1
         self.app.store.backup(self.directory / f"backup-{self.backups}")
 
-    def restore(self, number: int) -> bool:
-        """Make a backup the state, by ``syncd restore``; False when there is none yet."""
-        if not self.backups:
+    def restore(self, number: int | None) -> bool:
+        """``syncd restore`` of a backup, or of the journal alone; False when there is no backup yet."""
+        if number is not None and not self.backups:
             return False
         self.stop()
-        config = Config.model_construct(state=str(self.state), journal=str(self.journal), hash_key=secret())
-        restore(config, self.directory / f"backup-{number % self.backups + 1}")
+        restore(self.config(), None if number is None else self.directory / f"backup-{number % self.backups + 1}")
         return True
+
+    def config(self) -> Config:
+        """What commands need to know of the configuration."""
+        return Config.model_construct(state=str(self.state), journal=str(self.journal), hash_key=Secret(HASH_KEY.decode()),
+                                      connections=dict.fromkeys(ROLES))
 
     def _pass(self, name: str) -> None:
         if self._failpoint is None or self._failpoint[0] != name:
@@ -258,10 +262,6 @@ class Company:
     def close(self) -> None:
         self.stop()
         shutil.rmtree(self.directory, ignore_errors=True)
-
-
-def secret() -> Secret:
-    return Secret(HASH_KEY.decode())
 
 
 @cache

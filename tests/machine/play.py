@@ -8,7 +8,6 @@ from typing import Any
 
 from connectors.memory.table import BadCall
 from syncd import grants
-from syncd.config import Config
 from syncd.failures import Failure
 from tests.machine.company import (
     ALL,
@@ -23,7 +22,6 @@ from tests.machine.company import (
     contact,
     mapping,
     partner,
-    secret,
 )
 from tests.machine.oracle import BACKOFF, Oracle, Record
 from tests.machine.steps import Step
@@ -340,9 +338,6 @@ class Play:
 
     # ------------------------------------------------------------------ admins
 
-    def _config(self) -> Config:
-        return Config.model_construct(hash_key=secret())
-
     def do_grant(self, who: int, scope: str) -> bool:
         """An admin writes down what somebody told them."""
         record = self._living(who)
@@ -350,7 +345,7 @@ class Play:
         if record.address is None or seen is None or (seen.address, seen.live) != (record.address, True):
             return False
         try:
-            grants.grant(self.company.app.store, mapping(self.company.mapping), self._config(), record.address,
+            grants.grant(self.company.app.store, mapping(self.company.mapping), self.company.config(), record.address,
                          topic=None if scope == "all" else scope, evidence="letter", by="admin", crm_id=record.id,
                          now=self.company.host_now())
         except Failure:
@@ -389,10 +384,11 @@ class Play:
         self.company.backup()
         self._backups.append(self.approved)
 
-    def do_restore(self, number: int) -> bool:
+    def do_restore(self, number: int | None) -> bool:
+        """A backup, or the journal alone, becomes the state."""
         if not self.company.restore(number):
             return False
-        self.approved = self._backups[number % len(self._backups)]
+        self.approved = number is not None and self._backups[number % len(self._backups)]
         return True
 
     # ------------------------------------------------------------------ faults, and time

@@ -60,7 +60,7 @@ KINDS: dict[str, Callable[[Pick], Step]] = {
     "approve": lambda p: (),
     "remap": lambda p: (p((0, 1, 2, 3)),),
     "backup": lambda p: (),
-    "restore": lambda p: (p((0, 1)),),
+    "restore": lambda p: (p((0, 1, None)),),
     # faults, and time
     "fault": lambda p: (p(EVERYWHERE), p(BREAKDOWNS), p((1, 1, 2, 5)), p((0, 0, 1, 2))),
     "down": lambda p: (p(EVERYWHERE),),
