@@ -147,9 +147,9 @@ def rank(conn: db.Connection, rel: Relations, parameters: Mapping[str, Any]) -> 
     moved = 0
     for a in ranked:
         eligible = member(AudienceDef(**{**{f: getattr(a, f) for f in a.__slots__}, "limit": None}), rel)
-        conn.execute("CREATE TEMP TABLE IF NOT EXISTS chosen (person INTEGER PRIMARY KEY)")
+        conn.execute("CREATE TEMP TABLE IF NOT EXISTS chosen (place INTEGER PRIMARY KEY, person INTEGER UNIQUE)")
         conn.execute("DELETE FROM chosen")
-        conn.execute(f"""INSERT INTO chosen SELECT a.person FROM attr a CROSS JOIN decision d ON d.person = a.person
+        conn.execute(f"""INSERT INTO chosen (person) SELECT a.person FROM attr a CROSS JOIN decision d ON d.person = a.person
             CROSS JOIN address ad ON ad.id = a.address WHERE {eligible}
             ORDER BY {a.order_by}, a.person LIMIT {a.limit}""", parameters)
         table = f"rank_{a.object}"
@@ -157,7 +157,8 @@ def rank(conn: db.Connection, rel: Relations, parameters: Mapping[str, Any]) -> 
             SELECT person FROM chosen WHERE person NOT IN (SELECT person FROM {table})
             UNION SELECT person FROM {table} WHERE person NOT IN (SELECT person FROM chosen)""").rowcount
         conn.execute(f"DELETE FROM {table} WHERE person NOT IN (SELECT person FROM chosen)")
-        conn.execute(f"INSERT OR IGNORE INTO {table} SELECT person FROM chosen")
+        conn.execute(f"INSERT INTO {table} (person, place) SELECT person, place FROM chosen WHERE true"
+                     " ON CONFLICT (person) DO UPDATE SET place = excluded.place WHERE place <> excluded.place")
     return moved
 
 

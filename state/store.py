@@ -206,7 +206,8 @@ class Store:
                         conn.execute(f"ALTER TABLE {table} ADD COLUMN {name} {wanted}")
             for audience in rel.audiences:
                 if audience.limit is not None:
-                    conn.execute(f"CREATE TABLE IF NOT EXISTS rank_{audience.object} (person INTEGER PRIMARY KEY) STRICT")
+                    conn.execute(f"CREATE TABLE IF NOT EXISTS rank_{audience.object}"
+                                 " (person INTEGER PRIMARY KEY, place INTEGER NOT NULL) STRICT")
             for sql in relations.indexes(rel):
                 conn.execute(sql)
             if changed:

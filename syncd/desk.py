@@ -131,8 +131,9 @@ class Desk:
     def explain(self, address: str | None = None, crm_id: str | None = None) -> Answer:
         from syncd import explain
 
-        return Answer(explain.Explainer(self.store, self.compiled, self.mapping, self.config, self.now()).explain(
-            address, crm_id))
+        compiled = self.compiled
+        explainer = explain.Explainer(self.store, compiled, self.mapping, self.config, self.now())
+        return Answer({"as_of": explainer.as_of(self.app.catalogues.oldest), **explainer.explain(address, crm_id)})
 
     # ------------------------------------------------------------------ deciding
 

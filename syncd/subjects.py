@@ -104,6 +104,14 @@ def statement_json(s: Statement) -> Json:
         "baseline": s.baseline, "person": s.person, "by_address_only": s.subject == "address", "evidence": s.evidence}
 
 
+def deciding_json(case: Case, topic: str | None, position: int) -> Json | None:
+    """The statement at a position that a decision about a topic (None: all marketing) rests on; None where it rests on
+    none. An entry may say several things: the one about the topic is told."""
+    at = [s for s in case.statements if s.position == position]
+    found = next((s for s in at if s.scope.level == "topic" and s.scope.topic == topic), at[0] if at else None)
+    return None if found is None else statement_json(found)
+
+
 def statements_json(case: Case) -> list[Json]:
     """The case's statements in ledger order."""
     return [statement_json(s) for s in sorted(case.statements, key=lambda s: (s.position, str(s.scope)))]

@@ -124,11 +124,17 @@ SELECT c.name, k.key, k.existing FROM connection c
 CROSS JOIN subscriber_key k ON k.connection = c.id AND k.person = ?;
 
 -- name: operations_of
--- Newest first; the last write of each object is the first closed one met.
+-- What is open, and the last write of each object, record and set of columns that came to an end; newest first.
 SELECT o.id, c.name, b.name, o.kind, o.class, o.before IS NULL, o.state, o.key, o.columns, o.payload, o.before, o.permit,
-  o.reason, o.closed_at, o.run, o.hold
+  o.reason, o.closed_at, o.run, o.hold, o.object
 FROM operation o CROSS JOIN object b ON b.id = o.object CROSS JOIN connection c ON c.id = o.connection
-WHERE o.person = ? ORDER BY o.id DESC LIMIT 200;
+WHERE o.person = :person AND (o.state < 10 OR o.id IN (SELECT max(x.id) FROM operation x WHERE x.person = :person
+  AND x.state IN (10, 11) GROUP BY x.object, x.record, x.columns)) ORDER BY o.id DESC;
+
+-- name: read_to_end
+-- When each of the streams with these ids was last read to its end.
+SELECT c.name || '.' || s.object, s.complete_at FROM json_each(?) j CROSS JOIN stream s ON s.id = j.value
+CROSS JOIN connection c ON c.id = s.connection;
 
 -- name: statuses_of
 SELECT c.name, s.container, s.key, s.status, s.at, s.origin FROM connection c

@@ -71,25 +71,77 @@ def explain(obj: Context, address: str | None, crm_id: str | None) -> None:
 
 
 def _explain_text(data: dict[str, Any]) -> Iterator[str]:
+    as_of = data["as_of"]
     yield f"{data['address'] or ''}" + (" (mail bounces)" if data["undeliverable_since"] else "")
+    yield (f"as of {as_of['read_to_end'] or 'no complete reading'}, when {as_of['oldest_stream']} was read to its end;"
+           f" connections described {as_of['described']}; now {as_of['now']}")
     for person in data["people"]:
-        yield f"\nperson {person['person']}" + (f": {person['ambiguous']}" if person["ambiguous"] else "")
+        yield f"\nperson {person['person']}" + (f": {person['ambiguous']}" if person["ambiguous"] else "") + (
+            " (decided again with the next cycle)" if person["waits_for_next_cycle"] else "")
         for record in person["records"]:
             gone = " deleted" if record["deleted"] else ""
             yield f"  {record['stream']} {record['id']}{gone} " + ", ".join(
                 f"{k}={v}" for k, v in record["fields"].items() if v is not None)
         yield "  attributes: " + ", ".join(f"{k}={a['value']}" for k, a in person["attributes"].items())
-        for group in ("topics", "segments"):
-            for name, about in person[group].items():
-                yield f"  {group[:-1]} {name}: {'in' if about['in'] else 'not in'} - {'; '.join(about['why'])}"
-                for part in about["rule"]["parts"] if about["rule"] else ():
-                    yield f"      {part['part']} = {part['value']}"
+        yield "  all marketing"
+        yield from _decision_text(person["all_marketing"])
+        for name, topic in person["topics"].items():
+            yield f"  topic {name}: {'in' if topic['in'] else 'not in'} - {'; '.join(topic['why'])}"
+            yield from _decision_text(topic)
+            yield from _rule_text(topic["rule"])
+        for name, segment in person["segments"].items():
+            yield f"  segment {name}: {'in' if segment['in'] else 'not in'} - {'; '.join(segment['why'])}"
+            yield from _rule_text(segment["rule"])
+            if segment["rank"]:
+                yield _rank_text(segment["rank"])
+            if segment["last_write"]:
+                yield _write_text(segment["last_write"])
         for object_ in person["destinations"]:
             yield f"  {object_['connection']} {object_['object']} as {object_['key']}: " + (
                 "there" if object_["in"] else "not there") + (", should be" if object_["wanted"] else ", should not be")
     for s in data["statements"]:
-        about = s["topic"] or s["level"]
-        yield f"  statement {s['position']}: {s['state']} {about}, {s['source']} {s['method']}, {s['said_until']}"
+        yield f"  {_statement_text(s)}"
+
+
+def _decision_text(about: dict[str, Any]) -> Iterator[str]:
+    """The rule that decided, the statement it rests on, what the CRM holds, and what was written of it."""
+    decision = about["decision"]
+    yield f"      rule {decision['rule']} (docs/consent.md): {decision['because']} {decision['state']}" + (
+        "" if decision["mailable"] else ", not mailed")
+    if about["deciding"]:
+        yield f"      {_statement_text(about['deciding'])}"
+    for v in about["values"]:
+        told = [f"{name} {v[key]}" for key, name in (("said_at", "said"), ("method", "by")) if v[key] is not None]
+        yield f"      {v['stream']} {v['id']}: {v['field']} = {v['value']} means {v['means']}" + (
+            f" ({', '.join(told)})" if told else "")
+    for write in about["last_writes"]:
+        yield _write_text(write)
+
+
+def _rule_text(rule: dict[str, Any] | None) -> Iterator[str]:
+    for part in rule["parts"] if rule else ():
+        yield f"      {part['part']} = {part['value']}"
+
+
+def _rank_text(rank: dict[str, Any]) -> str:
+    place = f"place {rank['place']}" if rank["place"] else "no place"
+    return (f"      {place} of {rank['members']} (limit {rank['limit']}) by {rank['by']}: {rank['value']}, the last member's"
+            f" {rank['cutoff']}")
+
+
+def _write_text(write: dict[str, Any]) -> str:
+    reason = f" ({write['reason']})" if write["reason"] else ""
+    columns = f" {', '.join(write['columns'])}" if write["columns"] else ""
+    return (f"      last write: {write['connection']} {write['object'] or 'all mail'} {write['sort']}{columns},"
+            f" {write['state']} {write['at']}{reason}")
+
+
+def _statement_text(s: dict[str, Any]) -> str:
+    by = "the person" if s["person_made"] else "somebody or something else"
+    said = s["said_until"] if s["said_from"] == s["said_until"] else f"{s['said_from'] or 'ever'} to {s['said_until']}"
+    knew = "" if s["knew"] is None else f", knowing statements up to {s['knew']}"
+    return (f"statement {s['position']}: {s['state']} {s['topic'] or s['level']}, {s['source']} {s['method']} by {by},"
+            f" said {said}{knew}" + (f", evidence {s['evidence']}" if s["evidence"] else ""))
 
 
 COMMANDS = (status, runs, explain)

@@ -167,7 +167,7 @@ def test_what_fails_is_told_once_and_its_end_too(made: Lab) -> None:
 
 
 def test_a_vendor_that_is_away_at_the_start_is_waited_for(made: Lab) -> None:
-    made.world.fault("outage", connection="mc", verb="describe", count=1)
+    made.world.fault("outage", connection="sf", verb="describe", count=1)
     with running(made) as service:
         failed = service.event("cycle_failed")
         assert failed["next_try_seconds"] >= 1

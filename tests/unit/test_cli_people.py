@@ -6,6 +6,7 @@ import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,10 +29,10 @@ def linked() -> Iterator[Lab]:
         yield made
 
 
-def person(made: Lab, address: str) -> dict[str, object]:
+def person(made: Lab, address: str) -> dict[str, Any]:
     found = made.ask("explain", "-", input=address)
     assert len(found["people"]) == 1
-    one: dict[str, object] = found["people"][0]
+    one: dict[str, Any] = found["people"][0]
     return one
 
 
@@ -84,6 +85,52 @@ def test_explain_after_an_opt_out_names_rule_and_statement(linked: Lab) -> None:
     assert "segment rich: not in - not in the topic offers" in text
     by_record = linked.ask("explain", "--crm-id", linked.ids[31])
     assert by_record["people"][0]["person"] == found["people"][0]["person"]
+
+
+def test_explain_tells_what_each_topic_rests_on(linked: Lab) -> None:
+    """The values in the CRM, the statement that decided, and the last write of it to each remote object."""
+    linked.world.act("mc", "unsubscribe", email=P31.strip(), list="L1")
+    linked.ask("once")
+    offers = person(linked, P31)["topics"]["offers"]
+    assert {k: offers["deciding"][k] for k in ("position", "state", "topic", "source", "knew")} == {
+        "position": offers["decision"]["statement"], "state": "opt_out", "topic": "offers", "source": "mc", "knew": None}
+    assert offers["deciding"]["method"] in ("person", "unsubscribe"), "the status or the event, whichever was read last"
+    assert offers["deciding"]["said_from"]
+    [value] = offers["values"]
+    assert (value["id"], value["field"], value["value"], value["means"]) == (linked.ids[31], "offers", False, "unknown")
+    last = {(w["connection"], w["object"]): w for w in offers["last_writes"]}
+    assert {where: (w["sort"], w["state"]) for where, w in last.items()} == {
+        ("mc", "de:OFFERS"): ("suppress", "done"), ("sf", "Contact"): ("suppress", "done")}
+    assert all(w["at"] for w in last.values())
+    text = linked.run("explain", "-", input=P31).stdout
+    assert "rule R1 (docs/consent.md): The person opted out of this topic. unsubscribed, not mailed" in text
+    position, method = offers["deciding"]["position"], offers["deciding"]["method"]
+    assert f"statement {position}: opt_out offers, mc {method} by the person, said 20" in text
+    assert "offers = False means unknown" in text
+    assert "last write: mc de:OFFERS suppress, done 20" in text
+    never = person(linked, "p4@example.org\n")["topics"]["offers"]
+    assert (never["deciding"], never["last_writes"]) == (None, [])
+
+
+def test_explain_tells_the_place_in_a_ranked_segment(linked: Lab) -> None:
+    best = {n: person(linked, f"p{n}@example.org\n")["segments"]["top"] for n in (36, 37, 39)}
+    assert {n: s["rank"]["place"] for n, s in best.items()} == {36: None, 37: 3, 39: 1}
+    assert best[39]["last_write"]["object"] == "de:TOP"
+    linked.world.act("sf", "edit", object="Contact", id=linked.ids[36], set={"spent": "1000.00"})
+    linked.ask("once")
+    after = {n: person(linked, f"p{n}@example.org\n")["segments"]["top"]["rank"] for n in (36, 37, 38)}
+    assert {n: rank["place"] for n, rank in after.items()} == {36: 1, 37: None, 38: 3}
+    assert after[37]["cutoff"] == "380.00"
+
+
+def test_explain_needs_no_connection(linked: Lab) -> None:
+    calls = [linked.world.counters(name) for name in ("sf", "mc")]
+    found = linked.ask("explain", "-", input=P31)
+    assert [linked.world.counters(name) for name in ("sf", "mc")] == calls
+    assert found["as_of"]["now"] >= found["as_of"]["read_to_end"] >= found["as_of"]["described"]
+    linked.world.close()
+    assert linked.ask("explain", "-", input=P31)["people"] == found["people"]
+    assert "connections described 20" in linked.run("explain", "-", input=P31).stdout
 
 
 def test_strangers_and_nonsense_are_told_apart(linked: Lab) -> None:
