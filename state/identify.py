@@ -7,11 +7,14 @@ records arrived, and the part that holds the record first seen keeps its id when
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
+
+import orjson
 
 from state import db
 from state.queries import load
-from state.relations import OPTED_OUT, FlagDef, Relations, SourceDef, quote, standing
+from state.relations import OPTED_OUT, Relations, SourceDef, quote, standing
 from state.relations import rec as table
 
 CHUNK = 5_000
@@ -26,7 +29,8 @@ def step(conn: db.Connection, rel: Relations, now: int) -> bool:
     absorbed = {s.stream: s.absorbs_into if s.absorbs_into is not None else s.stream for s in rel.sources}
     conn.execute("CREATE TEMP TABLE IF NOT EXISTS turn (record INTEGER PRIMARY KEY)")
     conn.execute("DELETE FROM turn")
-    conn.execute("CREATE TEMP TABLE IF NOT EXISTS parted (record INTEGER PRIMARY KEY, was INTEGER)")
+    conn.execute("CREATE TEMP TABLE IF NOT EXISTS parted (record INTEGER PRIMARY KEY, was INTEGER, joined INTEGER)")
+    conn.execute("CREATE INDEX IF NOT EXISTS temp.parted_was ON parted (was)")
     conn.execute("DELETE FROM parted")
     taken = conn.execute(q["take"], (CHUNK,)).rowcount
     conn.execute(q["dirty_turn"])
@@ -40,17 +44,24 @@ def step(conn: db.Connection, rel: Relations, now: int) -> bool:
     return bool(taken == CHUNK)
 
 
-def parted(conn: db.Connection, source: SourceDef, flag: FlagDef) -> list[tuple[int, str, int | None]]:
-    """(record, record id, address) of the records that the last step took from a person who had refused, or left alone
-    there, and on which that refusal is written. Alone, such a record has no other witness of it."""
-    code = "d.master" if flag.topic is None else f"d.{standing(flag.topic)}"
-    refusing = [v for v, meaning in flag.meanings.items() if meaning == "opt_out"]
-    values = [*refusing, *([flag.writes["opt_out"]] if "opt_out" in flag.writes else [])]
-    return conn.execute(
-        f"SELECT r.id, r.rid, r.address FROM parted p CROSS JOIN record r ON r.id = p.record AND r.stream = ?"
-        f" CROSS JOIN {table(source.stream)} x ON x.record = r.id CROSS JOIN decision d ON d.person = p.was"
-        f" WHERE {code} = {OPTED_OUT} AND x.{quote(flag.field)} IN ({','.join('?' * len(values))})",
-        (source.stream, *values)).fetchall()
+def parted(conn: db.Connection, source: SourceDef, topic: str | None) -> list[tuple[int, str, int | None]]:
+    """(record, record id, address) of the records of a source that the last step took from a person who had refused a topic
+    (None: all mail), and that take the refusal along: it is written on them, and alone they have no other witness of it; or
+    it was said about the person they were part of, by the mailbox rather than on one of the records."""
+    code = f"{'d.master' if topic is None else f'd.{standing(topic)}'} = {OPTED_OUT}"
+    words = orjson.dumps(["topic" if topic else "master", topic, "opt_out"]).decode()[:-1]
+    found = conn.execute(load("identify")["said_together"].replace(":code", code),
+                         {"stream": source.stream, "words": words}).fetchall()
+    for flag in source.flags:
+        if flag.topic == topic:
+            refusing = [v for v, meaning in flag.meanings.items() if meaning == "opt_out"]
+            values = [*refusing, *([flag.writes["opt_out"]] if "opt_out" in flag.writes else [])]
+            found += conn.execute(
+                "SELECT r.id, r.rid, r.address FROM parted p CROSS JOIN record r ON r.id = p.record AND r.stream = ?"
+                f" CROSS JOIN {table(source.stream)} x ON x.record = r.id CROSS JOIN decision d ON d.person = p.was"
+                f" WHERE {code} AND x.{quote(flag.field)} IN ({','.join('?' * len(values))})",
+                (source.stream, *values)).fetchall()
+    return list(dict.fromkeys(found))
 
 
 def _component(conn: db.Connection, start: int, by_address: bool, absorbed: dict[int, int], rel: Relations,
@@ -97,12 +108,14 @@ def _assign(conn: db.Connection, rel: Relations, component: set[int],
             rows: dict[int, tuple[int, int, str, int | None, str | None, int, int | None]], now: int) -> None:
     q = load("identify")
     person = min(component)
+    at = Counter(rows[record][3] for record in component)
+    neighbours = {record for record in component if rows[record][3] is not None and at[rows[record][3]] > 1}
     for record in component:
         if rows[record][0] != person:
             conn.execute(q["dirty"], (rows[record][0],))
-            conn.execute(q["assign"], (person, record))
             if rows[record][0] not in component:
-                conn.execute(q["part"], (record, rows[record][0]))
+                conn.execute(q["part"], (record,))
+            conn.execute(q["assign"], (person, record in neighbours, record))
         if record != person:
             conn.execute(q["clear"], (record,))
     conn.execute(q["dirty"], (person,))

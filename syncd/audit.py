@@ -190,7 +190,7 @@ class Auditor:
                 found.append(Finding(self.names[feed.connection], f"{feed.spec.object}.{flag.field}", flag.topic, kind,
                                      person, rid))
                 if kind == REFUSED:
-                    unknown.append(from_parting(source, flag, feed.connection, record, rid, address, now, "audit"))
+                    unknown.append(from_parting(source, flag.topic, feed.connection, record, rid, address, now, "audit"))
         self.entries += self.cycle.puller.take(feed, rows, now).entries
         self._record(feed.connection, unknown, now)
         return found

@@ -38,11 +38,11 @@ class Decider:
         self.store.write(self._spread)
 
     def _identify(self, conn: Any, now: Micros) -> bool:
-        """One chunk of components. A record that leaves its person takes the refusals along that are written on it."""
+        """One chunk of components. A record that leaves its person takes refusals along."""
         more = identify.step(conn, self.rel, now)
-        entries = [from_parting(source, flag, self.objects[source.stream][0], *row, now)
-                   for source in self.rel.sources for flag in source.flags
-                   for row in identify.parted(conn, source, flag)]
+        entries = [from_parting(source, topic, self.objects[source.stream][0], *row, now)
+                   for source in self.rel.sources for topic in (None, *(t.id for t in self.rel.topics))
+                   for row in identify.parted(conn, source, topic)]
         if entries:
             self.store.book.append(conn, entries, now)
             statuses.mark(conn, entries)

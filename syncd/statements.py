@@ -141,11 +141,11 @@ def _echo(record: int, flag: FlagDef, before: str | None, meaning: str, told: To
         requests.withdrawn.append((record, flag.field))
 
 
-def from_parting(source: SourceDef, flag: FlagDef, connection: int, record: int, rid: str, address: int | None,
+def from_parting(source: SourceDef, topic: str | None, connection: int, record: int, rid: str, address: int | None,
                  now: Micros, evidence: str = "parting") -> NewEntry:
-    """A refusal written on a record because of the person it was part of, now that it is a person of its own; or one that
-    an audit found there."""
-    content = orjson.dumps([said("master" if flag.topic is None else "topic", flag.topic, "opt_out")]).decode()
+    """A refusal (``topic`` None: of all mail) that a record takes along from the person it was part of, now that it is a
+    person of its own; or one that an audit found written on it."""
+    content = orjson.dumps([said("master" if topic is None else "topic", topic, "opt_out")]).decode()
     return NewEntry(Utterance(connection, source.name, "flag", 0, 0, content), record, address, now, now, rid=rid,
                     evidence=evidence)
 

@@ -30,7 +30,8 @@ SELECT id, stream FROM record WHERE merged_into = ?;
 SELECT id FROM record WHERE person = ?;
 
 -- name: assign
-UPDATE record SET person = ? WHERE id = ?;
+UPDATE record SET person = ?, joined = CASE WHEN ? THEN 0 ELSE (SELECT coalesce(max(position), 0) FROM chain) END
+WHERE id = ?;
 
 -- name: dirty
 INSERT OR IGNORE INTO dirty VALUES (?);
@@ -53,11 +54,22 @@ FROM (SELECT DISTINCT r.address FROM dirty d CROSS JOIN record r ON r.person = d
 CROSS JOIN record o ON o.address = a.address;
 
 -- name: part
-INSERT OR REPLACE INTO parted VALUES (?, ?);
+INSERT OR REPLACE INTO parted SELECT id, person, joined FROM record WHERE id = ?;
+
+-- name: said_together
+-- Refusals that name no record (they came under a subscriber key or an address, or an admin recorded them), said about a
+-- person while a record that parts was part of it.
+SELECT r.id, r.rid, r.address FROM parted p CROSS JOIN record r ON r.id = p.record AND r.stream = :stream
+CROSS JOIN decision d ON d.person = p.was
+WHERE EXISTS (SELECT 1 FROM record o CROSS JOIN entry e ON e.record = o.id CROSS JOIN utterance u ON u.id = e.utterance
+  WHERE o.id IN (SELECT id FROM record WHERE person = p.was UNION ALL SELECT record FROM parted WHERE was = p.was)
+  AND o.person <> r.person AND e.position > p.joined AND (:code OR e.position > d.position)
+  AND (e.key IS NOT NULL OR e.bound IS NOT NULL OR u.source = 'admin') AND instr(u.said, :words) > 0);
 
 -- name: part_rest
 -- Those that stay with the person have parted, too.
-INSERT OR IGNORE INTO parted SELECT r.id, p.was FROM parted p CROSS JOIN record r ON r.person = p.was;
+INSERT OR IGNORE INTO parted SELECT r.id, p.was, max(r.joined, min(p.joined)) FROM parted p
+CROSS JOIN record r ON r.person = p.was GROUP BY r.id;
 
 -- name: done
 DELETE FROM dirty_record WHERE record IN (SELECT record FROM turn);

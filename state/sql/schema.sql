@@ -54,6 +54,7 @@ CREATE TABLE record (
   stamp INTEGER,                     -- the vendor's instant of last change as last read, whatever changed
   deleted INTEGER NOT NULL DEFAULT 0,
   merged_into TEXT,
+  joined INTEGER NOT NULL DEFAULT 0, -- the ledger's end when a merge, not an address, made it part of its person
   name INTEGER,                      -- hash of the folded name, to tell two people from one
   sweep INTEGER NOT NULL DEFAULT 0,
   first_seen INTEGER NOT NULL,

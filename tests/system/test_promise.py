@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from connectors.wrappers import Wrapper
 from syncd import guard
 from syncd.model import Page, StreamSpec
@@ -165,3 +167,57 @@ def test_a_refusal_stays_with_the_address_though_the_provider_named_only_a_key(l
     lab.edit(key, email="other@mail.example")
     lab.settle()
     assert lab.send(NEWS) == {"ann"}
+ONLY_AT_THE_PROVIDER = MAPPING.replace("""\
+    consent:
+      sf.Contact: {field: no_news, "true": opt_out, "false": unknown, holds: opt_out_only}
+""", "")
+
+
+@pytest.mark.parametrize("mover", ["eva", "twin"])
+def test_a_refusal_of_the_mailbox_goes_with_every_record_that_held_it(tmp_path: Path, mover: str) -> None:
+    """No CRM field carries it, and nobody can say which of the two contacts the person was who clicked."""
+    with Lab(tmp_path, ONLY_AT_THE_PROVIDER) as lab:
+        lab.contact("eva", email=SHARED)
+        lab.contact("twin", email=SHARED, first_name="Eva")
+        lab.contact("ann")
+        lab.link()
+        [key] = lab.keys(NEWS) - {"ann"}
+        lab.world.act("mc", "unsubscribe", email=SHARED, list="L2", key=lab.ids[key])
+        lab.settle()
+        for name in (mover, "eva", "twin"):
+            lab.edit(name, email=f"{name}.new@mail.example")
+            lab.settle()
+            assert lab.keys(NEWS) == {"ann"}
+
+
+def test_a_refusal_and_a_move_that_are_read_together(tmp_path: Path) -> None:
+    with Lab(tmp_path, ONLY_AT_THE_PROVIDER) as lab:
+        lab.contact("eva", email=SHARED)
+        lab.contact("twin", email=SHARED, first_name="Eva")
+        lab.link()
+        [key] = lab.keys(NEWS)
+        lab.world.act("mc", "unsubscribe", email=SHARED, list="L2", key=lab.ids[key])
+        lab.edit("twin", email="twin.new@mail.example")
+        lab.settle()
+        assert lab.keys(NEWS) == set()
+
+
+@pytest.mark.parametrize(("when", "mailed"), [("before", {"eva"}), ("between", set())])
+def test_an_unmerge_takes_along_what_was_said_in_between_and_nothing_older(tmp_path: Path, when: str,
+                                                                           mailed: set[str]) -> None:
+    with Lab(tmp_path, ONLY_AT_THE_PROVIDER) as lab:
+        lab.contact("zoe")
+        lab.contact("eva")
+        lab.link()
+        if when == "before":
+            lab.unsubscribe("zoe", "L2")
+            lab.settle()
+        lab.world.act("sf", "merge", object="Contact", id=lab.ids["eva"], into=lab.ids["zoe"])
+        lab.settle()
+        if when == "between":
+            lab.unsubscribe("zoe", "L2")
+            lab.settle()
+        assert lab.keys(NEWS) == set()
+        lab.world.act("sf", "undelete", object="Contact", id=lab.ids["eva"])
+        lab.settle()
+        assert lab.keys(NEWS) == mailed
