@@ -61,7 +61,9 @@ class Connector(Protocol):
 
         An object that does not exist or cannot be read is absent from the answer; a field the account may not read is
         absent from its object. ``fields`` names, by object, those that matter: of parents only what these dotted names go
-        through needs to be asked after. None = whatever there is.
+        through needs to be asked after. None = whatever there is. The object "sends" stands for all definitions of sends
+        that the vendor keeps: objects "send:<key>" with the properties containers, audiences and classification, as in
+        ``syncd.model.SEND_COLUMNS``.
         """
 
     def learnt(self) -> str:

@@ -6,14 +6,16 @@ import os
 import shutil
 import stat
 import threading
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 
 from connectors.errors import ConnectorError
 from mappings.checks import check_online
 from mappings.model import Mapping as MappingFile
+from mappings.problems import Problem
 from state import db
-from syncd import compose, control
+from syncd import compose, control, sends
 from syncd.app import objects_of
 from syncd.config import Config
 from syncd.failures import DAMAGED, FAILED, USAGE, Failure, failure_of
@@ -41,17 +43,49 @@ def examine(config: Config, mapping: MappingFile) -> Json:
             if abs(connector.server_skew or 0.0) > SKEW:
                 findings.append(_finding("warning", name, f"Its clock differs by {round(connector.server_skew or 0)} s"
                                          " from this machine's.", "Set this machine's clock (NTP)."))
-            catalogues[name] = connector.describe(sorted(objects_of(mapping, name)))
+            catalogues[name] = connector.describe(_asked(mapping, name))
         except ConnectorError as error:
             failure = failure_of(error)
             findings.append(_finding("error", name, failure.message, failure.next, failure.exit_code))
         finally:
             connector.close()
-    findings += [_finding(p.level, str(p.place), p.message, p.remedy, USAGE)
-                 for p in check_online(mapping, catalogues)]
+    findings += [_finding(p.level, str(p.place), p.message, p.remedy, USAGE) for p in fitting(mapping, catalogues)]
     free = shutil.disk_usage(_existing(Path(config.state))).free
     return {"connections": connections, "sqlite": ".".join(map(str, db.VERSION)), "free_bytes": free,
             "findings": findings}
+
+
+def online(config: Config, mapping: MappingFile) -> list[Problem]:
+    """The mapping against what the connections describe: objects, fields, lists, and the definitions of sends.
+
+    :raises ConnectorError: a connection cannot be described
+    """
+    catalogues: dict[str, Catalogue] = {}
+    for name, connector in compose.connectors(config, threading.Event()).items():
+        try:
+            catalogues[name] = connector.describe(_asked(mapping, name))
+        finally:
+            connector.close()
+    return fitting(mapping, catalogues)
+
+
+def fitting(mapping: MappingFile, catalogues: Mapping[str, Catalogue]) -> list[Problem]:
+    """Where mapping and descriptions do not fit, and where a send is defined as the mapping does not need it."""
+    found = list(check_online(mapping, catalogues))
+    for destination in mapping.destinations.values():
+        catalogue = catalogues.get(destination.connection)
+        objects = catalogue.objects if catalogue is not None else {}
+        for info in (info for name, info in objects.items() if name.startswith("send:")):
+            what = f'The send "{info.label or info.name}" needs a look.'
+            found += [Problem.at(destination.place, f"{what} {message}", remedy, level)
+                      for level, message, remedy in sends.defined(mapping, destination, info)]
+    return found
+
+
+def _asked(mapping: MappingFile, connection: str) -> list[str]:
+    """What of a connection is looked at."""
+    asked = sorted(objects_of(mapping, connection))
+    return [*asked, "sends"] if any(d.connection == connection for d in mapping.destinations.values()) else asked
 
 
 def _finding(level: str, where: str, message: str, remedy: str = "", exit_code: int = FAILED) -> Json:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from mappings.model import Destination
 from mappings.model import Mapping as MappingFile
 from state.queries import load
 from state.sends import Send, of_row
 from state.store import Store
-from syncd.model import Micros
+from syncd.model import Micros, ObjectInfo
 
 RECENT: Micros = 30 * 86_400_000_000
 """For how long a send that was made wrongly is told about."""
@@ -84,8 +84,12 @@ def audiences(mapping: MappingFile, connection: str) -> dict[str, str]:
 
 # --------------------------------------------------------------------------- sends made wrongly
 
+Fault = tuple[Literal["error", "warning"], str, str]
+"""(level, sentence, remedy). An error: unsubscribes may go astray."""
+
+
 class Wrong(NamedTuple):
-    """A send that was not made as the mapping needs it. ``level`` is "error" where unsubscribes may go astray."""
+    """A send that was not made as the mapping needs it."""
 
     connection: str
     send: str
@@ -108,14 +112,27 @@ def _judge(mapping: MappingFile, connection: str, send: Send) -> Iterator[Wrong]
     for destination in mapping.destinations.values():
         if destination.connection != connection:
             continue
-        about = audiences(mapping, connection)
-        topics = {about[a] for a in map(str.casefold, send.audiences) if a in about}
+        topics = _topics(mapping, connection, send)
         for level, message, remedy in faults(mapping, destination, topics, send.containers, send.classification):
             yield Wrong(connection, send.send, send.name, send.at, level, message, remedy)
 
 
+def defined(mapping: MappingFile, destination: Destination, info: ObjectInfo) -> Iterator[Fault]:
+    """What is wrong with a definition of sends, an object "send:<key>"."""
+    send = of_row((info.name, info.label, None, info.properties.get("containers"), info.properties.get("audiences"),
+                   info.properties.get("classification"), None))
+    yield from faults(mapping, destination, _topics(mapping, destination.connection, send), send.containers,
+                      send.classification)
+
+
+def _topics(mapping: MappingFile, connection: str, send: Send) -> set[str]:
+    """The topics of the audiences that a send goes to."""
+    about = audiences(mapping, connection)
+    return {about[a] for a in map(str.casefold, send.audiences) if a in about}
+
+
 def faults(mapping: MappingFile, destination: Destination, topics: set[str], containers: frozenset[str],
-           classification: str | None) -> Iterator[tuple[str, str, str]]:
+           classification: str | None) -> Iterator[Fault]:
     """(level, sentence, remedy) for each fault of a send, or of a definition of sends, to audiences of ``topics``."""
     for topic in sorted(topics):
         delivery = destination.topics.get(topic)

@@ -11,6 +11,7 @@ from connectors.http import Http
 from connectors.marketing_cloud.audiences import AudienceWriter
 from connectors.marketing_cloud.describe import Describer
 from connectors.marketing_cloud.rows import RowReader
+from connectors.marketing_cloud.sends import SendReader
 from connectors.marketing_cloud.settings import MarketingCloudSettings
 from connectors.marketing_cloud.statuses import StatusReader
 from connectors.marketing_cloud.subscriptions import StatusWriter
@@ -33,6 +34,7 @@ class MarketingCloudConnector:
         self._wire = Wire(settings, self.counter, http_factory, clock)
         self._describer = Describer(self._wire, settings, clock)
         self._statuses = StatusReader(self._wire, settings, self._describer.enterprise)
+        self._sends = SendReader(self._wire, settings)
         self._rows = RowReader(self._wire, settings, self._describer)
         self._audiences = AudienceWriter(self._wire, settings, self._describer, self._rows)
         self._subscriptions = StatusWriter(self._wire, settings, self._statuses)
@@ -47,8 +49,13 @@ class MarketingCloudConnector:
         return self._describer.check(self.counter)
 
     def describe(self, objects: Sequence[str] = (), fields: Mapping[str, Collection[str]] | None = None) -> Catalogue:
-        """Lists with their classification, data extensions with columns, key, sendability and retention."""
-        return self._describer.describe(objects)
+        """Lists with their classification, data extensions with columns, key, sendability and retention; and the
+        user-initiated sends where ``objects`` names "sends"."""
+        if "sends" not in objects:
+            return self._describer.describe(objects)
+        others = [name for name in objects if name != "sends"]
+        found = self._describer.describe(others).objects if others else {}
+        return Catalogue({**found, **self._sends.describe()})
 
     def learnt(self) -> str:
         """Nothing: columns matter to writes only, and there it must be sure that the data extension is there."""
@@ -58,20 +65,20 @@ class MarketingCloudConnector:
         """See ``learnt``."""
 
     def feeds(self, containers: Sequence[str]) -> list[StreamSpec]:
-        """All Subscribers, each list, and the unsubscribe and bounce events."""
+        """All Subscribers, each list, the unsubscribe and bounce events, and the sends."""
         return [
             StreamSpec("subscribers", "status", container=""),
             *(StreamSpec(f"list:{each}", "status", container=each) for each in dict.fromkeys(containers) if each),
-            StreamSpec("events", "event"),
+            StreamSpec("events", "event"), StreamSpec("sends", "send"),
         ]
 
     def changes(self, spec: StreamSpec, cursor: str | None) -> Iterator[Page]:
         """Pages of ``spec``; data extensions are listed whole each time, for they keep no date of change."""
-        return self._reader(spec).changes(spec, cursor)
+        return self._sends.changes(cursor) if spec.kind == "send" else self._reader(spec).changes(spec, cursor)
 
     def fetch(self, spec: StreamSpec, keys: Sequence[str]) -> Page:
-        """The present statuses or rows of ``keys``."""
-        return self._reader(spec).fetch(spec, keys)
+        """The present statuses, rows or sends of ``keys``."""
+        return self._sends.fetch(keys) if spec.kind == "send" else self._reader(spec).fetch(spec, keys)
 
     def _reader(self, spec: StreamSpec) -> StatusReader | RowReader:
         if spec.kind == "row":

@@ -21,6 +21,9 @@ SCOPES = ("data_extensions_read", "data_extensions_write", "list_and_subscribers
           "tracking_events_read")
 """What the installed package must be allowed to do."""
 
+SENDS = "email_read"
+"""What it should be allowed to do, to tell what a send was."""
+
 TYPES: dict[str, FieldType] = {
     "Text": "text", "EmailAddress": "text", "Phone": "text", "Locale": "text", "Base16Encrypted": "text",
     "Base16EncryptedEmail": "text", "Number": "integer", "Decimal": "decimal", "Boolean": "bool", "Date": "instant",
@@ -95,8 +98,12 @@ class Describer:
         token = self._wire.token()
         findings = [Finding("error", f"The installed package lacks the scope {scope}.", "Add it in Setup.")
                     for scope in SCOPES if token.scope and scope not in token.scope]
+        if token.scope and SENDS not in token.scope:
+            findings.append(Finding(
+                "warning", f"The installed package lacks the scope {SENDS}, so that syncd cannot see what was sent: who "
+                "unsubscribes through a list outside the mapping leaves all mail.", "Add it in Setup."))
         unit = None
-        if not findings:
+        if not any(finding.level == "error" for finding in findings):
             unit = self._unit()
             findings += self._about_unit(unit)
         calls, elapsed = counter.calls, self._clock() - self._started

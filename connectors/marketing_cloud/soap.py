@@ -183,8 +183,9 @@ def results(content: _Element, count: int) -> list[Result | None]:
 
 
 def flatten(element: _Element, prefix: str = "", into: Row | None = None) -> Row:
-    """The leaves below ``element`` by their dotted path."""
+    """The leaves below ``element`` by their dotted path; the second branch of one name is ``name[2]``, and so on."""
     row: Row = {} if into is None else into
+    seen: dict[str, int] = {}
     for child in element:
         tag = child.tag
         if tag == _PROPERTY:
@@ -196,7 +197,9 @@ def flatten(element: _Element, prefix: str = "", into: Row | None = None) -> Row
                     value = part.text or None
             row[name] = value
         elif len(child):
-            flatten(child, "" if tag == _PROPERTIES else f"{prefix}{_local(child)}.", row)
+            name = _local(child)
+            seen[name] = count = seen.get(name, 0) + 1
+            flatten(child, "" if tag == _PROPERTIES else f"{prefix}{name}{f'[{count}]' if count > 1 else ''}.", row)
         else:
             row[prefix + _local(child)] = child.text or None
     return row

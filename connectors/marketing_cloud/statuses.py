@@ -15,6 +15,7 @@ from connectors.errors import Misconfigured
 from connectors.marketing_cloud import cursor as cursors
 from connectors.marketing_cloud import errors, soap, values
 from connectors.marketing_cloud.cursor import Cursor
+from connectors.marketing_cloud.sends import TRIGGERED
 from connectors.marketing_cloud.settings import MarketingCloudSettings
 from connectors.marketing_cloud.wire import Wire
 from syncd.model import EventKind, Micros, Page, Status, StreamSpec, Value
@@ -30,7 +31,8 @@ STATUS: dict[str, Status] = {
 _SUBSCRIBER = ("SubscriberKey", "EmailAddress", "Status", "UnsubscribedDate")
 _MEMBER = ("SubscriberKey", "ListID", "Status", "CreatedDate", "ModifiedDate")
 _CHANGE = ("Client.ID", "SubscriberKey", "ReasonUnsub", "CurrentStatus", "PreviousStatus", "CreatedDate")
-_UNSUB = ("SubscriberKey", "EventDate", "SendID", "BatchID", "List.ID", "IsMasterUnsubscribed", "EventType")
+_UNSUB = ("SubscriberKey", "EventDate", "SendID", "BatchID", "List.ID", "IsMasterUnsubscribed",
+          "TriggeredSendDefinitionObjectID", "EventType")
 _BOUNCE = ("SubscriberKey", "EventDate", "SendID", "BatchID", "BounceCategory", "BounceType", "SMTPCode")
 
 
@@ -229,4 +231,6 @@ class StatusReader:
         if not key:
             return None
         event = cursors.digest(kind, key, raw.get("EventDate"), raw.get("SendID"), container)
-        return (event, kind, container, raw.get("SendID"), key, None, self._time(raw.get("EventDate")), evidence)
+        triggered = raw.get("TriggeredSendDefinitionObjectID")
+        send = f"{TRIGGERED}{triggered}" if triggered else raw.get("SendID")
+        return (event, kind, container, send if send != "0" else None, key, None, self._time(raw.get("EventDate")), evidence)

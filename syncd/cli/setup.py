@@ -38,17 +38,18 @@ def init(obj: Context, directory: str, crm: str) -> None:
     say("  Keep a copy of hash_key: without it the state cannot be opened. Then edit both files and run `syncd check`.")
 
 
-@command()
+@command(AUTH, REMOTE)
 @click.argument("file", required=False, type=click.Path(dir_okay=False))
-def check(obj: Context, file: str | None) -> int:
+@click.option("--online", is_flag=True, help="Also against the connections: objects, fields, lists, definitions of sends.")
+def check(obj: Context, file: str | None, online: bool) -> int:
     """Check syncd.yaml and the mapping, without any connection. Every problem with file, line and column."""
     from mappings.problems import Problems
-    from syncd import compose
+    from syncd import compose, doctor
 
     path = Path(file) if file is not None else obj.path
     try:
         config, mapping = compose.load(path)
-        problems = compose.warnings(config, mapping)
+        problems = [*compose.warnings(config, mapping), *(doctor.online(config, mapping) if online else ())]
     except Problems as error:
         problems = error.problems
     wrong = any(p.level == "error" for p in problems)

@@ -336,3 +336,29 @@ def test_a_send_definition_tells_which_list_an_audience_mails_over(mc: Client) -
     assert mc.retrieve("ListSend", ["SendID", "List.ID"])[0] | {"PartnerKey": "", "ObjectID": ""} == {
         "SendID": str(sent["id"]), "List.ID": str(LIST), "PartnerKey": "", "ObjectID": ""}
     assert mc.retrieve("Send", ["ID", "NumberSent"])[0]["NumberSent"] == "5"
+
+
+# --------------------------------------------------------------------------- what was sent
+
+def test_a_send_names_its_definition_and_that_its_pair_of_list_and_extension(mc: Client) -> None:
+    job = mc.send(name="Spring")["id"]
+    [found] = mc.retrieve("Send", ["ID", "EmailName", "EmailSendDefinition.CustomerKey"], where("ID", "equals", str(job)))
+    assert (found["EmailName"], found["EmailSendDefinition.CustomerKey"]) == ("Spring", "send-everyone")
+    [definition] = mc.retrieve("EmailSendDefinition", ["CustomerKey", "SendDefinitionList"],
+                               where("CustomerKey", "equals", "send-everyone"))
+    assert definition["SendDefinitionList.List.ID"] == str(LIST)
+    [extension] = mc.retrieve("DataExtension", ["ObjectID", "CustomerKey"],
+                              where("ObjectID", "equals", definition["SendDefinitionList.CustomObjectID"]))
+    assert extension["CustomerKey"] == AUDIENCE
+    guided = mc.send(how="guided")["id"]
+    [found] = mc.retrieve("Send", ["ID", "EmailSendDefinition.CustomerKey"], where("ID", "equals", str(guided)))
+    assert not found.get("EmailSendDefinition.CustomerKey")
+
+
+def test_a_journeys_mail_is_named_by_its_triggered_definition(mc: Client) -> None:
+    mc.send(how="triggered", name="Welcome")
+    assert mc.act("recipient", "unsubscribe", email=mail(1), **{"from": {"audience": "everyone"}})["changed"] == 1
+    [event] = mc.retrieve("UnsubEvent", ["SubscriberKey", "SendID", "TriggeredSendDefinitionObjectID"])
+    [definition] = mc.retrieve("TriggeredSendDefinition", ["ObjectID", "Name", "List.ID"],
+                               where("ObjectID", "equals", event["TriggeredSendDefinitionObjectID"]))
+    assert (definition["Name"], definition["List.ID"]) == ("Welcome", str(LIST))

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from syncd import sends
+from syncd import doctor, sends
+from syncd.model import Catalogue, ObjectInfo
 from tests.system.lab import DAY, HOUR, MAPPING, NEWS, OFFERS, RICH, STAFF, Lab
 
 CAMPAIGN = """
@@ -132,3 +133,22 @@ def test_sends_are_read_seldom(lab: Lab) -> None:
     lab.advance(DAY)
     lab.cycle()
     assert read() == before + 1
+
+
+# --------------------------------------------------------------------------- before anything is sent
+
+@pytest.mark.parametrize(("audiences", "containers", "classification", "told"), [
+    (";de:OFFERS;", ";L1;", "commercial", []),
+    (";de:RICH;de:TOP;", ";L1;", None, []),
+    (";de:STAFF;", ";L3;", "transactional", []),
+    (";de:offers;", ";L2;", "commercial", [("error", "without its publication list L1")]),
+    (";de:RICH;", None, "commercial", [("error", "without its publication list L1")]),
+    (";de:NEWS;", ";L2;", "transactional", [("warning", "as transactional")])])
+def test_definitions_of_sends_are_checked(lab: Lab, audiences: str, containers: str | None, classification: str | None,
+                                          told: list[tuple[str, str]]) -> None:
+    properties = {"audiences": audiences, "containers": containers, "classification": classification}
+    known = lab.world.connector("mc").describe().objects
+    send = {"send:x": ObjectInfo("send:x", "Spring", properties=properties)}
+    found = [p for p in doctor.fitting(lab.app.mapping, {"mc": Catalogue({**known, **send})}) if "Spring" in p.message]
+    assert [p.level for p in found] == [level for level, _ in told]
+    assert all(part in p.message for p, (_, part) in zip(found, told, strict=True))

@@ -132,8 +132,9 @@ def simulated(options: dict[str, Any] | None = None, **settings: Any) -> Iterato
     """A connector and the simulator it talks to; the simulator's clock only moves when told."""
     kernel = Kernel(seed=7, clock=Clock(NOW))
     units = {MID: {"name": "Main", "behavior": "BUSINESS_UNIT_ONLY"}, SISTER: {"name": "Sister"}}
-    sim = MarketingCloudSim(kernel, business_units=units, eid=ENTERPRISE, topics={"offers": int(LIST)},
-                            audiences={"offers": {"de": "OFFERS", "topic": "offers", "bu": MID}}, **(options or {}))
+    sim = MarketingCloudSim(kernel, business_units=units, eid=ENTERPRISE, **{
+        "topics": {"offers": int(LIST)}, "audiences": {"offers": {"de": "OFFERS", "topic": "offers", "bu": MID}},
+        **(options or {})})
     sim.load({
         "List": [{"ID": LIST, "ListName": "Offers"}],
         "Subscriber": [{"SubscriberKey": f"k{n}", "EmailAddress": f"p{n}@mail.example"} for n in range(5)],

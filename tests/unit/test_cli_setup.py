@@ -47,6 +47,14 @@ def good(built: Lab) -> Lab:
     return built
 
 
+def test_check_looks_at_the_connections_where_it_is_asked_to(good: Lab) -> None:
+    assert good.ask("check", "--online") == {"ok": True, "problems": []}
+    good.write(mapping=MAPPING.replace("publication_list: L1", "publication_list: L9"))
+    assert good.run("check").exit_code == 0
+    [problem] = good.ask("check", "--online", exit=2)["problems"]
+    assert problem["message"] == '"mc" has no list L9.'
+
+
 def test_check_names_file_line_and_column(good: Lab) -> None:
     good.config.write_text(good.config.read_text() + "polls: 3\n")
     result = good.run("check")

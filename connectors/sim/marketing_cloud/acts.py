@@ -215,6 +215,10 @@ class Acts:
         name = str(body.get("name") or to.get("audience") or to.get("topic"))
         wish = sends.Wish(mid, name, source, target, self._classification(body, mid),
                           bool(body.get("dedupe_by_email", False)))
+        how = str(body.get("how", "defined"))
+        if how not in ("defined", "guided", "triggered"):
+            raise BadAct("A send is defined, guided or triggered.")
+        sends.started_from(self.tenant, wish, how)
         try:
             job, mailed = sends.send(self.tenant, wish)
         except sends.SendError as error:

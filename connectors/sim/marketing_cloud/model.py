@@ -80,6 +80,8 @@ class UnsubEvent(NamedTuple):
     list_id: int
     master: bool
     reason: str
+    triggered: str | None = None
+    """ObjectID of the triggered send definition that the mail came from."""
 
 
 class BounceEvent(NamedTuple):
@@ -114,7 +116,8 @@ class Mail(NamedTuple):
 
 @dataclass(slots=True)
 class Job:
-    """A send. ``list_id`` is the publication list it is tied to, None = All Subscribers."""
+    """A send. ``list_id`` is the publication list it is tied to, None = All Subscribers; ``definition`` the key of the
+    user-initiated send it was started from, ``triggered`` the ObjectID of a triggered one."""
 
     id: int
     mid: int
@@ -128,6 +131,20 @@ class Job:
     unsubscribes: int = 0
     hard: int = 0
     soft: int = 0
+    definition: str | None = None
+    triggered: str | None = None
+
+
+@dataclass(slots=True)
+class TriggeredDefinition:
+    """A triggered send, as every journey mail makes one: it has one list, and no audience to name."""
+
+    mid: int
+    key: str
+    name: str
+    object_id: str
+    list_id: int
+    classification: str
 
 
 @dataclass(slots=True)
@@ -177,6 +194,7 @@ class Tenant:
         self.latest: dict[str, list[int]] = {}
         """Positions in ``mails`` by lower-case key, oldest first."""
         self.definitions: dict[tuple[int, str], SendDefinition] = {}
+        self.triggered: dict[tuple[int, str], TriggeredDefinition] = {}
         self.classifications: dict[tuple[int, str], Classification] = {}
         self.suppressed: dict[int, set[str]] = {}
         """Auto-suppression: addresses by business unit; those of the enterprise hold everywhere."""

@@ -163,7 +163,8 @@ def _event_props(kind: str) -> dict[str, Prop]:
         "SubscriberKey": Prop("text", lambda e: e.key), "EventDate": Prop("instant", lambda e: e.at),
         "SendID": Prop("int", lambda e: e.job), "BatchID": Prop("int", lambda e: e.batch),
         "EventType": Prop("text", lambda e: kind), "Client.ID": Prop("int", lambda e: e.mid),
-        "CreatedDate": Prop("instant", lambda e: e.at), "TriggeredSendDefinitionObjectID": Prop("text", lambda e: None),
+        "CreatedDate": Prop("instant", lambda e: e.at),
+        "TriggeredSendDefinitionObjectID": Prop("text", lambda e: getattr(e, "triggered", None)),
     }
 
 
@@ -240,6 +241,7 @@ _CHANGE: dict[str, Prop] = {
 }
 _SEND: dict[str, Prop] = {
     "ID": Prop("int", lambda j: j.id), "Client.ID": Prop("int", lambda j: j.mid),
+    "EmailSendDefinition.CustomerKey": Prop("text", lambda j: j.definition),
     "EmailName": Prop("text", lambda j: j.name), "Subject": Prop("text", lambda j: j.name),
     "SendDate": Prop("instant", lambda j: j.at), "SentDate": Prop("instant", lambda j: j.at),
     "CreatedDate": Prop("instant", lambda j: j.at), "Status": Prop("text", lambda j: "Complete"),
@@ -264,6 +266,13 @@ _DEFINITION: dict[str, Prop] = {
     "SendClassification.CustomerKey": Prop("text", lambda r: r.classification),
     "SendDefinitionList": Prop("nest", _definition_lists), "DeduplicateByEmail": Prop("bool", lambda r: r.dedupe),
     "Client.ID": Prop("int", lambda r: r.mid),
+}
+_TRIGGERED: dict[str, Prop] = {
+    "ObjectID": Prop("text", lambda r: r.object_id), "CustomerKey": Prop("text", lambda r: r.key),
+    "Name": Prop("text", lambda r: r.name), "List.ID": Prop("int", lambda r: r.list_id),
+    "SendClassification.CustomerKey": Prop("text", lambda r: r.classification),
+    "TriggeredSendStatus": Prop("text", lambda r: "Active"), "AutoAddSubscribers": Prop("bool", lambda r: True),
+    "AutoUpdateSubscribers": Prop("bool", lambda r: True), "Client.ID": Prop("int", lambda r: r.mid),
 }
 _CLASSIFICATION: dict[str, Prop] = {
     "ObjectID": Prop("text", lambda r: r.object_id), "CustomerKey": Prop("text", lambda r: r.key),
@@ -292,6 +301,7 @@ TYPES: dict[str, ObjectType] = {t.name: t for t in (
     ObjectType("Send", _SEND, _of("jobs"), "email"),
     ObjectType("ListSend", _LIST_SEND, _list_sends, "email"),
     ObjectType("EmailSendDefinition", _DEFINITION, _of("definitions"), "email"),
+    ObjectType("TriggeredSendDefinition", _TRIGGERED, _of("triggered"), "email"),
     ObjectType("SendClassification", _CLASSIFICATION, _of("classifications"), "email"),
     ObjectType("BusinessUnit", _UNIT, _units, ""),
 )}

@@ -135,7 +135,7 @@ def last_mail(tenant: Tenant, keys: list[str], list_id: int | None = None, audie
 def post_unsub(tenant: Tenant, subscriber: Subscriber, mid: int, job: Job, list_id: int, master: bool,
                reason: str) -> UnsubEvent:
     """Write the tracking event of an unsubscribe that came from a mail."""
-    event = UnsubEvent(mid, subscriber.key, tenant.now(), job.id, 1, list_id, master, reason)
+    event = UnsubEvent(mid, subscriber.key, tenant.now(), job.id, 1, list_id, master, reason, job.triggered)
     tenant.unsubs.append(event)
     job.unsubscribes += 1
     return event

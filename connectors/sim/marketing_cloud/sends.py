@@ -22,10 +22,37 @@ from connectors.sim.marketing_cloud.model import (
     Mail,
     MailList,
     Member,
+    SendDefinition,
     Subscriber,
     Tenant,
+    TriggeredDefinition,
 )
 from connectors.sim.marketing_cloud.values import valid_email
+
+
+def started_from(tenant: Tenant, wish: Wish, how: str) -> None:
+    """Note on a wish what the send is started from: "defined" = a user-initiated send of this audience, list and
+    classification, "triggered" = a journey mail; "guided" = nothing that is kept."""
+    number = wish.target.id if wish.target is not None else tenant.units[wish.mid].all_subscribers
+    about = (wish.mid, number, wish.classification.key)
+    if how == "triggered":
+        known = next((t for t in tenant.triggered.values()
+                      if (t.mid, t.list_id, t.classification, t.name) == (*about, wish.name)), None)
+        if known is None:
+            key = f"journey-{len(tenant.triggered) + 1}"
+            known = TriggeredDefinition(wish.mid, key, wish.name, tenant.guid(), number, wish.classification.key)
+            tenant.triggered[wish.mid, key] = known
+        wish.triggered = known.object_id
+    elif how == "defined" and isinstance(wish.source, DataExtension):
+        source = wish.source
+        definition = next((d for d in tenant.definitions.values()
+                           if (d.mid, d.list_id, d.classification, d.extension) == (*about, source.key)), None)
+        if definition is None:
+            key = f"send-{source.key}-{len(tenant.definitions) + 1}"
+            definition = SendDefinition(wish.mid, key, wish.name, tenant.guid(), source.key, source.object_id, number,
+                                        wish.classification.key)
+            tenant.definitions[wish.mid, key] = definition
+        wish.definition = definition.key
 
 
 class SendError(ValueError):
@@ -42,6 +69,8 @@ class Wish:
     target: MailList | None
     classification: Classification
     dedupe_by_email: bool = False
+    definition: str | None = None
+    triggered: str | None = None
 
 
 def send(tenant: Tenant, wish: Wish) -> tuple[Job, list[str]]:
@@ -53,7 +82,7 @@ def send(tenant: Tenant, wish: Wish) -> tuple[Job, list[str]]:
     audience = source.key if isinstance(source, DataExtension) else f"list:{source.id}"
     rows = _rows_of_extension(source) if isinstance(source, DataExtension) else _rows_of_list(tenant, source)
     job = Job(tenant.number("job"), wish.mid, wish.name, audience, wish.target.id if wish.target else None,
-              wish.classification.type, tenant.now())
+              wish.classification.type, tenant.now(), definition=wish.definition, triggered=wish.triggered)
     tenant.jobs[job.id] = job
     mailed: list[str] = []
     seen_keys: set[str] = set()
