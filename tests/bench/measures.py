@@ -15,7 +15,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.bench.world import serve, work
+import orjson
+
+from tests.bench.world import World, serve, work
 
 MB = 1024 * 1024
 POLLS = frozenset({"bulk.poll", "async.status"})
@@ -24,6 +26,18 @@ BULK_PAGE, ASYNC_ROWS, DELETES = 20_000, 2_500, 50
 SLOW_PEOPLE, SLOW_CALL = 1_000, 0.05
 LEAVERS = "email not like '%0@%'"
 """The sandbox's people are p0@…, p1@…: one in ten has a number that ends with 0."""
+
+SEGMENTS = """segments:
+  first: {{topic: tips, where: "first_name is not null", order_by: "last_name, first_name", limit: {limit}}}
+  short: {{topic: tips, where: "first_name in ('Ann', 'Bob') or last_name like 'A%'"}}
+
+destinations:"""
+DELIVERIES = """
+    segments:
+      first: {data_extension: {key: TIPS_DE}, fields: {FirstName: first_name}}
+      short: {data_extension: {key: TIPS_BUYERS, create: true}, fields: {FirstName: first_name}}
+"""
+"""What is added to the bench's mapping before somebody is explained."""
 
 Figures = dict[str, float]
 
@@ -35,6 +49,7 @@ def million(people: int) -> Figures:
         linked = work("link", world)
         world.mapping.write_text(world.mapping.read_text().replace("name: Tips", f'name: Tips\n    where: "{LEAVERS}"'))
         left = work("leave", world)["leave"][0]
+        found |= explain(world, people)
     link, whole = linked["link"][0], linked["linked"][0]
     found["first link: CPU per person"] = whole["cpu"] / people * 1e6
     found |= _calls("first link", link, pages=math.ceil(people / BULK_PAGE), rows=people, deletes=0)
@@ -68,6 +83,20 @@ def _calls(name: str, facts: Mapping[str, Any], *, pages: int, rows: int, delete
             f"{name}: calls for pages and batches": needed, f"{name}: polls": polls}
 
 
+def explain(world: World, people: int) -> Figures:
+    """What it takes to explain one of the linked people, one segment being a tenth of all, ranked: for whoever holds the
+    state, for a process that opens it first, and for the command as a whole."""
+    world.mapping.write_text(world.mapping.read_text().replace("destinations:", SEGMENTS.format(limit=people // 10))
+                             + DELIVERIES)
+    asking = [sys.executable, "-m", "tests.bench.asking", str(world.config)]
+    facts = orjson.loads(subprocess.run(asking, stdout=subprocess.PIPE, check=True).stdout)
+    command = [sys.executable, "-m", "syncd.cli", "--config", str(world.config), "explain", "-"]
+    return {"explain: CPU per answer, the worst": facts["worst"] * 1e3,
+            "explain: CPU of compiling the mapping first": facts["compile"] * 1e3,
+            "explain: CPU of the command without a service": min(
+                _cpu(command, facts["address"] + "\n") for _ in range(3)) * 1e3}
+
+
 def growth(people: int) -> Figures:
     """Peak memory of a first link."""
     with tempfile.TemporaryDirectory(prefix="syncd-bench-") as place, serve(Path(place), people, "bench") as world:
@@ -91,12 +120,15 @@ def start() -> Figures:
     return {"syncd --help: CPU": min(_cpu(command) for _ in range(5)) * 1e3}
 
 
-def _cpu(command: list[str]) -> float:
-    """User and system seconds of a process of its own.
+def _cpu(command: list[str], text: str = "") -> float:
+    """User and system seconds of a process of its own that is given ``text``.
 
     :raises RuntimeError: it failed
     """
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    assert process.stdin is not None
+    with process.stdin:
+        process.stdin.write(text.encode())
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
