@@ -51,7 +51,7 @@ class Connector(Protocol):
         """What this connection can do; constant while the connector lives."""
 
     def check(self) -> Health:
-        """Log in, look at rights, quota and clock. Cheap, read-only.
+        """Log in, look at rights and quota. Cheap, read-only. Afterwards ``server_skew`` tells how the clocks compare.
 
         :raises Reauthenticate, Misconfigured, Outage:
         """

@@ -110,9 +110,6 @@ class Describer:
         if elapsed > 3_600 and calls / elapsed * YEAR > settings.yearly_calls:
             findings.append(Finding("warning", "At this pace the yearly call volume will not last.",
                                     "Poll less often, or map fewer lists."))
-        skew = self._wire.http.server_skew
-        if skew is not None and abs(skew) > 60:
-            findings.append(Finding("warning", f"The clock here is {abs(skew):.0f} s off the vendor's.", "Run NTP."))
         account = (unit or {}).get("Name") or "business unit"
         mid = settings.mid if settings.mid is not None else (unit or {}).get("ID")
         return Health(f"{account} (MID {mid or 'unknown'})", tuple(findings),

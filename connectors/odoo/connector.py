@@ -30,7 +30,6 @@ from syncd.model import (
 RECORDS = ("res.partner", "crm.lead", "mailing.contact")
 """Objects described when none is named, mailing lists beside them."""
 KEY_WARNING_DAYS = 14
-SKEW_WARNING_SECONDS = 60.0
 
 _Right = Literal["read", "write", "create"]
 _ESSENTIAL: tuple[tuple[str, tuple[_Right, ...], str], ...] = (
@@ -67,10 +66,9 @@ class OdooConnector:
     # -- looking
 
     def check(self) -> Health:
-        """Log in anew; look at version, rights, what may be hidden, the key's expiry and the clock."""
+        """Log in anew; look at version, rights, what may be hidden, and the key's expiry."""
         session = self.wire.session(fresh=True)
-        findings = [*self._version(session.major), *self._rights(session.major), *self._sight(session.uid),
-                    *self._key(), *self._clock()]
+        findings = [*self._version(session.major), *self._rights(session.major), *self._sight(session.uid), *self._key()]
         return Health(f"{self.wire.settings.user} at Odoo {session.version}", tuple(findings))
 
     def _version(self, major: int) -> Iterator[Finding]:
@@ -125,12 +123,6 @@ class OdooConnector:
         if left < KEY_WARNING_DAYS:
             yield Finding("warning", f"The last API key of the account expires in {max(0, int(left))} days.",
                           "Make a new key and put it in the configuration.")
-
-    def _clock(self) -> Iterator[Finding]:
-        skew = self.server_skew
-        if skew is not None and abs(skew) > SKEW_WARNING_SECONDS:
-            yield Finding("warning", f"The clocks of Odoo and of this machine differ by {abs(skew):.0f} s.",
-                          "Synchronise them (NTP).")
 
     def describe(self, objects: Sequence[str] = (), fields: Mapping[str, Collection[str]] | None = None) -> Catalogue:
         """Models by name and mailing lists as "list:ID". A model that is absent or unreadable is left out; those of

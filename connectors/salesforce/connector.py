@@ -55,7 +55,7 @@ class SalesforceConnector:
         """See ``Connector.check``; calls: /limits, a token and five describes unless we have them."""
         session = self._wire.session()
         limits = self._wire.limits()
-        health = examine(self._settings, session, limits, self._wire.usage, self.server_skew, self._describe,
+        health = examine(self._settings, session, limits, self._wire.usage, self._describe,
                          self._reader.stale)
         if not health.ok:
             self._described.clear()  # the remedy is a right in Salesforce: see it as soon as it is given

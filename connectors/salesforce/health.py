@@ -1,4 +1,4 @@
-"""What ``check`` looks at: quota, clock, rights on the opt-out flags, history, Marketing Cloud Connect."""
+"""What ``check`` looks at: quota, rights on the opt-out flags, history, Marketing Cloud Connect."""
 
 from __future__ import annotations
 
@@ -13,21 +13,16 @@ Describe = Callable[[str], schema.Described | None]
 
 CONNECT = "et4ae5__SendDefinition__c"
 """An object that the managed package of Marketing Cloud Connect brings along."""
-MAX_SKEW = 60.0
-"""Seconds; a JWT lives three minutes, and opt-outs are ordered by time."""
 
 
 def examine(settings: SalesforceSettings, session: Session, limits: Mapping[str, tuple[int, int]] | None,
-            usage: Usage | None, skew: float | None, describe: Describe, stale: Collection[str] = ()) -> Health:
+            usage: Usage | None, describe: Describe, stale: Collection[str] = ()) -> Health:
     """The findings of one look at an org. Reads only through ``describe``; ``stale`` as in ``Reader``."""
     quota = dict(limits or {})
     if usage is not None:
         quota.setdefault("DailyApiRequests", (usage.used, usage.allowed))
     findings = [*_calls(settings, limits, quota.get("DailyApiRequests")), *_flags(describe),
                 *_writers(settings, session, describe)]
-    if skew is not None and abs(skew) > MAX_SKEW:
-        findings.append(Finding("warning", f"Salesforce's clock and this machine's differ by {abs(skew):.0f} seconds.",
-                                "Set it by NTP."))
     findings += [Finding("warning", f"Salesforce needs too long to find which {name} rows have a changed parent: fields "
                          "read through it may be old.", "Ask Salesforce for an index, or copy the fields by a flow.")
                  for name in sorted(stale)]

@@ -50,6 +50,14 @@ class Inventive(Broken):
         return Catalogue({**found.objects, **{name: next(iter(found.objects.values())) for name in objects}})
 
 
+class Forgetful(Broken):
+    """Asks again whatever it was told."""
+
+    def recall(self, notes: str) -> None:
+        super().recall(notes)
+        self.__dict__.pop("_hello")
+
+
 class WrongTypes(Broken):
     """Calls every field a date and knows no master flag."""
 
