@@ -55,7 +55,7 @@ class Forgetful(Broken):
 
     def recall(self, notes: str) -> None:
         super().recall(notes)
-        self.__dict__.pop("_hello")
+        self.__dict__.pop("_hello", None)
 
 
 class WrongTypes(Broken):
