@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
-from syncd.model import Batch, Catalogue, Health, OperationKind, Outcome, Page, StreamSpec
+from syncd.model import Batch, Catalogue, Health, Micros, Notice, OperationKind, Outcome, Page, StreamSpec, Value
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,3 +127,53 @@ class CallCounter:
         self.bytes_out += sent
         self.bytes_in += received
         self.by_route[route] = self.by_route.get(route, 0) + 1
+
+
+# --------------------------------------------------------------------------- webhooks, where a vendor has them
+
+RefusalReason = Literal["forged", "malformed", "stale", "unexpected"]
+"""``forged``: the signature is missing or wrong; ``malformed``: not a message of this vendor; ``stale``: older than the
+vendor ever repeats a message; ``unexpected``: well-formed, but not asked for."""
+
+
+class Refused(Exception):
+    """A delivery that is not taken. Nothing of it is in the text."""
+
+    def __init__(self, reason: RefusalReason) -> None:
+        super().__init__(reason)
+        self.reason: RefusalReason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """What a delivery holds: events, or the vendor's question whether the address is ours (to be given to ``confirm``)."""
+
+    notices: tuple[Notice, ...] = ()
+    handshake: Mapping[str, str] | None = field(default=None, repr=False)
+
+
+class Translator(Protocol):
+    """One callback's messages made into ours: ``connectors/<vendor>/webhook.py``. Pure; no I/O, no state."""
+
+    def receive(self, headers: Mapping[str, str], body: bytes, now: Micros) -> Received:
+        """The events of a delivery, once its signature over the raw ``body`` is checked. Header names are lower-case.
+
+        :raises Refused: it is not taken, and nothing of it counts
+        """
+
+
+class Notified(Connector, Protocol):
+    """A connector whose vendor has webhooks."""
+
+    def resolve(self, notices: Sequence[Notice]) -> Sequence[tuple[Value, ...] | None]:
+        """Each notice as a row of the connection's event stream, in order and under the id it has when it is polled;
+        None where the vendor does not know the person any more.
+
+        :raises Retry, Throttled, Reauthenticate, Misconfigured, Outage:
+        """
+
+    def confirm(self, handshake: Mapping[str, str]) -> None:
+        """Tell the vendor that a callback's address is ours.
+
+        :raises Retry, Throttled, Reauthenticate, Misconfigured, Outage:
+        """

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import tenacity
 
-from connectors.base import Capabilities, Connector
+from connectors.base import Capabilities, Connector, Notified
 from connectors.errors import CursorLost, Misconfigured, Retry, Throttled
-from syncd.model import Batch, Catalogue, Health, Outcome, Page, StreamSpec
+from syncd.model import Batch, Catalogue, Health, Notice, Outcome, Page, StreamSpec, Value
 
 T = TypeVar("T")
 
@@ -60,6 +60,14 @@ class Wrapper:
     def settle(self, request_id: str, batch: Batch) -> Sequence[Outcome] | None:
         return self.inner.settle(request_id, batch)
 
+    def resolve(self, notices: Sequence[Notice]) -> Sequence[tuple[Value, ...] | None]:
+        """Only where the vendor has webhooks."""
+        return cast(Notified, self.inner).resolve(notices)
+
+    def confirm(self, handshake: Mapping[str, str]) -> None:
+        """Only where the vendor has webhooks."""
+        cast(Notified, self.inner).confirm(handshake)
+
     def close(self) -> None:
         self.inner.close()
 
@@ -96,6 +104,9 @@ class Doubting(Wrapper):
 
     def settle(self, request_id: str, batch: Batch) -> Sequence[Outcome] | None:
         return self._call(self.inner.settle, request_id, batch)
+
+    def resolve(self, notices: Sequence[Notice]) -> Sequence[tuple[Value, ...] | None]:
+        return self._call(super().resolve, notices)
 
 
 class Retrying(Wrapper):

@@ -1,7 +1,8 @@
 """The journal: every ledger entry once more, as JSON lines on another path, fsynced before its transaction commits.
 
-A line is one append, ``[first position, utterances, entries]``, and a transaction appends once. It names people by record id
-and keyed hash only, so `forget` has nothing to erase here.
+A line that is a list is one append, ``[first position, utterances, entries]``, and a transaction appends once; a line that
+is an object is about the inbox (``state.inbox``). All name people by ids and keyed hashes only, so `forget` has nothing to
+erase here.
 
 The last line may be of a transaction that never committed, because the machine went down between the two. Any other line
 that a state lacks says that this state is not the one the journal was written with last.
@@ -9,7 +10,9 @@ that a state lacks says that this state is not the one the journal was written w
 
 from __future__ import annotations
 
+import itertools
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -67,7 +70,7 @@ class Journal:
         :param new: the state was only just made, so that it may lack nothing
         :raises state.db.StateDamaged: the state lacks more than that
         """
-        last = self._tail()
+        last = next((line for line in self._backwards() if not _is_note(line)), b"")
         if not last:
             return []
         try:
@@ -82,6 +85,17 @@ class Journal:
         raise db.StateDamaged(f"the journal goes on to entry {end} and the state ends at {head}: the state is an old copy,"
                               " or was lost, and opt-outs with it; `syncd restore` needs the newest backup, or the journal"
                               " alone")
+
+    def notes(self) -> list[dict[str, Any]]:
+        """What was noted after the last append, oldest first: a state may lack it as it may lack that append's entries.
+
+        :raises state.db.StateDamaged: it cannot be read
+        """
+        found = list(itertools.takewhile(_is_note, self._backwards()))
+        try:
+            return [orjson.loads(line) for line in reversed(found)]
+        except orjson.JSONDecodeError:
+            raise db.StateDamaged("the end of the journal cannot be read; put a good copy of it back") from None
 
     def close(self) -> None:
         if self._fd is not None:
@@ -99,12 +113,14 @@ class Journal:
             os.fsync(self._fd)
         return size - keep
 
-    def _tail(self) -> bytes:
-        """The last line, empty where there is none."""
-        if self._fd is None or not (size := os.fstat(self._fd).st_size):
-            return b""
-        start = self._before(b"\n", size - 1)
-        return os.pread(self._fd, size - start, start)
+    def _backwards(self) -> Iterator[bytes]:
+        """The lines, from the last one on."""
+        end = 0 if self._fd is None else os.fstat(self._fd).st_size
+        while end > 0:
+            assert self._fd is not None
+            start = self._before(b"\n", end - 1)
+            yield os.pread(self._fd, end - start, start)
+            end = start
 
     def _before(self, mark: bytes, end: int) -> int:
         """Where what follows the last ``mark`` before ``end`` begins, 0 where there is no mark."""
@@ -131,6 +147,8 @@ def read(path: Path, after: int) -> list[Line]:
         for number, text in enumerate(stream, 1):
             if not text.endswith(b"\n"):
                 break
+            if _is_note(text):
+                continue
             try:
                 first, lines = _entries(text)
             except (orjson.JSONDecodeError, ValueError):
@@ -141,6 +159,24 @@ def read(path: Path, after: int) -> list[Line]:
     if [line.position for line in found] != list(range(after + 1, after + 1 + len(found))):
         raise db.StateDamaged("the journal lacks entries between the backup and its own end; use a newer backup")
     return found
+
+
+def notes(path: Path) -> Iterator[dict[str, Any]]:
+    """What the journal tells about the inbox, oldest first.
+
+    :raises state.db.StateDamaged: a line cannot be read
+    """
+    with path.open("rb") as stream:
+        for number, text in enumerate(stream, 1):
+            if _is_note(text) and text.endswith(b"\n"):
+                try:
+                    yield orjson.loads(text)
+                except orjson.JSONDecodeError:
+                    raise db.StateDamaged(f"line {number} of the journal cannot be read") from None
+
+
+def _is_note(text: bytes) -> bool:
+    return text.startswith(b"{")
 
 
 def _entries(text: bytes) -> tuple[int, list[Line]]:

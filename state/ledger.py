@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -97,6 +97,10 @@ class Book:
         self._journal.append([position + 1, [[i, *u[1:]] for u, (i, _) in page.spoken.items()],
                               orjson.Fragment(b"[%b]" % b",".join(page.lines))])
         return page.position
+
+    def note(self, line: dict[str, Any]) -> None:
+        """Journal something that is no statement yet (see ``state.inbox``); raises OSError like ``append``."""
+        self._journal.append(line)
 
 
 class _Page:

@@ -37,10 +37,10 @@ class Sealed:
 
 
 def seal(conn: db.Connection, rel: Relations, connection: int, limits: Mapping[str, int], *, grants: bool,
-         now: int) -> Sealed | None:
+         now: int, only_suppressions: bool = False) -> Sealed | None:
     """Take the next batch of a destination: suppressions first, then in order of creation. None when nothing may go."""
     q = load("outbox")
-    given: dict[str, Any] = {"connection": connection, "grants": int(grants), "now": now}
+    given: dict[str, Any] = {"connection": connection, "grants": int(grants), "now": now, "only": int(only_suppressions)}
     while True:
         first = conn.execute(q["next"], given).fetchone()
         if first is None:
@@ -119,9 +119,16 @@ def operations(conn: db.Connection, batch: int) -> list[Op]:
     return list(map(Op, ids, keys, emails, map(tuple, values)))
 
 
-def open_batches(conn: db.Connection, connection: int) -> list[tuple[int, str, int | None]]:
+def open_batches(conn: db.Connection, connection: int, *, only_suppressions: bool = False,
+                 ) -> list[tuple[int, str, int | None]]:
     """(batch, state, ask_at) of everything sent and not resolved; a sealed one was interrupted before its reply."""
-    return conn.execute(load("outbox")["open_batches"], (connection,)).fetchall()
+    name = "open_suppressions" if only_suppressions else "open_batches"
+    return conn.execute(load("outbox")[name], (connection,)).fetchall()
+
+
+def suppressions_due(conn: db.Connection, connection: int, now: int) -> bool:
+    """Whether an opt-out could be sent now."""
+    return bool(conn.execute(load("outbox")["suppressions_due"], {"connection": connection, "now": now}).fetchone()[0])
 
 
 def settle_later(conn: db.Connection, batch: int, ask_at: int) -> None:

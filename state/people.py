@@ -45,6 +45,16 @@ def take(conn: db.Connection, rel: Relations) -> int:
     return int(conn.execute(q["take"].replace(":streams", streams), {"limit": CHUNK}).rowcount)
 
 
+def take_these(conn: db.Connection, rel: Relations, people: Iterable[int]) -> int:
+    """Move these people into ``chunk``, dirty or not; at most CHUNK. Returns how many there are."""
+    q = load("people")
+    conn.execute("CREATE TEMP TABLE IF NOT EXISTS chunk (person INTEGER PRIMARY KEY, live INTEGER)")
+    conn.execute("DELETE FROM chunk")
+    streams = ",".join(str(s.stream) for s in rel.sources) or "NULL"
+    conn.executemany(q["take_one"].replace(":streams", streams), ((p, p) for p in people))
+    return int(conn.execute("SELECT count(*) FROM chunk").fetchone()[0])
+
+
 def attributes(conn: db.Connection, rel: Relations, parameters: Mapping[str, Any]) -> None:
     """Rebuild ``attr`` for the chunk; ``parameters`` bind now and today."""
     for sql in relations.attributes(rel):

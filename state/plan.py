@@ -162,9 +162,18 @@ def rank(conn: db.Connection, rel: Relations, parameters: Mapping[str, Any]) -> 
     return moved
 
 
+def release_suppressions(conn: db.Connection) -> int:
+    """Queue what the chunk's people need not to be mailed, and drop whatever else was wished for them: they stay dirty,
+    so it is planned again. Nothing is queued at a connection whose first plan nobody has approved. Returns how many."""
+    q = load("plan")
+    conn.execute(q["drop_wishes"])
+    return int(conn.execute(q["release_suppressions"]).rowcount)
+
+
 # --------------------------------------------------------------------------- CRM flags
 
-def flags(conn: db.Connection, rel: Relations, run: int, objects: Mapping[int, tuple[int, int]]) -> None:
+def flags(conn: db.Connection, rel: Relations, run: int, objects: Mapping[int, tuple[int, int]], *,
+          only_suppressions: bool = False) -> None:
     """Write-backs: consent fields of the chunk's records that contradict the decision. ``objects``: stream ->
     (connection, object)."""
     conn.execute("CREATE TEMP TABLE IF NOT EXISTS flagwish"
@@ -176,6 +185,8 @@ def flags(conn: db.Connection, rel: Relations, run: int, objects: Mapping[int, t
         for flag in source.flags:
             for sql in _flag_sql(source, flag):
                 conn.execute(sql)
+        if only_suppressions:
+            conn.execute(load("plan")["only_suppressing_flags"])
         connection, obj = objects[source.stream]
         conn.execute(load("plan")["update_records"], {"connection": connection, "object": obj, "run": run})
 

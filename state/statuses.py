@@ -66,9 +66,9 @@ def store(conn: db.Connection, connection: int, stream: int, rows: Iterable[tupl
 
 def store_events(conn: db.Connection, connection: int, stream: int, rows: Iterable[tuple[Any, ...]], *,
                  cursor: str | None, now: int, complete: bool, book: ledger.Book,
-                 speak: Callable[[Sequence[Event]], list[ledger.NewEntry]]) -> tuple[int, int]:
+                 speak: Callable[[Sequence[Event]], list[ledger.NewEntry]]) -> tuple[int, list[ledger.NewEntry]]:
     """Take a page of events: (event, kind, container, send, key, normalised email, hash, at, evidence) each; those seen
-    before are passed over. Returns (new events, entries written)."""
+    before are passed over. Returns (new events, the entries written)."""
     q = load("statuses")
     given = {"connection": connection, "now": now}
     conn.execute(q["event_table"])
@@ -82,7 +82,7 @@ def store_events(conn: db.Connection, connection: int, stream: int, rows: Iterab
         book.append(conn, entries, now)
         mark(conn, entries)
     _advance(conn, stream, cursor, now if complete else None)
-    return len(found), len(entries)
+    return len(found), entries
 
 
 def mark(conn: db.Connection, entries: Sequence[ledger.NewEntry]) -> None:
@@ -92,6 +92,16 @@ def mark(conn: db.Connection, entries: Sequence[ledger.NewEntry]) -> None:
     conn.executemany(q["mark_address"], ((e.address,) for e in entries if e.address is not None))
     conn.executemany(q["overrule"], ((e.record,) for e in entries
                                      if e.record is not None and '"opt_out"' in e.utterance.said))
+
+
+def people(conn: db.Connection, entries: Sequence[ledger.NewEntry]) -> set[int]:
+    """Whom ``mark`` marks for these entries; those that name an address alone bind the person who holds it first."""
+    q = load("statuses")
+    conn.executemany(q["bind_entry"], ((e.address, e.address, e.address) for e in entries
+                                       if e.record is None and e.address is not None))
+    found = {row[0] for e in entries if e.record is not None for row in conn.execute(q["person_of"], (e.record,))}
+    return found | {row[0] for e in entries if e.address is not None
+                    for row in conn.execute(q["people_at"], (e.address,))}
 
 
 def vanish(conn: db.Connection, connection: int, container: str, sweep: int) -> int:

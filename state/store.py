@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from state import db, migrations, relations, restore
+from state import db, inbox, migrations, relations, restore
 from state.journal import Journal, Line
 from state.ledger import Book
 from state.queries import load
@@ -74,7 +74,7 @@ class Store:
         self._check_key(conn, hash_key)
         self.book = Book(self.journal)
         head = conn.execute("SELECT coalesce(max(position), 0) FROM chain").fetchone()[0]
-        self.replayed = _catch_up(conn, self.journal.beyond(head))
+        self.replayed = _catch_up(conn, self.journal.beyond(head), self.journal.notes())
         self.writer = Writer(conn)
         self._conn = conn
         self._local = threading.local()
@@ -91,9 +91,9 @@ class Store:
             raise db.StateDamaged("hash_key is not the key this state was made with: every address would look new and"
                                   " every opt-out lost; put the old key back")
 
-    def write(self, job: Callable[[db.Connection], T], *, urgent: bool = False) -> T:
-        """Run ``job`` in one transaction of the writer."""
-        return self.writer.run(job, urgent=urgent)
+    def write(self, job: Callable[[db.Connection], T], *, urgent: bool = False, timeout: float | None = None) -> T:
+        """Run ``job`` in one transaction of the writer; ``urgent`` ones overtake, ``timeout`` (seconds) as in ``Writer``."""
+        return self.writer.run(job, urgent=urgent, timeout=timeout)
 
     @contextmanager
     def reading(self) -> Iterator[db.Connection]:
@@ -217,12 +217,13 @@ class Store:
         return changed
 
 
-def _catch_up(conn: db.Connection, lines: Sequence[Line]) -> int:
+def _catch_up(conn: db.Connection, lines: Sequence[Line], notes: Sequence[Mapping[str, Any]]) -> int:
     """Take in what the journal has and the state has not: a transaction whose commit the machine did not live to see. Its
     page is read again, and the same words twice are the same words. Returns how many entries."""
-    if not lines:
+    if not lines and not notes:
         return 0
     conn.execute("BEGIN IMMEDIATE")
     count = restore.replay(conn, lines)
+    inbox.restore(conn, notes)
     conn.execute("COMMIT")
     return count

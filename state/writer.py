@@ -34,13 +34,16 @@ class Writer:
         self._thread = threading.Thread(target=self._work, name="state-writer", daemon=True)
         self._thread.start()
 
-    def run(self, job: Callable[[db.Connection], T], *, urgent: bool = False) -> T:
-        """The job's result, once its transaction is committed; its exception, once it is rolled back."""
+    def run(self, job: Callable[[db.Connection], T], *, urgent: bool = False, timeout: float | None = None) -> T:
+        """The job's result, once its transaction is committed; its exception, once it is rolled back.
+
+        :raises TimeoutError: it took longer than ``timeout`` seconds; it may be committed later
+        """
         if threading.current_thread() is self._thread:
             raise RuntimeError("a state job must not wait for another state job")
         future: Future[T] = Future()
         self._jobs.put((URGENT if urgent else NORMAL, next(self._order), job, future))
-        return future.result()
+        return future.result(timeout)
 
     def outside(self, job: Callable[[db.Connection], T]) -> T:
         """Run a job without a transaction around it (backup, checkpoint, vacuum)."""

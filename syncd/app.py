@@ -28,6 +28,7 @@ from syncd.decide import Decider
 from syncd.deliver import Lane
 from syncd.destinations import Wiring
 from syncd.guard import Limits
+from syncd.inbox import Resolver
 from syncd.incoming import Incoming
 from syncd.listen import Listener
 from syncd.model import Micros, StreamSpec
@@ -83,6 +84,8 @@ class App:
             for name, e in endpoints.items()}
         self.failpoint = failpoints()
         self.compiled: CompiledMapping | None = None
+        self.turns = {name: threading.Lock() for name in endpoints}
+        self.resolving = threading.Lock()
 
     def clock(self) -> Micros:
         """Now. Loopback servers may be ahead or behind (a simulator's time); the farthest ahead is followed."""
@@ -130,13 +133,18 @@ class App:
     def cycle(self, life: Micros | None = 0) -> Cycle:
         """The cycle of the mapping, compiled where that has not happened or does not fit any more; ``life`` as in
         ``compile``."""
-        c = self._current(life)
+        return self.cycle_of(self._current(life))
+
+    def cycle_of(self, c: CompiledMapping) -> Cycle:
+        """The cycle of a mapping as it was compiled; asks nobody anything."""
         rel = c.relations
         rows = Incoming(normalise.hasher(self.policy.hash_key))
-        puller = Puller(self.store, rel, rows, Listener(self.store, rows, c.containers), self.policy.full_every,
+        listener = Listener(self.store, rows, c.containers)
+        puller = Puller(self.store, rel, rows, listener, self.policy.full_every,
                         frozenset(c.audience_names[o] for o in c.creates), failpoint=self.failpoint)
         decider = Decider(self.store, rel, Reconciler(rel.topics, self.policy.clock_tolerance), c.record_objects, c.zones)
-        cycle = Cycle(self.store, rel, puller, decider, c.feeds, {}, self._limits(c), self.clock,
+        resolver = Resolver(self.store, c.feeds, listener, self.resolving, self.failpoint)
+        cycle = Cycle(self.store, rel, puller, resolver, decider, c.feeds, {}, self._limits(c), self.clock,
                       self.policy.max_consent_age, self.failpoint, lambda: self.catalogues.doubtful)
         cycle.lanes = {name: self._lane(name, c, cycle) for name in self.endpoints}
         return cycle
@@ -151,7 +159,8 @@ class App:
         specs: dict[str, StreamSpec] = c.container_specs.get(name, {})
         return Lane(self.store, c.relations, connection, self.connectors[name], specs, self.clock,
                     cycle.consent_is_fresh, self.stop,
-                    {c.audience_names[o]: d for o, (n, d) in c.creates.items() if n == name}, failpoint=self.failpoint)
+                    {c.audience_names[o]: d for o, (n, d) in c.creates.items() if n == name}, self.turns[name],
+                    failpoint=self.failpoint)
 
     def close(self) -> None:
         """Release connectors and state."""

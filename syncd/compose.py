@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import orjson
 
-from connectors.base import CallCounter, Connector
+from connectors.base import CallCounter, Connector, Translator
 from connectors.errors import Outage
 from connectors.wrappers import Wrapper
 from mappings.checks import check_offline
@@ -59,6 +59,22 @@ def memory(connection: Connection) -> Connector:
 
 TYPES: Mapping[str, Callable[[Connection], Connector]] = {
     "salesforce": salesforce, "odoo": odoo, "marketing_cloud": marketing_cloud, "memory": memory}
+
+
+def marketing_cloud_translator(keys: Sequence[str]) -> Translator:
+    from connectors.marketing_cloud.webhook import MarketingCloudTranslator
+
+    return MarketingCloudTranslator(keys)
+
+
+TRANSLATORS: Mapping[str, Callable[[Sequence[str]], Translator]] = {"marketing_cloud": marketing_cloud_translator}
+"""By connection type: who reads its webhooks, given the callback's signature keys."""
+
+
+def translators(config: Config) -> dict[tuple[str, str], Translator]:
+    """(connection, callback) -> who reads its deliveries."""
+    return {(name, callback): TRANSLATORS[connection.type]([key.reveal() for key in keys])
+            for name, connection in config.connections.items() for callback, keys in connection.callbacks.items()}
 
 
 class Stoppable(Wrapper):

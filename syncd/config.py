@@ -124,6 +124,11 @@ class Connection(_Doc):
                 for name in self.model_fields_set if name != "type" and (value := getattr(self, name)) is not None}
 
     @property
+    def callbacks(self) -> Mapping[str, tuple[Secret, ...]]:
+        """Webhooks of this connection: name -> signature keys, none before the vendor has told one."""
+        return {}
+
+    @property
     def loopback(self) -> bool:
         """It speaks to this machine only (a sandbox)."""
         urls = [url for name in ("endpoint", "url", "rest_url") if isinstance(url := getattr(self, name, None), str)]
@@ -204,6 +209,19 @@ class Odoo(Connection):
         return _seconds(super().settings(), overlap="overlap_seconds")
 
 
+def _keys(value: Any) -> Any:
+    return value if isinstance(value, list) else [value]
+
+
+class Callback(_Doc):
+    """One callback of the Event Notification Service; its address is ``/hooks/CONNECTION/NAME``."""
+
+    key: Annotated[list[SecretText], BeforeValidator(_keys), WithJsonSchema({
+        "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}), Field(
+        description="Its signature key, or several while they are exchanged; left out until the vendor has told it.",
+    )] = []  # noqa: RUF012 - pydantic copies defaults
+
+
 class MarketingCloud(Connection):
     """One business unit."""
 
@@ -224,6 +242,8 @@ class MarketingCloud(Connection):
     sync_rows: Annotated[int | None, Field(ge=0)] = None
     overlap: Duration | None = None
     event_days: Annotated[int | None, Field(gt=0, le=730)] = None
+    webhooks: Annotated[dict[Name, Callback] | None, Field(
+        description="Callbacks of the Event Notification Service by name; `web` must be set too.")] = None
 
     @model_validator(mode="after")
     def _where(self) -> MarketingCloud:
@@ -231,7 +251,13 @@ class MarketingCloud(Connection):
         return self
 
     def settings(self) -> dict[str, Any]:
-        return _seconds(super().settings(), overlap="overlap_seconds")
+        arguments = _seconds(super().settings(), overlap="overlap_seconds")
+        arguments.pop("webhooks", None)
+        return arguments
+
+    @property
+    def callbacks(self) -> Mapping[str, tuple[Secret, ...]]:
+        return {name: tuple(callback.key) for name, callback in (self.webhooks or {}).items()}
 
 
 class Memory(Connection):
@@ -252,6 +278,33 @@ AnyConnection = Annotated[Salesforce | Odoo | MarketingCloud | Memory, Field(dis
 
 
 # --------------------------------------------------------------------------- the rest
+
+def _listen(value: Any) -> Any:
+    host, _, port = str(value).rpartition(":")
+    if not isinstance(value, str) or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise PydanticCustomError("listen", "this must be an address and a port: 127.0.0.1:8080.")
+    try:
+        ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        raise PydanticCustomError("listen", "the address before the port must be a number: 127.0.0.1:8080, [::1]:8080.",
+                                  ) from None
+    return value
+
+
+class Web(_Doc):
+    """The listener for webhooks, health and metrics. It speaks plain HTTP: TLS is the reverse proxy's."""
+
+    listen: Annotated[str, BeforeValidator(_listen), Field(description="Address and port, such as 127.0.0.1:8080.")]
+    max_body: Annotated[int, Field(ge=10_000, le=100_000_000, description="Bytes of the largest delivery taken.")] = \
+        2_000_000
+    slow: Annotated[Duration, Field(description="How long a request may take to arrive.")] = 10_000_000
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port to bind to."""
+        host, _, port = self.listen.rpartition(":")
+        return host.strip("[]"), int(port)
+
 
 class Schedule(_Doc):
     poll: Annotated[Duration, Field(description="Time between two cycles.")] = 60_000_000
@@ -293,6 +346,7 @@ class Config(_Doc):
     schedule: Schedule = Schedule()
     policy: Policy = Policy()
     guards: Guards = Guards()
+    web: Annotated[Web | None, Field(description="Off unless given.")] = None
 
     @property
     def types(self) -> Mapping[str, str]:
@@ -328,6 +382,11 @@ def _sense(config: Config, source: Source) -> list[Problem]:
     if config.journal == config.state:
         found.append(Problem.at(source.place(("journal",)), "The journal and the state are one file.",
                                 "Keep the journal elsewhere, best on another disk."))
+    for name, connection in config.connections.items():
+        if connection.callbacks and config.web is None:
+            found.append(Problem.at(source.place(("connections", name, "webhooks")),
+                                    "Webhooks are configured, and nothing listens for them.",
+                                    "Add: web: {listen: 127.0.0.1:8080}"))
     return found
 
 

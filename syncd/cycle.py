@@ -1,4 +1,4 @@
-"""One cycle: pull → identify → reconcile → evaluate → plan → guard → deliver. Read this first.
+"""One cycle: pull (and what webhooks brought) → identify → reconcile → evaluate → plan → guard → deliver. Read this first.
 
 ``Cycle`` owns no connector and no clock of its own; ``syncd.app`` composes it. Every step works on tables and can be killed
 at any point: what it had committed stays true, and the next cycle goes on from there.
@@ -21,6 +21,7 @@ from syncd import guard
 from syncd.decide import Decider
 from syncd.deliver import Delivered, Lane
 from syncd.guard import Limits, Plan
+from syncd.inbox import Resolver
 from syncd.model import Micros
 from syncd.pull import Feed, Pulled, Puller
 
@@ -57,6 +58,7 @@ class Cycle:
     store: Store
     rel: Relations
     puller: Puller
+    inbox: Resolver
     decider: Decider
     feeds: Sequence[Feed]
     lanes: Mapping[str, Lane]
@@ -83,7 +85,10 @@ class Cycle:
     def _run(self, run: int, now: Micros, *, full: bool, deliver: bool, approve: Callable[[Plan], Plan] | None,
              deadline: float | None, wait: bool) -> Report:
         began = time.monotonic()
+        brought = self.inbox.run(now)
         report = Report(run, self.puller.run(self.feeds, now, full=full))
+        report.pulled.entries += brought.entries
+        report.pulled.failed |= brought.failed
         self.failpoint("pulled")
         if self.doubtful():
             self._end(report)

@@ -23,6 +23,7 @@ from syncd.answers import Answer, problem
 from syncd.desk import EXCLUSIVE, LOOKS, Desk
 from syncd.failures import DAMAGED, LOCKED, Failure, failure_of
 from syncd.notify import notify, reloading, watchdog_seconds
+from syncd.web.front import Front
 
 if TYPE_CHECKING:
     from state.store import Store
@@ -65,6 +66,7 @@ class Daemon:
         self.desk: Desk
         self.alerts = Alerts(self)
         self.heart = Heart(self)
+        self.web = Front(lambda: self.desk, self.log, self.heart.is_alive, lambda: self.failures)
         self.failures = 0
 
     def run(self) -> int:
@@ -77,6 +79,7 @@ class Daemon:
         try:
             self.desk = Desk(config, store, mapping)
             self._listen()
+            self.web.open()
             with control.Server(control.socket_path(config.state), self.answer):
                 if store.journal.cut or store.replayed:
                     self.log.warning(logs.JOURNAL_MENDED, cut_bytes=store.journal.cut, entries=store.replayed)
@@ -85,9 +88,11 @@ class Daemon:
                 self.heart.start()
                 code = self._loop()
                 self._refuse_waiting()
+            self.web.close()
             self.desk.close()
         finally:
             self.stopping.set()
+            self.web.close()
             store.close()
         self.log.info(logs.SERVICE_STOPPED)
         return code
@@ -171,6 +176,7 @@ class Daemon:
             return pause
         self.failures = 0
         self._tell(report, data)
+        self.web.ready()
         self._audit()
         return poll
 
@@ -224,6 +230,8 @@ class Daemon:
         if (config.state, config.journal, config.hash_key) != (old.state, old.journal, old.hash_key):
             raise Failure(LOCKED, "state, journal and hash_key cannot be changed while the service runs.",
                           next="Restart the service.")
+        if config.web != old.web:
+            raise Failure(LOCKED, "web cannot be changed while the service runs.", next="Restart the service.")
 
     def _replace(self, new: Desk) -> None:
         """Take the new desk once its mapping fits what the connections describe.
@@ -235,8 +243,10 @@ class Daemon:
         except BaseException:
             new.close()
             raise
+        self.web.pause()
         old, self.desk = self.desk, new
         old.close()
+        self.web.ready()
         if self.stopping.is_set():
             new.stop.set()
 

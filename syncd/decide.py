@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,13 +99,39 @@ class Decider:
     def _chunk(self, conn: Any, run: int, bound: Mapping[str, Any]) -> int:
         count = people.take(conn, self.rel)
         if count:
-            people.attributes(conn, self.rel, bound)
-            people.assign_keys(conn, self.rel)
-            people.decide(conn, self.rel, self.reconciler.decided, self.reconciler.default)
+            self._decide_chunk(conn, bound)
             people.due(conn, self.rel, bound)
-            plan.forget_wishes(conn)
-            plan.containers(conn, self.rel, run)
-            plan.audiences(conn, self.rel, run, bound)
-            plan.flags(conn, self.rel, run, self.objects)
+            self._plan_chunk(conn, run, bound)
             conn.execute(load("people")["done"])
         return count
+
+    def suppress(self, who: Sequence[int], now: Micros) -> int:
+        """Decide these people out of turn and queue what keeps mail from them: nothing else, and they stay dirty, so that
+        the cycle does the rest. Returns how many operations that are; if any, they belong to a run of their own."""
+        bound, q = clock_parameters(now, self.zones), load("registry")
+
+        def job(conn: Any) -> int:
+            found = people.take_these(conn, self.rel, who)
+            if not found:
+                return 0
+            run = conn.execute(q["begin_express"], {"now": now, "mapping": self.rel.fingerprint}).fetchone()[0]
+            self._decide_chunk(conn, bound)
+            self._plan_chunk(conn, run, bound, only_suppressions=True)
+            conn.execute(load("people")["stay_dirty"])
+            count = plan.release_suppressions(conn)
+            given = {"run": run, "people": found, "count": count}
+            conn.execute(q["count_express"], given)
+            conn.execute(q["end_express"], given)
+            return count
+        return self.store.write(job, urgent=True)
+
+    def _decide_chunk(self, conn: Any, bound: Mapping[str, Any]) -> None:
+        people.attributes(conn, self.rel, bound)
+        people.assign_keys(conn, self.rel)
+        people.decide(conn, self.rel, self.reconciler.decided, self.reconciler.default)
+
+    def _plan_chunk(self, conn: Any, run: int, bound: Mapping[str, Any], *, only_suppressions: bool = False) -> None:
+        plan.forget_wishes(conn)
+        plan.containers(conn, self.rel, run)
+        plan.audiences(conn, self.rel, run, bound)
+        plan.flags(conn, self.rel, run, self.objects, only_suppressions=only_suppressions)

@@ -62,6 +62,8 @@ class Lane:
     stop: threading.Event = field(default_factory=threading.Event)
     creates: Mapping[str, AudienceDefinition] = field(default_factory=dict)
     """Audiences the mapping asks to be created, by object name."""
+    turn: threading.Lock = field(default_factory=threading.Lock)
+    """Held by whoever sends to this destination: a cycle, or the express way of opt-outs beside it."""
     _pauses: dict[int, float] = field(default_factory=dict)
     _misconfigured: dict[str, Misconfigured] = field(default_factory=dict)
     failpoint: Callable[[str], None] = lambda name: None
@@ -71,6 +73,10 @@ class Lane:
 
         Without ``wait`` it returns as soon as there is nothing to do right now; what is in flight is for the next time.
         """
+        with self.turn:
+            return self._drain(deadline, wait)
+
+    def _drain(self, deadline: float | None, wait: bool) -> Delivered:
         report = Delivered()
         failures = 0
         self._misconfigured.clear()
@@ -99,8 +105,39 @@ class Lane:
         report.grants_waited = bool(queued) and not self.grants()
         return report
 
+    def express(self, report: Delivered) -> None:
+        """Send the opt-outs that are due, and nothing else, until none is. Where a cycle is sending they go with that.
+
+        :raises ConnectorError: the destination does not take them now
+        """
+        while not self.stop.is_set() and self._opt_outs_due():
+            if not self.turn.acquire(timeout=0.2):
+                continue
+            try:
+                if not self._resolve(report, only_suppressions=True):
+                    self._send(report, only_suppressions=True)
+            finally:
+                self.turn.release()
+
+    def _opt_outs_due(self) -> bool:
+        with self.store.reading() as conn:
+            now = self.clock()
+            asks = outbox.open_batches(conn, self.connection, only_suppressions=True)
+            return outbox.suppressions_due(conn, self.connection, now) or any(at is None or at <= now for _, _, at in asks)
+
+    def opt_outs_open(self) -> bool:
+        """Whether an opt-out waits here for its time or for an answer."""
+        with self.store.reading() as conn:
+            return bool(outbox.suppressions_due(conn, self.connection, 1 << 62)
+                        or outbox.open_batches(conn, self.connection, only_suppressions=True))
+
     def _turn(self, report: Delivered) -> bool:
-        """Resolve what is open, else send. A request that cannot be asked after keeps no suppression from leaving."""
+        """Opt-outs first, then resolve what is open, else send. A request that cannot be asked after keeps no suppression
+        from leaving."""
+        with self.store.reading() as conn:
+            urgent = outbox.suppressions_due(conn, self.connection, self.clock())
+        if urgent and self._send(report):
+            return True
         try:
             if self._resolve(report):
                 return True
@@ -152,11 +189,12 @@ class Lane:
 
     # ------------------------------------------------------------------ sending
 
-    def _send(self, report: Delivered) -> bool:
+    def _send(self, report: Delivered, *, only_suppressions: bool = False) -> bool:
         limits: dict[str, int] = {str(k): n for k, n in self.connector.capabilities.batch.items()}
-        grants = self.grants()
+        grants = not only_suppressions and self.grants()
         sealed = self.store.write(lambda conn: outbox.seal(
-            conn, self.rel, self.connection, limits, grants=grants, now=self.clock()), urgent=True)
+            conn, self.rel, self.connection, limits, grants=grants, now=self.clock(),
+            only_suppressions=only_suppressions), urgent=True)
         if sealed is None:
             return False
         self.failpoint("sealed")
@@ -214,10 +252,10 @@ class Lane:
 
     # ------------------------------------------------------------------ resolving
 
-    def _resolve(self, report: Delivered) -> bool:
+    def _resolve(self, report: Delivered, *, only_suppressions: bool = False) -> bool:
         """Ask after requests that are due, read back what is unknown. True when something was resolved."""
         with self.store.reading() as conn:
-            found = outbox.open_batches(conn, self.connection)
+            found = outbox.open_batches(conn, self.connection, only_suppressions=only_suppressions)
         worked, refused = False, None
         for batch, state, ask_at in found:
             if ask_at is not None and ask_at > self.clock():

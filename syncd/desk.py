@@ -95,7 +95,7 @@ class Desk:
 
     def progress(self) -> tuple[int, ...]:
         """Numbers that move while a cycle does: calls of every connection, transactions of the state."""
-        calls = self._calls().values() if self._app is not None else ()
+        calls = self.calls().values() if self._app is not None else ()
         return (self.store.writer.done, *calls)
 
     def close(self) -> None:
@@ -209,7 +209,7 @@ class Desk:
 
     def plan(self, operations: bool = False) -> Answer:
         """Read everything and compute what would be written; write nothing."""
-        calls = self._calls()
+        calls = self.calls()
         report = self._ran(lambda cycle: cycle.run("plan", deliver=False))
         data = self._report(report, calls)
         if operations:
@@ -230,7 +230,7 @@ class Desk:
         from syncd.resync import Resync
 
         resync = Resync(self, **how)
-        calls, cycle = self._calls(), self.cycle_of_now(0)
+        calls, cycle = self.calls(), self.cycle_of_now(0)
         found = resync.prepare(cycle)
         report = cycle.run("resync", full=resync.full, deliver=not resync.dry_run, approve=resync.decide,
                            deadline=time.monotonic() + resync.deadline)
@@ -258,12 +258,12 @@ class Desk:
 
     def cycle(self, trigger: str, deadline: float) -> tuple[Report, Json]:
         """One cycle of the daemon's schedule; nothing is approved by it."""
-        calls = self._calls()
+        calls = self.calls()
         report = self._ran(lambda cycle: cycle.run(trigger, deadline=time.monotonic() + deadline, wait=False), life=0)
         return report, self._report(report, calls)
 
     def _run(self, trigger: str, approve: Callable[[Plan], Plan], deadline: float) -> Answer:
-        calls = self._calls()
+        calls = self.calls()
         report = self._ran(lambda cycle: cycle.run(trigger, approve=approve, deadline=time.monotonic() + deadline))
         return Answer(self._report(report, calls), exit_of_run(report, self._unfinished(report)))
 
@@ -282,9 +282,10 @@ class Desk:
             return self.app.cycle(life)
 
     def _report(self, report: Report, before: Mapping[str, int]) -> Json:
-        return report_json(report, {name: count - before[name] for name, count in self._calls().items()})
+        return report_json(report, {name: count - before[name] for name, count in self.calls().items()})
 
-    def _calls(self) -> dict[str, int]:
+    def calls(self) -> dict[str, int]:
+        """Calls to each connection since it was made."""
         return {name: endpoint.connector.counter.calls  # type: ignore[attr-defined]  # beside the contract, as all have it
                 for name, endpoint in self.app.endpoints.items()}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ import orjson
 
 from connectors.errors import Misconfigured
 from state import sends, statuses
+from state.ledger import NewEntry
 from state.queries import load
 from state.sends import Send
 from state.store import Store, StreamRow
@@ -23,6 +24,15 @@ if TYPE_CHECKING:
 
 _SEND = 3
 """Where an event names its send."""
+
+
+@dataclass(slots=True)
+class Heard:
+    """What came of some events: how many were news, the entries they made, how many could not be resolved."""
+
+    news: int = 0
+    said: Sequence[NewEntry] = ()
+    unresolved: int = 0
 
 
 @dataclass(slots=True)
@@ -58,21 +68,34 @@ class Listener:
 
     def _events(self, feed: Feed, row: StreamRow, rows: Sequence[tuple[Value, ...]], cursor: str | None, now: Micros,
                 complete: bool, pulled: Pulled) -> int:
-        known, named = self.containers[feed.connection], self._named(feed, rows)
-        happened = self.incoming.events(rows)
+        job = self.hear(feed, self.incoming.events(rows), now, first=row.complete_at is None, cursor=cursor,
+                        complete=complete)
+        heard = self.state.write(job)
+        pulled.entries += len(heard.said)
+        pulled.unresolved += heard.unresolved
+        return heard.news
 
-        def job(conn: Any) -> tuple[int, int]:
-            def speak(found: Sequence[statuses.Event]) -> Any:
-                said, unresolved = from_events(known, found, sends=named, now=now,
-                                               first=row.complete_at is None)
-                pulled.unresolved += len(unresolved)
+    def hear(self, feed: Feed, events: Sequence[tuple[Any, ...]], now: Micros, *, first: bool, cursor: str | None = None,
+             complete: bool = False) -> Callable[[Any], Heard]:
+        """What stores events, polled or told by a webhook, inside a transaction; the sends they name are looked up before.
+
+        :raises ConnectorError: a send could not be looked up now
+        """
+        known, named = self.containers[feed.connection], self._named(feed, events)
+
+        def job(conn: Any) -> Heard:
+            heard = Heard()
+
+            def speak(found: Sequence[statuses.Event]) -> list[NewEntry]:
+                said, unresolved = from_events(known, found, sends=named, now=now, first=first)
+                heard.unresolved = len(unresolved)
                 sends.doubt(conn, feed.connection, unresolved, now)
                 return said
-            return statuses.store_events(conn, feed.connection, feed.stream, happened, cursor=cursor, now=now,
-                                         complete=complete, book=self.state.book, speak=speak)
-        moved, entries = self.state.write(job)
-        pulled.entries += entries
-        return moved
+            heard.news, heard.said = statuses.store_events(
+                conn, feed.connection, feed.stream, events, cursor=cursor, now=now, complete=complete,
+                book=self.state.book, speak=speak)
+            return heard
+        return job
 
     def _named(self, feed: Feed, rows: Sequence[tuple[Value, ...]]) -> dict[str, Send]:
         """The sends from which people have unsubscribed since the last reading; those not known yet are looked up."""

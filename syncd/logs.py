@@ -27,6 +27,13 @@ SEND_WRONG = "send_wrong"
 CONFIG_RELOADED = "config_reloaded"
 CONFIG_REFUSED = "config_refused"
 VERB_ASKED = "verb_asked"
+WEB_STARTED = "web_started"
+WEB_WARNED = "web_warned"
+WEBHOOK_REFUSED = "webhook_refused"
+WEBHOOK_FAILED = "webhook_failed"
+WEBHOOK_ASKED = "webhook_asked"
+WEBHOOK_STRANGERS = "webhook_strangers"
+EXPRESS_PLANNED = "express_planned"
 AUDIT_ENDED = "audit_ended"
 AUDIT_DISAGREED = "audit_disagreed"
 
@@ -47,6 +54,13 @@ EVENTS: Mapping[str, str] = {
     AUDIT_ENDED: "an audit ended, with what was compared",
     AUDIT_DISAGREED: "an audit found sides that do not hold what the ledger says; what can be repaired is",
     VERB_ASKED: "the command line asked the service for something that changes the state",
+    WEB_STARTED: "webhooks, health and metrics are answered",
+    WEB_WARNED: "the listener is in trouble, such as with too many connections",
+    WEBHOOK_REFUSED: "a delivery was refused; told for the 1st, 10th, 100th … of its sort",
+    WEBHOOK_FAILED: "a delivery could not be stored, so its sender has to repeat it",
+    WEBHOOK_ASKED: "a vendor asked whether a callback's address is ours, and how the answer went",
+    WEBHOOK_STRANGERS: "webhooks told of people whom the vendor does not know any more",
+    EXPRESS_PLANNED: "opt-outs from webhooks were queued ahead of everything",
 }
 """Every event with its meaning."""
 

@@ -104,6 +104,32 @@ EVENT_KINDS: tuple[EventKind, ...] = (
 )
 
 
+class Notice(NamedTuple):
+    """One event as a vendor's webhook told it: its signature is checked, whom it is about may not be known yet.
+
+    kind       as the message says it; what it really reached is asked when it is resolved
+    at         µs, by the vendor's clock
+    container  the list it names, None when it names none
+    send       the send or job it came from
+    subject    the vendor's own number for the person, where the message names neither key nor address
+    key        the subscriber key, where the message has it
+    email      the address as the vendor spells it, where the message has it
+    evidence   a short vendor reference
+    """
+
+    kind: EventKind
+    at: Micros
+    container: str | None = None
+    send: str | None = None
+    subject: str | None = None
+    key: str | None = None
+    email: str | None = None
+    evidence: str | None = None
+
+    def __repr__(self) -> str:
+        return f"Notice({self.kind})"
+
+
 @dataclass(frozen=True, slots=True)
 class StreamSpec:
     """What is to be read: one object of one connection, with the fields the mapping needs.

@@ -8,7 +8,7 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
-from state import db, journal
+from state import db, inbox, journal
 from state import restore as replaying
 from syncd.app import open_store
 from syncd.config import Config
@@ -63,8 +63,9 @@ def _prepare(config: Config, part: Path, told: Path) -> Json:
                 store.connection(name, "crm")
         lines = journal.read(told, replaying.head(store)) if told.exists() else []
         replayed = store.write(lambda conn: replaying.replay(conn, lines))
+        waiting = store.write(lambda conn: inbox.restore(conn, journal.notes(told))) if told.exists() else 0
         replaying.doubt_everything(store)
-        return {"ledger": replaying.head(store), "replayed": replayed}
+        return {"ledger": replaying.head(store), "replayed": replayed, "webhooks": waiting}
     finally:
         store.close()
 

@@ -57,7 +57,7 @@ def status(store: Store, now: Micros) -> Json:
             "open_requests": flying, "quarantine": refused, "opt_outs_waiting": waiting,
             "oldest_opt_out_seconds": round((now - since) / 1e6) if since is not None else None,
             "streams": streams.get(name, [])})
-    last = runs(store, 1)
+    last = [_run(row) for row in store.rows(q["last_run"])]
     return {"now": instant(now), "ledger": store.rows(q["head"])[0][0], "connections": connections,
             "holds": holds(store), "quarantine": sum(c["quarantine"] for c in connections),
             "audit": orjson.loads(audited) if (audited := store.meta("audit")) else None,

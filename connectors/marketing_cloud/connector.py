@@ -15,8 +15,9 @@ from connectors.marketing_cloud.sends import SendReader
 from connectors.marketing_cloud.settings import MarketingCloudSettings
 from connectors.marketing_cloud.statuses import StatusReader
 from connectors.marketing_cloud.subscriptions import StatusWriter
+from connectors.marketing_cloud.webhook import Notices
 from connectors.marketing_cloud.wire import Wire
-from syncd.model import Batch, Catalogue, Health, Outcome, Page, StreamSpec
+from syncd.model import Batch, Catalogue, Health, Notice, Outcome, Page, StreamSpec, Value
 
 
 class MarketingCloudConnector:
@@ -35,6 +36,7 @@ class MarketingCloudConnector:
         self._describer = Describer(self._wire, settings, clock)
         self._statuses = StatusReader(self._wire, settings, self._describer.enterprise)
         self._sends = SendReader(self._wire, settings)
+        self._notices = Notices(self._wire, self._statuses)
         self._rows = RowReader(self._wire, settings, self._describer)
         self._audiences = AudienceWriter(self._wire, settings, self._describer, self._rows)
         self._subscriptions = StatusWriter(self._wire, settings, self._statuses)
@@ -99,6 +101,14 @@ class MarketingCloudConnector:
     def settle(self, request_id: str, batch: Batch) -> Sequence[Outcome] | None:
         """The end of a queued upsert."""
         return self._audiences.settle(request_id, batch)
+
+    def resolve(self, notices: Sequence[Notice]) -> Sequence[tuple[Value, ...] | None]:
+        """Who the subscribers are that notifications name by number."""
+        return self._notices.resolve(notices)
+
+    def confirm(self, handshake: Mapping[str, str]) -> None:
+        """Verify a callback."""
+        self._notices.confirm(handshake)
 
     def close(self) -> None:
         """Release sockets."""

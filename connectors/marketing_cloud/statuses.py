@@ -36,6 +36,12 @@ _UNSUB = ("SubscriberKey", "EventDate", "SendID", "BatchID", "List.ID", "IsMaste
 _BOUNCE = ("SubscriberKey", "EventDate", "SendID", "BatchID", "BounceCategory", "BounceType", "SMTPCode")
 
 
+def event_id(kind: EventKind, key: str, at: Micros | None, send: str | None, container: str | None) -> str:
+    """The id of an event, which has none of its own at Marketing Cloud. To the second: the ways in which one event can be
+    read differ by milliseconds."""
+    return cursors.digest(kind, key, None if at is None else str(at // 1_000_000), send, container)
+
+
 class Query(NamedTuple):
     """One SOAP listing: ``where`` always, ``dated`` within a window, ``row`` makes a model row (None skips)."""
 
@@ -88,6 +94,17 @@ class StatusReader:
             if row is not None:
                 rows.append(row)
         return Page(rows, "", last=True)
+
+    def by_number(self, numbers: Sequence[str]) -> dict[str, tuple[str, Status]]:
+        """(subscriber key, status in All Subscribers) of the subscribers with these numbers."""
+        found = {}
+        size = self._settings.objects_per_call
+        for begin in range(0, len(numbers), size):
+            where = soap.one_of("ID", numbers[begin:begin + size])
+            for raw in self._wire.every("Subscriber", ("ID", "SubscriberKey", "Status"), where):
+                if raw.get("ID") and raw.get("SubscriberKey"):
+                    found[str(raw["ID"])] = (str(raw["SubscriberKey"]), self._status(raw))
+        return found
 
     # ----------------------------------------------------------------- queries
 
@@ -230,7 +247,7 @@ class StatusReader:
         key = raw.get("SubscriberKey")
         if not key:
             return None
-        event = cursors.digest(kind, key, raw.get("EventDate"), raw.get("SendID"), container)
+        at, job = self._time(raw.get("EventDate")), raw.get("SendID")
         triggered = raw.get("TriggeredSendDefinitionObjectID")
-        send = f"{TRIGGERED}{triggered}" if triggered else raw.get("SendID")
-        return (event, kind, container, send if send != "0" else None, key, None, self._time(raw.get("EventDate")), evidence)
+        send = f"{TRIGGERED}{triggered}" if triggered else job
+        return (event_id(kind, key, at, job, container), kind, container, send if send != "0" else None, key, None, at, evidence)

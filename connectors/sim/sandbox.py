@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import random
 import signal
+import socket
 import tempfile
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from http.server import ThreadingHTTPServer
 from pathlib import Path
@@ -39,6 +41,7 @@ Profile = Literal["full", "bench"]
 
 CHUNK = 5_000
 """People whose rows are made at a time."""
+PORTS = range(20_000, 30_000)
 FILLED, TIDIED = 30, 2
 """Days ago on which the world was made, and on which employees deleted and merged records. Rows without a date of their
 own would else be news to every reader that looks back some hours."""
@@ -48,7 +51,7 @@ class Sandbox:
     """A running sandbox; close it, or use it as a context manager.
 
     ``salesforce``, ``odoo`` (None in the bench profile) and ``marketing_cloud`` are the simulators, ``kernel`` is what
-    they share, ``urls`` where each answers.
+    they share, ``urls`` where each answers, ``hooks`` where Marketing Cloud posts its notifications, by connection.
     """
 
     def __init__(self, population: Population, profile: Profile, queue_seconds: float) -> None:
@@ -60,6 +63,7 @@ class Sandbox:
         self.control_url = ""
         self.config_path = Path()
         self.urls: dict[str, str] = {}
+        self.hooks: dict[str, str] = {}
         self._closing = ExitStack()
         self._secrets = secret
         self.salesforce = SalesforceSim(self.kernel, client_secret=secret[files.SALESFORCE_SECRET],
@@ -120,9 +124,26 @@ class Sandbox:
             directory = Path(self._closing.enter_context(tempfile.TemporaryDirectory(prefix="syncd-sandbox-")))
         for side, simulator in self.simulators.items():
             self.urls[side] = self._open(serve(self.kernel, side, simulator.handle))
-        self.config_path = files.write(directory, self.profile, self._secrets, self.urls)
+        web = self._reserve()
+        self.config_path = files.write(directory, self.profile, self._secrets, self.urls, web)
+        self.hooks = {name: f"http://127.0.0.1:{web}/hooks/{name}/{files.CALLBACK}" for name in files.units(self.urls)}
+        for name, mid in files.units(self.urls).items():
+            self.marketing_cloud.ens.adopt(mid, files.CALLBACK, self.hooks[name], self._secrets[files.ENS])
         self.control_url = self._open(Control(self.kernel, self.simulators).serve(port))
         self.kernel.journal.reset()
+
+    def _reserve(self) -> int:
+        """A port that syncd can listen on and nobody else is given: bound here, but never listened on. Not one of those
+        that the system gives to whoever asks for any."""
+        for port in random.sample(PORTS, 100):
+            held = self._closing.enter_context(socket.socket())
+            with suppress(OSError), socket.socket() as probe:
+                probe.bind(("127.0.0.1", port))  # fails also where only another sandbox holds it
+                probe.close()
+                held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                held.bind(("127.0.0.1", port))
+                return port
+        raise OSError("No free port was found on 127.0.0.1.")
 
     def _open(self, server: ThreadingHTTPServer) -> str:
         self._closing.callback(server.server_close)

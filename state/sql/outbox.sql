@@ -3,6 +3,7 @@
 -- should come before it: that one may be refused.
 SELECT o.object, o.kind, o.columns, o.class, o.max_batch FROM operation o
 WHERE o.connection = :connection AND o.state = 2 AND (o.not_before IS NULL OR o.not_before <= :now)
+AND (o.class = 0 OR NOT :only)
 AND (o.class = 0 OR :grants OR (o.class = 2 AND o.kind <> 'status'))
 AND (o.class = 0 OR o.depends_on IS NULL
   OR NOT EXISTS (SELECT 1 FROM operation p WHERE p.id = o.depends_on AND p.state < 10))
@@ -55,6 +56,15 @@ UPDATE batch SET state = 'closed' WHERE id = ?;
 
 -- name: open_batches
 SELECT id, state, ask_at FROM batch WHERE connection = ? AND state <> 'closed' ORDER BY id;
+
+-- name: open_suppressions
+-- Batches without a reply that hold nothing but opt-outs.
+SELECT b.id, b.state, b.ask_at FROM batch b WHERE b.connection = ? AND b.state <> 'closed' AND NOT EXISTS
+  (SELECT 1 FROM operation o WHERE o.batch = b.id AND o.state = 3 AND o.class <> 0) ORDER BY b.id;
+
+-- name: suppressions_due
+SELECT EXISTS (SELECT 1 FROM operation WHERE connection = :connection AND class = 0 AND state = 2
+  AND (not_before IS NULL OR not_before <= :now));
 
 -- name: ask_later
 UPDATE batch SET ask_at = ? WHERE id = ?;

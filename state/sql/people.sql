@@ -2,6 +2,14 @@
 INSERT INTO chunk SELECT d.person, (SELECT count(*) FROM record r WHERE r.person = d.person AND r.deleted = 0
   AND r.stream IN (:streams)) FROM (SELECT person FROM dirty ORDER BY person LIMIT :limit) d;
 
+-- name: take_one
+-- Who became part of somebody else meanwhile has no records and is left out.
+INSERT OR IGNORE INTO chunk SELECT ?, count(*) FILTER (WHERE r.deleted = 0 AND r.stream IN (:streams))
+FROM record r WHERE r.person = ? HAVING count(*) > 0;
+
+-- name: in_flight
+SELECT p.value FROM json_each(?) p WHERE EXISTS (SELECT 1 FROM operation f WHERE f.person = p.value AND f.state = 3);
+
 -- name: wake
 INSERT OR IGNORE INTO dirty SELECT person FROM attr WHERE due <= ?;
 
@@ -55,6 +63,9 @@ SELECT :connection, c.person, :value
 FROM chunk c LEFT JOIN subscriber_key k ON k.connection = :connection AND k.person = c.person
 CROSS JOIN attr a ON a.person = c.person CROSS JOIN record r ON r.id = a.record
 WHERE k.person IS NULL AND a.address IS NOT NULL;
+
+-- name: stay_dirty
+INSERT OR IGNORE INTO dirty SELECT person FROM chunk;
 
 -- name: done
 DELETE FROM dirty WHERE person IN (SELECT person FROM chunk);

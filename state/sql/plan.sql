@@ -1,6 +1,16 @@
 -- name: forget_wishes
 DELETE FROM operation WHERE state < 3 AND person IN (SELECT person FROM chunk);
 
+-- name: only_suppressing_flags
+DELETE FROM flagwish WHERE class <> 0;
+
+-- name: drop_wishes
+DELETE FROM operation WHERE state = 0 AND person IN (SELECT person FROM chunk)
+AND (class <> 0 OR connection IN (SELECT id FROM connection WHERE approved_at IS NULL));
+
+-- name: release_suppressions
+UPDATE operation SET state = 2 WHERE state = 0 AND person IN (SELECT person FROM chunk);
+
 -- name: wait
 -- Whoever has something in flight is looked at again when it has resolved.
 INSERT OR IGNORE INTO waiting SELECT c.person FROM chunk c

@@ -21,3 +21,13 @@ UPDATE stream SET error = ? WHERE id = ?;
 -- Every consent-bearing stream: when it was last read to its end, and since when it has been known.
 SELECT s.id, c.name, s.object, s.kind, s.complete_at, s.full_at, s.error FROM stream s
 CROSS JOIN connection c ON c.id = s.connection WHERE s.consent = 1;
+
+-- name: begin_express
+INSERT INTO run (trigger, started_at, ended_at, outcome, mapping) VALUES ('webhook', :now, :now, 'express', :mapping) RETURNING id;
+
+-- name: end_express
+-- What had nothing to do is no run.
+DELETE FROM run WHERE id = :run AND :count = 0;
+
+-- name: count_express
+UPDATE run SET counts = json_object('people', :people, 'suppressions', :count) WHERE id = :run;

@@ -147,6 +147,18 @@ CREATE TABLE send (
   PRIMARY KEY (connection, send)
 ) STRICT, WITHOUT ROWID;
 
+-- What webhooks brought: stored before it is acknowledged, looked up and spoken into the ledger afterwards.
+CREATE TABLE inbox (
+  id INTEGER PRIMARY KEY,
+  connection INTEGER NOT NULL REFERENCES connection,
+  digest BLOB NOT NULL,              -- of the delivery as it came: the same one counts once
+  notices TEXT,                      -- JSON: one list per event (state/inbox.py); NULL once resolved
+  received_at INTEGER NOT NULL,
+  resolved_at INTEGER,
+  UNIQUE (connection, digest)
+) STRICT;
+CREATE INDEX inbox_waiting ON inbox (connection, id) WHERE resolved_at IS NULL;
+
 CREATE TABLE subscriber_key (
   connection INTEGER NOT NULL REFERENCES connection,
   person INTEGER NOT NULL,
@@ -186,7 +198,7 @@ CREATE TABLE vanished (
 
 CREATE TABLE run (
   id INTEGER PRIMARY KEY,
-  trigger TEXT NOT NULL,             -- once | daemon | plan | apply | resync
+  trigger TEXT NOT NULL,             -- once | daemon | plan | apply | resync | webhook
   started_at INTEGER NOT NULL,
   ended_at INTEGER,
   outcome TEXT,

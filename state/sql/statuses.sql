@@ -96,6 +96,19 @@ DELETE FROM request WHERE record IN (SELECT o.id FROM record r CROSS JOIN record
 -- name: mark_address
 INSERT OR IGNORE INTO dirty SELECT person FROM record WHERE address = ?;
 
+-- name: person_of
+SELECT person FROM record WHERE id = ?;
+
+-- name: people_at
+SELECT person FROM record WHERE address = ?;
+
+-- name: bind_entry
+-- As bind_by_address, for what must not wait: unless somebody who holds the address is just being identified.
+UPDATE entry SET bound = coalesce(bound, 1), record = (SELECT min(r.person) FROM record r WHERE r.address = ? AND r.deleted = 0)
+WHERE address = ? AND record IS NULL AND position > coalesce((SELECT value FROM meta WHERE name = 'bound_to'), 0)
+AND (SELECT count(DISTINCT r.person) = 1 AND sum(r.id IN (SELECT record FROM dirty_record)) = 0
+     FROM record r WHERE r.address = ? AND r.deleted = 0);
+
 -- name: dirty_vanished
 INSERT OR IGNORE INTO dirty SELECT r.person FROM remote_status s CROSS JOIN record r ON r.address = s.address
 WHERE s.connection = :connection AND s.container = :container AND s.sweep < :sweep AND s.status <> 'removed';

@@ -17,6 +17,10 @@ FROM stream s CROSS JOIN connection c ON c.id = s.connection ORDER BY c.name, s.
 -- name: runs
 SELECT id, trigger, started_at, ended_at, outcome, mapping, counts FROM run ORDER BY id DESC LIMIT ?;
 
+-- name: last_run
+-- The last cycle, that is: opt-outs on the express way are runs too.
+SELECT id, trigger, started_at, ended_at, outcome, mapping, counts FROM run WHERE trigger <> 'webhook' ORDER BY id DESC LIMIT 1;
+
 -- name: run
 SELECT id, trigger, started_at, ended_at, outcome, mapping, counts FROM run WHERE id = ?;
 
