@@ -109,7 +109,7 @@ def test_files_are_rewritten_and_secrets_are_nobody_elses(tmp_path: Path) -> Non
     assert Path(after.state) == tmp_path / "state" / "syncd.db"
     assert Path(after.journal) == tmp_path / "journal" / "consent.log"
     kept = list((tmp_path / "secrets").iterdir())
-    assert len(kept) == 4
+    assert len(kept) == 5
     assert all(path.stat().st_mode & 0o077 == 0 for path in kept)
     text = "".join((tmp_path / name).read_text() for name in ("syncd.yaml", "mapping.yaml"))
     assert not any(path.read_text().strip() in text for path in kept)
