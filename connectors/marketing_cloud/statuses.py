@@ -249,5 +249,5 @@ class StatusReader:
             return None
         at, job = self._time(raw.get("EventDate")), raw.get("SendID")
         triggered = raw.get("TriggeredSendDefinitionObjectID")
-        send = f"{TRIGGERED}{triggered}" if triggered else job
-        return (event_id(kind, key, at, job, container), kind, container, send if send != "0" else None, key, None, at, evidence)
+        send = f"{TRIGGERED}{triggered}" if triggered else job if job != "0" else None
+        return (event_id(kind, key, at, job, container), kind, container, send, key, None, at, evidence)

@@ -121,7 +121,8 @@ class Notices:
             key, status = known
             kind: EventKind = "master_unsubscribe" if status == "unsubscribed" else notice.kind
             event = event_id(kind, key, notice.at, notice.send, notice.container)
-            rows.append((event, kind, notice.container, notice.send if notice.send != "0" else None, key, None, notice.at, notice.evidence))
+            send = notice.send if notice.send != "0" else None
+            rows.append((event, kind, notice.container, send, key, None, notice.at, notice.evidence))
         return rows
 
     def confirm(self, handshake: Mapping[str, str]) -> None:
