@@ -14,6 +14,7 @@ import pytest
 from connectors.memory.client import World, fields
 from tests.faults import driver
 from tests.faults.killing import EARLY, LATE, OFTEN, POINTS, Driver, coverage, driving, intact
+from tests.soaking import FACTOR
 from tests.system.lab import CONTACT, MAPPING, NEWS, OFFERS, RICH, START, TOP
 
 ROUNDS, PEOPLE, KILLS = 9, 14, 100
@@ -164,7 +165,7 @@ def finish(c: Company, **options: Any) -> None:
 def test_kills_anywhere_change_nothing_that_can_be_seen(killer: Driver, tmp_path: Path) -> None:
     expected = undisturbed(killer, tmp_path / "quiet")
     kills: Counter[str] = Counter()
-    for seed in (1, 2):
+    for seed in range(1, 2 * FACTOR + 1):
         with company(killer, tmp_path / f"killed-{seed}") as c:
             rng = random.Random(seed)
             disturbed(c, rng, kills, approve=True)

@@ -50,6 +50,7 @@ class Killed:
 
     def link(self) -> None:
         """The first synchronisation: killed while the plan is made, and while it is carried out."""
+        self.company.slow_queue()
         for place in (*EARLY, ANYWHERE):
             self.start(place, "plan", fine=(0, 4))
         plan = self.company.start("plan", fine=(4,))["plan"]["id"]
@@ -84,7 +85,6 @@ def test_kills_change_nothing_that_anybody_could_see(tmp_path: Path, people: int
             company.mail_everyone()
         killer = Killed(other, seed=people)
         calm.start("apply", calm.start("plan", fine=(4,))["plan"]["id"], fine=FINE)
-        other.slow_queue()
         killer.link()
         story: Story | None = None
         n = 0
@@ -109,6 +109,7 @@ def _round(story: Story, n: int, calm: Side, killer: Killed) -> None:
         if number == len(events) // 2:
             calm.cycle()
     places = killer.places()
+    killer.company.slow_queue()
     for number, event in enumerate(events):
         event.happen(killer.company)
         if number < len(places):

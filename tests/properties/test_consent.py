@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 from collections import Counter
 from collections.abc import Sequence
@@ -11,7 +10,7 @@ from functools import cache
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from syncd.consent import RULES, Decision, TopicDecision, TopicPolicy, fold, reopens
@@ -19,11 +18,12 @@ from syncd.model import Scope, Statement
 from tests.properties import reference_consent
 from tests.properties.consent_histories import MINUTE, TOPICS, History, answers, any_statement, build, parse
 from tests.properties.mutants_consent import MUTANTS, Mutant
+from tests.soaking import FACTOR, examples
 
-HISTORIES = int(os.environ.get("SYNCD_HISTORIES", "10000"))
-"""How many random histories are compared besides Hypothesis's; set a million for a thorough search."""
+HISTORIES = 10_000 * min(FACTOR, 20)
+"""How many random histories are compared besides Hypothesis's; all of them are held in memory."""
 
-PROPERTY = settings(max_examples=150, deadline=None, derandomize=True, database=None)
+PROPERTY = examples(150)
 
 
 

@@ -32,11 +32,10 @@ from tests.properties.expression_worlds import (
     timely,
 )
 from tests.properties.reference_expressions import EPOCH, Money, World, answers_at, changes, evaluate
+from tests.soaking import examples
 
 PLACE = Place("m.yaml", 1, 1)
-COMMON = settings(deadline=None, derandomize=True, database=None,
-                  suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much,
-                                         HealthCheck.data_too_large])
+COMMON = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large])
 MICROSECOND = timedelta(microseconds=1)
 
 
@@ -84,7 +83,7 @@ def seen(sql_value: Any, compiled: Compiled, currency: Any) -> Any:
     return sql_value
 
 
-@settings(COMMON, max_examples=150)
+@examples(150, COMMON)
 @given(st.data(), ANY_KIND, WORLDS)
 def test_sqlite_agrees_with_the_naive_evaluator(db: sqlite3.Connection, data: st.DataObject, kind: Type,
                                                 world: World) -> None:
@@ -92,7 +91,7 @@ def test_sqlite_agrees_with_the_naive_evaluator(db: sqlite3.Connection, data: st
 
 
 @pytest.mark.parametrize("sort", FOCUS)
-@settings(COMMON, max_examples=60)
+@examples(60, COMMON)
 @given(st.data(), WORLDS | RICH_WORLDS)
 def test_sqlite_agrees_about(db: sqlite3.Connection, sort: str, data: st.DataObject, world: World) -> None:
     agree(db, data.draw(FOCUS[sort]), world)
@@ -105,7 +104,7 @@ def agree(db: sqlite3.Connection, node: Node, world: World) -> None:
     assert not isinstance(got, float)
 
 
-@settings(COMMON, max_examples=150)
+@examples(150, COMMON)
 @given(st.data(), WORLDS)
 def test_a_condition_holds_only_when_it_is_true(db: sqlite3.Connection, data: st.DataObject, world: World) -> None:
     node = data.draw(expressions(Type.BOOL, 2))
@@ -113,7 +112,7 @@ def test_a_condition_holds_only_when_it_is_true(db: sqlite3.Connection, data: st
     assert select(db, world, compiled, compiled.where_sql) == (int(evaluate(node, world) is True),)
 
 
-@settings(COMMON, max_examples=200)
+@examples(200, COMMON)
 @given(st.data(), ANY_KIND)
 def test_printing_and_parsing_are_inverse(data: st.DataObject, kind: Type) -> None:
     node = data.draw(expressions(kind, 3))
@@ -123,7 +122,7 @@ def test_printing_and_parsing_are_inverse(data: st.DataObject, kind: Type) -> No
     assert print_node(parse(text)) == text
 
 
-@settings(COMMON, max_examples=100)
+@examples(100, COMMON)
 @given(st.data(), WORLDS)
 def test_every_explained_part_can_be_selected(db: sqlite3.Connection, data: st.DataObject, world: World) -> None:
     node = data.draw(expressions(Type.BOOL, 2))
@@ -151,7 +150,7 @@ def samples(start: datetime, end: datetime) -> list[datetime]:
     return sorted({start, end, *spread, *(d for d in days if start < d < end)})
 
 
-@settings(COMMON, max_examples=120)
+@examples(120, COMMON)
 @given(st.data(), WORLDS | RICH_WORLDS)
 def test_due_is_the_first_flip(db: sqlite3.Connection, data: st.DataObject, world: World) -> None:
     clock = timely(1, False)
@@ -160,7 +159,7 @@ def test_due_is_the_first_flip(db: sqlite3.Connection, data: st.DataObject, worl
     first_flip(db, node, world)
 
 
-@settings(COMMON, max_examples=60)
+@examples(60, COMMON)
 @given(FOCUS["clock of rows"], RICH_WORLDS)
 def test_due_is_the_first_flip_of_any_row(db: sqlite3.Connection, node: Node, world: World) -> None:
     first_flip(db, node, world)
@@ -183,7 +182,7 @@ def first_flip(db: sqlite3.Connection, node: Node, world: World) -> None:
     assert changes(answers_at(node, world, [flip - MICROSECOND, flip]))
 
 
-@settings(COMMON, max_examples=80)
+@examples(80, COMMON)
 @given(st.data(), WORLDS)
 def test_the_sql_answers_differently_from_due_on(db: sqlite3.Connection, data: st.DataObject, world: World) -> None:
     """The same, told by SQLite alone, for a single comparison: what wakes a person is what changes her answer."""

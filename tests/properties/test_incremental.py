@@ -12,6 +12,7 @@ from connectors.memory.table import BadCall
 from mappings.functions import clock_parameters
 from state import people, relations
 from syncd.app import App
+from tests.soaking import FACTOR
 from tests.system.lab import DAY, MAPPING, NEWS, OFFERS, Lab
 
 RULES = """
@@ -76,7 +77,7 @@ def everybody_again(conn: Any) -> None:
 
 
 @pytest.mark.parametrize("policy", ["one_person", "separate"])
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=12 * FACTOR, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(rounds=st.lists(st.lists(EDITS, min_size=1, max_size=5), min_size=1, max_size=4))
 def test_looking_at_everybody_again_changes_nothing(tmp_path_factory: pytest.TempPathFactory, policy: str,
                                                     rounds: list[list[tuple[str, str, dict[str, Any]]]]) -> None:
