@@ -4,6 +4,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 JOBS ?= 2
+SOAK ?= 10
 PYTEST_FLAGS ?=
 DEMO_FLAGS ?=
 UV_FLAGS ?=
@@ -25,8 +26,8 @@ demo: $(VENV)/.runtime ## Everything at work on simulated vendors, in a minute (
 test: $(VENV)/.dev $(NODE)/node_modules ## All tests but the soak (JOBS=2, PYTEST_FLAGS="-k consent")
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(PYTEST_FLAGS)
 
-soak: $(VENV)/.dev ## The long tests
-	$(BIN)/python -m pytest -m soak $(PYTEST_FLAGS)
+soak: $(VENV)/.dev ## The long tests, some hours; says what it covered (SOAK=1 for a look, SOAK=100 for days)
+	SYNCD_SOAK=$(SOAK) $(BIN)/python -m pytest -m soak -s $(PYTEST_FLAGS)
 
 bench: $(VENV)/.dev ## Figures against tests/bench/budgets.toml, scaled to this machine
 	$(BIN)/python -m tests.bench

@@ -26,6 +26,10 @@ from syncd.model import Micros
 from syncd.pull import Feed, Pulled, Puller
 
 
+QUIET_RUNS = 7 * 86_400_000_000
+"""µs for which runs are remembered in which nobody said or got anything."""
+
+
 @dataclass(slots=True)
 class Report:
     """What a cycle did, as `once --json`, the log and the tests read it."""
@@ -156,12 +160,19 @@ class Cycle:
             (trigger, now, self.rel.fingerprint)).fetchone()[0]))
 
     def _end(self, report: Report) -> None:
+        operations = {name: d.counts for name, d in report.delivered.items() if d.counts}
         counts: dict[str, Any] = {
-            "rows": report.pulled.rows, "entries": report.pulled.entries, "people": report.people,
-            "operations": {name: d.counts for name, d in report.delivered.items()}}
-        self._close(report.run, report.outcome, counts)
+            "rows": {stream: count for stream, count in report.pulled.rows.items() if count},
+            "entries": report.pulled.entries, "people": report.people, "operations": operations}
+        quiet = not (report.pulled.entries or report.people or operations)
+        self._close(report.run, report.outcome, counts, quiet=quiet)
 
-    def _close(self, run: int, outcome: str, counts: Mapping[str, Any]) -> None:
-        self.store.write(lambda conn: conn.execute(
-            "UPDATE run SET ended_at = ?, outcome = ?, counts = ? WHERE id = ?",
-            (self.clock(), outcome, orjson.dumps(counts).decode(), run)).rowcount)
+    def _close(self, run: int, outcome: str, counts: Mapping[str, Any], *, quiet: bool = False) -> None:
+        """Write down how a run ended. Quiet ones, some half a million a year, are forgotten in time."""
+        q, now = load("registry"), self.clock()
+
+        def job(conn: Any) -> None:
+            conn.execute(q["close_run"], {"now": now, "outcome": outcome, "counts": orjson.dumps(counts).decode(),
+                                          "quiet": int(quiet), "run": run})
+            conn.execute(q["forget_quiet_runs"], {"before": now - QUIET_RUNS})
+        self.store.write(job)

@@ -17,6 +17,12 @@ UPDATE stream SET full_at = ?, complete_at = ? WHERE id = ?;
 -- name: failed
 UPDATE stream SET error = ? WHERE id = ?;
 
+-- name: close_run
+UPDATE run SET ended_at = :now, outcome = :outcome, counts = :counts, quiet = :quiet WHERE id = :run;
+
+-- name: forget_quiet_runs
+DELETE FROM run WHERE quiet = 1 AND started_at < :before;
+
 -- name: feeds
 -- Every consent-bearing stream: when it was last read to its end, and since when it has been known.
 SELECT s.id, c.name, s.object, s.kind, s.complete_at, s.full_at, s.error FROM stream s

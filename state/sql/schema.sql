@@ -203,8 +203,10 @@ CREATE TABLE run (
   ended_at INTEGER,
   outcome TEXT,
   mapping TEXT,
-  counts TEXT                        -- JSON
+  counts TEXT,                       -- JSON
+  quiet INTEGER NOT NULL DEFAULT 0   -- 1 = nobody said or got anything: not remembered for long
 ) STRICT;
+CREATE INDEX run_quiet ON run (started_at) WHERE quiet = 1;
 
 CREATE TABLE batch (
   id INTEGER PRIMARY KEY,

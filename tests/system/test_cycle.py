@@ -36,6 +36,21 @@ def test_a_second_cycle_writes_nothing(lab: Lab) -> None:
     assert lab.written() == {"sf": 0, "mc": 0}
 
 
+def test_runs_in_which_nothing_happened_are_forgotten_after_a_week_and_others_never(lab: Lab) -> None:
+    lab.contacts(2)
+    lab.link()
+    lab.settle()
+    [(linked,)] = lab.rows("SELECT count(*) FROM run WHERE quiet = 0")
+    for _ in range(5):
+        lab.cycle()
+    [(quiet,)] = lab.rows("SELECT count(*) FROM run WHERE quiet = 1")
+    assert quiet >= 5
+    lab.advance(8 * 86_400)
+    lab.edit("p1", first_name="Other")
+    lab.cycle()
+    assert lab.rows("SELECT quiet, count(*) FROM run GROUP BY 1") == [(0, linked + 1)]
+
+
 def test_an_edit_writes_exactly_the_rows_it_concerns(lab: Lab) -> None:
     lab.contacts(30)
     lab.link()
