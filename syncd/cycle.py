@@ -25,7 +25,6 @@ from syncd.inbox import Resolver
 from syncd.model import Micros
 from syncd.pull import Feed, Pulled, Puller
 
-
 QUIET_RUNS = 7 * 86_400_000_000
 """µs for which runs are remembered in which nobody said or got anything."""
 
