@@ -168,16 +168,25 @@ class Oracle:
         if refusal.record is None:
             return back.address in (address, refusal.address)
         root = self.root(refusal.record)
-        if back.record is not None and self.root(back.record).id == root.id:
-            return True
-        if not root.live or root.address != address:
-            return back.address == address
-        return back.address == address and self.one_person(address)
+        if back.record is not None and back.record in (known := self.component(refusal.record)):
+            return self.root(back.record).id == root.id or not self.ambiguous(known)
+        return (not root.live or root.address != address) and back.address == address
 
-    def one_person(self, address: str) -> bool:
-        """Whether nobody can tell the records at an address apart: no CRM has two of different names there."""
-        holders = self.holders(address)
-        return all(a.name == b.name for a in holders for b in holders if a.connection == b.connection)
+    def component(self, record: str) -> set[str]:
+        """Records that nobody can tell to be different people: by an address they share, or as one absorbed the other."""
+        found, todo = set[str](), [record]
+        while todo:
+            this = self.records[todo.pop()]
+            if this.id not in found:
+                found.add(this.id)
+                todo += [r.id for r in self.records.values()
+                         if (r.address is not None and r.address == this.address) or r.into == this.id or r.id == this.into]
+        return found
+
+    def ambiguous(self, component: set[str]) -> bool:
+        """Whether one CRM has two of different names in it: then they may be two people after all."""
+        living = [r for r in map(self.records.__getitem__, component) if r.live]
+        return any(a.name != b.name for a in living for b in living if a.connection == b.connection)
 
     # ------------------------------------------------------------------ what syncd could learn
 
@@ -247,7 +256,7 @@ class Oracle:
         address = record.address
         if not record.live or address is None or self.doubtful(record.id):
             return False
-        if not self.one_person(address):
+        if self.ambiguous(self.component(record.id)):
             return False
         group = self._group(record.id)
         against = {r.number for r in self.refusals if topic in r.topics
