@@ -106,7 +106,18 @@ def case(conn: db.Connection, person: int, address: int | None) -> Case:
         for other in others - {person}:
             for s in statements(conn.execute(q["of_person"], (other,)), other):
                 found.setdefault((s.position, s.scope), s)
-    return Case(person, address, list(found.values()), holders)
+    return Case(person, address, _sure(conn, person, list(found.values())), holders)
+
+
+def _sure(conn: db.Connection, person: int, said: list[Statement]) -> list[Statement]:
+    """Without the opt-ins that might be somebody else's: as long as the records may be several people's, none of them comes
+    back for another who refused."""
+    q = load("people")
+    if len(said) < 2 or conn.execute(q["is_ambiguous"], (person,)).fetchone() is None:
+        return said
+    record = dict(conn.execute(q["record_of_entries"], (person,)).fetchall())
+    refusing = {record.get(s.position) for s in said if s.state == "opt_out"}
+    return [s for s in said if s.state != "opt_in" or s.retracts is not None or refusing <= {record.get(s.position)}]
 
 
 def decide(conn: db.Connection, rel: Relations, fold: Fold, default: Decided) -> None:

@@ -67,5 +67,11 @@ WHERE k.person IS NULL AND a.address IS NOT NULL;
 -- name: stay_dirty
 INSERT OR IGNORE INTO dirty SELECT person FROM chunk;
 
+-- name: is_ambiguous
+SELECT 1 FROM ambiguous WHERE person = ?;
+
+-- name: record_of_entries
+SELECT e.position, e.record FROM record r CROSS JOIN entry e ON e.record = r.id WHERE r.person = ?;
+
 -- name: done
 DELETE FROM dirty WHERE person IN (SELECT person FROM chunk);

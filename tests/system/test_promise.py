@@ -78,6 +78,23 @@ def test_whoever_shares_an_address_is_silenced_by_a_refusal_that_comes_with_a_me
         assert lab.keys(NEWS) == set()
 
 
+def test_nobody_comes_back_for_another_with_whom_an_address_is_in_doubt(lab: Lab) -> None:
+    lab.contact("eva")
+    lab.contact("tom")
+    lab.link()
+    lab.unsubscribe("eva", "L1")
+    lab.settle()
+    lab.edit("tom", email="eva@mail.example")
+    lab.settle()
+    lab.advance(3600)
+    lab.web_opt_in("tom")
+    lab.world.act("mc", "write_rows", audience=OFFERS, rows={"by hand": {"email": "eva@mail.example"}})
+    lab.cycle(full=True)
+    lab.settle()
+    assert lab.status("eva", "L1") == "unsubscribed"
+    assert lab.send(OFFERS) == set()
+
+
 def test_opt_outs_of_a_rejected_first_plan_wait_for_the_next(lab: Lab) -> None:
     lab.contact("bob", opted_out=1)
     lab.world.act("mc", "import", list="L1", members={lab.ids["bob"]: "bob@mail.example"})
