@@ -151,9 +151,14 @@ class Store:
         os.replace(part, target)
 
     # ------------------------------------------------------------------ registry
+    #
+    # Every process and every cycle asks for all of these: what is there as it should be costs no transaction.
 
     def connection(self, name: str, role: str) -> int:
         """The id of a connection, made known on first use."""
+        if known := self.rows("SELECT id FROM connection WHERE name = ? AND role = ?", (name, role)):
+            return int(known[0][0])
+
         def job(conn: db.Connection) -> int:
             conn.execute("INSERT INTO connection (name, role) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET role ="
                          " excluded.role", (name, role))
@@ -162,19 +167,26 @@ class Store:
 
     def stream(self, connection: int, object_: str, kind: str, fields: str, consent: bool) -> StreamRow:
         """A stream's row; when the fields asked for have changed it is read from the start again."""
-        def job(conn: db.Connection) -> StreamRow:
-            conn.execute(load("registry")["stream"], (connection, object_, kind, fields, int(consent)))
-            row = conn.execute(load("registry")["stream_row"], (connection, object_, kind)).fetchone()
-            return StreamRow(row[0], row[1], row[2], row[3], bool(row[4]), *row[5:])
-        return self.write(job)
+        q, key = load("registry"), (connection, object_, kind)
+        rows = self.rows(q["stream_row"], key)
+        if not rows or (rows[0][9], bool(rows[0][4])) != (fields, consent):
+            def job(conn: db.Connection) -> list[tuple[Any, ...]]:
+                conn.execute(q["stream"], (*key, fields, int(consent)))
+                return conn.execute(q["stream_row"], key).fetchall()
+            rows = self.write(job)
+        row = rows[0]
+        return StreamRow(row[0], row[1], row[2], row[3], bool(row[4]), *row[5:])
 
     def object(self, connection: int, name: str, kind: str) -> int:
         """The id of a remote object we write."""
+        key = (connection, name, kind)
+        find = "SELECT id FROM object WHERE connection = ? AND name = ? AND kind = ?"
+        if known := self.rows(find, key):
+            return int(known[0][0])
+
         def job(conn: db.Connection) -> int:
-            conn.execute("INSERT OR IGNORE INTO object (connection, name, kind) VALUES (?, ?, ?)",
-                         (connection, name, kind))
-            return int(conn.execute("SELECT id FROM object WHERE connection = ? AND name = ? AND kind = ?",
-                                    (connection, name, kind)).fetchone()[0])
+            conn.execute("INSERT OR IGNORE INTO object (connection, name, kind) VALUES (?, ?, ?)", key)
+            return int(conn.execute(find, key).fetchone()[0])
         return self.write(job)
 
     def meta(self, name: str) -> Any:

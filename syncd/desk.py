@@ -131,6 +131,10 @@ class Desk:
     def explain(self, address: str | None = None, crm_id: str | None = None) -> Answer:
         from syncd import explain
 
+        if self.app.compiled is None and self.store.meta("relations") not in (None, self.mapping.fingerprint):
+            # To compile it would already change the state, and what is stored answers another mapping.
+            raise Failure(USAGE, "the mapping was edited since the last run: the state does not answer it yet.",
+                          next="Look at what it changes with `syncd plan`; then ask again.", code="mapping_edited")
         compiled = self.compiled
         explainer = explain.Explainer(self.store, compiled, self.mapping, self.config, self.now())
         return Answer({"as_of": explainer.as_of(self.app.catalogues.oldest), **explainer.explain(address, crm_id)})

@@ -12,7 +12,7 @@ import pytest
 
 from state import db
 from state.queries import load
-from tests.unit.cli_lab import PEOPLE, Lab, lab
+from tests.unit.cli_lab import MAPPING, PEOPLE, Lab, lab
 
 P3 = "p3@example.org\n"
 P31 = "p31@example.org\n"
@@ -131,6 +131,16 @@ def test_explain_needs_no_connection(linked: Lab) -> None:
     linked.world.close()
     assert linked.ask("explain", "-", input=P31)["people"] == found["people"]
     assert "connections described 20" in linked.run("explain", "-", input=P31).stdout
+
+
+def test_explain_does_not_put_an_edited_mapping_into_force(linked: Lab) -> None:
+    linked.write(mapping=MAPPING.replace("spent > 100", "spent > 350"))
+    assert linked.ask("explain", "-", input=P31, exit=2)["error"]["code"] == "mapping_edited"
+    linked.write()
+    assert linked.ask("plan")["people"] == 0, "nobody was to be decided anew"
+    linked.write(mapping=MAPPING.replace("spent > 100", "spent > 350"))
+    linked.ask("plan", exit=4)
+    assert person(linked, P31)["segments"]["rich"]["rule"]["value"] is False
 
 
 def test_strangers_and_nonsense_are_told_apart(linked: Lab) -> None:
