@@ -24,6 +24,7 @@ class Capabilities:
     deletes_visible  deletions appear in ``changes``; otherwise they are found by an ``ids_only`` listing
     merges_visible   ``merged_into`` is filled for merged records
     topic_consent    a status per container can be held and written
+    flips_lists      a stop of all mail may set the statuses of lists as well, at the same instant
     keyed_by         what a subscriber is at this vendor: "key" or "address"
     irreversible     operation kinds that cannot be taken back
     late             seconds in which a write whose reply was lost may still take effect (a queue at the vendor): until
@@ -36,6 +37,7 @@ class Capabilities:
     deletes_visible: bool = False
     merges_visible: bool = False
     topic_consent: bool = False
+    flips_lists: bool = False
     keyed_by: str = "key"
     irreversible: frozenset[OperationKind] = field(default_factory=frozenset)
     late: float = 0.0

@@ -179,15 +179,19 @@ class DestinationCompiler:
         specs = found.specs[name] = {}
         offered = w.connector.feeds(list(lists.topics))
         about_sends = next((spec for spec in offered if spec.kind == "send"), None)
+        master: Feed | None = None
         for spec in offered:
             if spec.kind == "history":
                 found.histories.add((name, spec.object))
                 continue
             consent = spec.kind != "send"
             row = self.store.stream(w.id, spec.object, spec.kind, "", consent)
-            found.feeds.append(Feed(w.id, w.connector, f"{name}.{spec.object}", spec, consent, row.id,
-                                    sends=about_sends if spec.kind == "event" else None))
+            feed = Feed(w.id, w.connector, f"{name}.{spec.object}", spec, consent, row.id,
+                        master=master if spec.kind == "status" and w.connector.capabilities.flips_lists else None,
+                        sends=about_sends if spec.kind == "event" else None)
+            found.feeds.append(feed)
             if spec.kind == "status":
+                master = feed if not spec.container else master
                 specs[spec.container or ""] = spec
         for container in specs:
             meant: list[str | None] = [None] if container == "" else [*lists.topics.get(container, [])]

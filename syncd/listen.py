@@ -58,11 +58,29 @@ class Listener:
     def _statuses(self, feed: Feed, row: StreamRow, rows: Sequence[tuple[Value, ...]], cursor: str | None, sweep: int,
                   now: Micros, complete: bool, pulled: Pulled) -> int:
         known, stated = self.containers[feed.connection], self.incoming.statuses(rows)
+        stops = self._stops(feed, stated, now, pulled) if row.complete_at is not None else {}
         moved, entries = self.state.write(lambda conn: statuses.store(
             conn, feed.connection, feed.stream, stated, cursor=cursor, sweep=sweep, now=now, complete=complete,
-            book=self.state.book, speak=lambda changes: from_statuses(known, changes, since=row.complete_at, now=now)))
+            book=self.state.book, speak=lambda changes: from_statuses(known, changes, since=row.complete_at, now=now,
+                                                                      stops=stops)))
         pulled.entries += entries
         return moved
+
+    def _stops(self, feed: Feed, stated: Sequence[tuple[Any, ...]], now: Micros, pulled: Pulled) -> dict[str, Micros]:
+        """When those who are newly out of a list stopped all mail, by key: the provider may have set the one because of
+        the other. That stop goes into the state first, as this stream may be ahead of the one that tells it."""
+        out = [row[1] for row in stated if row[4] == "unsubscribed"]
+        if feed.master is None or not out:
+            return {}
+        given = {"connection": feed.connection, "container": feed.spec.container, "keys": orjson.dumps(out).decode()}
+        moved = [row[0] for row in self.state.rows(load("statuses")["not_out"], given)]
+        if not moved:
+            return {}
+        master = feed.master
+        page = master.connector.fetch(master.spec, moved)
+        row = self.state.stream(master.connection, master.spec.object, master.spec.kind, "", True)
+        self._statuses(master, row, page.rows, None, row.sweep, now, False, pulled)
+        return {str(key): at for _, key, _, status, at, *_ in page.rows if status == "unsubscribed" and isinstance(at, int)}
 
     # ------------------------------------------------------------------ events
 

@@ -51,6 +51,8 @@ class Feed:
     audience: AudienceDef | None = None
     history: StreamSpec | None = None
     """The history of this stream's consent fields, where the vendor keeps one."""
+    master: Feed | None = None
+    """Of a list's statuses: the stream of all mail, where a stop of that sets lists as well."""
     sends: StreamSpec | None = None
     """Of a stream of events: where the sends that they name are looked up."""
 

@@ -43,6 +43,7 @@ class Requests:
 
 
 NOTHING_TOLD: Past = {}
+NOTHING_STOPPED: Mapping[str, Micros] = {}
 
 
 def from_flags(source: SourceDef, rows: Iterable[Sequence[Any]], *, connection: int, since: Micros | None, now: Micros,
@@ -150,15 +151,26 @@ def from_parting(source: SourceDef, topic: str | None, connection: int, record: 
                     evidence=evidence)
 
 
-def from_statuses(known: Containers, changes: Iterable[StatusChange], *, since: Micros | None,
-                  now: Micros) -> list[NewEntry]:
-    """Entries for statuses that are new or changed. Statuses about the address (held, bounced) say nothing of the wish."""
+AT_ONCE: Micros = 5_000_000
+"""What a provider does to lists because of a stop of all mail happens within this time of it."""
+
+
+def from_statuses(known: Containers, changes: Iterable[StatusChange], *, since: Micros | None, now: Micros,
+                  stops: Mapping[str, Micros] = NOTHING_STOPPED) -> list[NewEntry]:
+    """Entries for statuses that are new or changed. Statuses about the address (held, bounced) say nothing of the wish.
+
+    :param stops: when somebody stopped all mail, by key. A list that was left at the same instant was left by the provider,
+        and says nothing of its topic; who had left it herself has an event that says so
+    """
     entries = []
     for c in changes:
         scope = known.scope(c.container)
         baseline = since is None
         # At a first link what this account wrote is not our echo: an installation whose state is gone wrote it.
         if scope is None or (c.origin == "self" and not (baseline and c.new == "unsubscribed")):
+            continue
+        stopped = stops.get(c.key) if c.container and c.new == "unsubscribed" else None
+        if stopped is not None and c.at is not None and abs(stopped - c.at) <= AT_ONCE:
             continue
         lo, hi = (c.at, c.at) if c.at is not None else (since, now)
         if baseline:

@@ -31,7 +31,7 @@ class MarketingCloudConnector:
         self.capabilities = Capabilities(
             batch={"upsert": settings.max_async_rows, "remove": settings.objects_per_call,
                    "status": settings.objects_per_call, "create_object": 1},
-            concurrency=4, writes=4, topic_consent=True, keyed_by="key", late=float(settings.late_seconds))
+            concurrency=4, writes=4, topic_consent=True, flips_lists=True, keyed_by="key", late=float(settings.late_seconds))
         self._wire = Wire(settings, self.counter, http_factory, clock)
         self._describer = Describer(self._wire, settings, clock)
         self._statuses = StatusReader(self._wire, settings, self._describer.enterprise)

@@ -101,7 +101,7 @@ class World:
         :param lists: ids, or id → label
         :param audiences: object name ("de:OFFERS_ALL") → ``fields`` and the ``list`` its sends go through
         :param options: ``Options``, and of ``Esp`` and ``Mailing``: ``keyed_by``, ``unknown``, ``knows_self``,
-            ``hold_after``, ``widen``, ``dedupe``
+            ``hold_after``, ``widen``, ``dedupe``, ``flip``
         """
         named = dict(lists) if isinstance(lists, Mapping) else {name: name for name in lists}
         self._ask("create_esp", name=name, lists=named, audiences=audiences or {}, **options)

@@ -65,7 +65,8 @@ class MemoryConnector:
         hello = self._hello
         return Capabilities(
             batch=hello["batch"], writes=4, deletes_visible=hello["deletes_visible"],
-            merges_visible=hello["merges_visible"], topic_consent=hello["topic_consent"], keyed_by=hello["keyed_by"],
+            merges_visible=hello["merges_visible"], topic_consent=hello["topic_consent"],
+            flips_lists=hello["flips_lists"], keyed_by=hello["keyed_by"],
             late=hello["late"])
 
     @cached_property

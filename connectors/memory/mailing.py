@@ -21,13 +21,16 @@ class Mailing:
 
     :param hold_after: so many hard bounces make an address held
     :param widen: an unsubscribe from one list also stops all mail, though its event names the list only
+    :param flip: a recipient's stop of all mail also unsubscribes from every list the person is on
     :param dedupe: a send mails an address once even when two keys hold it
     """
 
-    def __init__(self, esp: Esp, *, hold_after: int = 3, widen: bool = False, dedupe: bool = False) -> None:
+    def __init__(self, esp: Esp, *, hold_after: int = 3, widen: bool = False, dedupe: bool = False,
+                 flip: bool = False) -> None:
         self.esp = esp
         self.hold_after = hold_after
         self.widen = widen
+        self.flip = flip
         self.dedupe = dedupe
         self.mails: list[dict[str, Any]] = []
         self.sends = 0
@@ -206,6 +209,10 @@ class Mailing:
         changed = self.esp.change(container, key, "unsubscribed", origin, kind)
         if container and self.widen:
             changed = self.esp.change(ALL, key, "unsubscribed", origin, kind) or changed
+        if not container and self.flip and kind == "master_unsubscribe":
+            for name in self.esp.lists:
+                if key in self.esp.containers[name].rows:
+                    self.esp.change(name, key, "unsubscribed", "unknown")
         self.esp.event(kind, self.esp.subscriber(key), container=container or None, send=send)
         return changed
 

@@ -27,7 +27,7 @@ from connectors.memory.writing import validate, write
 from syncd.model import Micros
 
 BATCH = {"upsert": 500, "remove": 500, "status": 200, "update": 200, "create_object": 1}
-_VENDOR = ("keyed_by", "unknown", "knows_self", "hold_after", "widen", "dedupe")
+_VENDOR = ("keyed_by", "unknown", "knows_self", "hold_after", "widen", "dedupe", "flip")
 Result = list[Any]
 """An ``Outcome`` on the wire: state, reason, request id, retry after, largest batch."""
 DONE: Result = ["done", None, None, None, None]
@@ -137,7 +137,7 @@ class World:
         return account
 
     def _esp(self, account: Account, about: dict[str, Any], visible: Delay) -> None:
-        mailing = {k: about.pop(k) for k in ("hold_after", "widen", "dedupe") if k in about}
+        mailing = {k: about.pop(k) for k in ("hold_after", "widen", "dedupe", "flip") if k in about}
         account.esp = Esp(self.time, **{"lists": {}, "audiences": {}, **about}, visibility=visible)
         account.mailing = Mailing(account.esp, **mailing)
 
@@ -265,6 +265,7 @@ class World:
                 "overlap": account.options.overlap, "deletes_visible": account.options.deletes_visible,
                 "merges_visible": account.options.merges_visible,
                 "topic_consent": bool(account.esp and account.esp.lists),
+                "flips_lists": bool(account.mailing and account.mailing.flip),
                 "keyed_by": account.esp.keyed_by if account.esp else "key",
                 "late": account.options.late_seconds if account.options.asynchronous else 0.0}
 

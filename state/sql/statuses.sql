@@ -79,6 +79,10 @@ SELECT p.event, p.kind, p.container, p.send, p.key, p.address, p.at, p.evidence,
 FROM event_page p WHERE NOT EXISTS (SELECT 1 FROM event_seen e WHERE e.connection = :connection AND e.event = p.event)
 ORDER BY p.n;
 
+-- name: not_out
+SELECT j.value FROM json_each(:keys) j WHERE NOT EXISTS (SELECT 1 FROM remote_status s WHERE s.connection = :connection
+  AND s.container = :container AND s.key = j.value AND s.status = 'unsubscribed');
+
 -- name: unseen_events
 SELECT j.value FROM json_each(:events) j WHERE NOT EXISTS (SELECT 1 FROM event_seen e
   WHERE e.connection = :connection AND e.event = j.value);

@@ -123,6 +123,11 @@ def come_back(t: Teller, m: re.Match[str]) -> None:
     t.lab.world.act("mc", "resubscribe", email=f"{m[1]}@mail.example", list=LISTS[m[2]])
 
 
+@sentence(r"a user at the provider subscribes (\w+) to everything")
+def employee_subscribes(t: Teller, m: re.Match[str]) -> None:
+    t.lab.world.act("mc", "resubscribe", email=f"{m[1]}@mail.example", origin="user")
+
+
 @sentence(r"(\w+) is asked at the provider to confirm (offers|news)")
 def ask(t: Teller, m: re.Match[str]) -> None:
     t.lab.world.act("mc", "import", list=LISTS[m[2]], members={t.lab.ids[m[1]]: t.fields(m[1])["email"]}, status="pending",

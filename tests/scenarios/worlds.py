@@ -59,6 +59,7 @@ WORLD: dict[str, Callable[[str], str]] = {
         lambda t: t.replace("unknown_subscriber: skip", "unknown_subscriber: create_unsubscribed"),
     r"deletions leave no trace": lambda t: t,
     r"leaving a list stops all mail": lambda t: t,
+    r"stopping all mail leaves every list": lambda t: t,
 }
 """What may stand under "world", and what it makes of the mapping."""
 
@@ -93,7 +94,8 @@ class Teller:
         self.lab = Lab(self.directory, text, build=build, policy=Policy(hash_key=HASH_KEY.encode()),
                        leads="there are leads" in world,
                        crm={"deletes_visible": "deletions leave no trace" not in world},
-                       esp={"widen": "leaving a list stops all mail" in world})
+                       esp={"widen": "leaving a list stops all mail" in world,
+                            "flip": "stopping all mail leaves every list" in world})
 
     def close(self) -> None:
         """End the world, if it began."""

@@ -127,3 +127,14 @@ def test_sources_are_told_from_exclusions() -> None:
             f'{part("SourceList", "1", "one")}{part("ExclusionList", "", "no")}{part("SourceList", "2", "two")}'
             "</R></Body></Envelope>")
     assert list(_sources(soap.flatten(soap.parse(body.encode())))) == [("1", "one"), ("2", "two")]
+
+
+def test_a_stop_of_all_mail_and_the_lists_it_sets_are_of_one_instant(world: World) -> None:
+    send(world)
+    world.kernel.clock.advance(3_600)
+    world.sim.act({"actor": "recipient", "do": "unsubscribe", "email": "p1@mail.example", "from": "all"})
+    def read(object_: str, container: str) -> tuple[Any, Any]:
+        [row] = world.connector.fetch(StreamSpec(object_, "status", container=container), ["k1"]).rows
+        return row[3], row[4]
+    assert read("list:4711", "4711") == read("subscribers", "")
+    assert world.connector.capabilities.flips_lists
