@@ -15,6 +15,11 @@ from state import db, ledger
 from state.queries import load
 from state.relations import FlagDef, SourceDef, quote, rec
 
+TAKEN_BACK = ("EXISTS (SELECT 1 FROM record v CROSS JOIN entry w ON w.record = v.id"
+              " WHERE v.person = c.person AND w.retracts IS NOT NULL)")
+"""SQL over c: an admin recorded that something said about the person never was hers. A flag left standing because of it
+could not be set again, and whoever sets flags would believe that she is out."""
+
 EchoKey = tuple[int, str]
 """(record, field)."""
 

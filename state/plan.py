@@ -56,7 +56,8 @@ def _container_sql(c: ContainerDef, code: str) -> list[str]:
     names = ["block_address", "reopen_address"] if c.keyed_by == "address" else [
         "block_key", "block_unknown", "reopen_key"]
     may = "1" if c.topic is None else f"d.{mailable(c.topic)} = 1"
-    reopened = f"{may} AND ({code} = {OPTED_IN} OR ({code} = {NEVER_SAID} AND s.ours IS NOT NULL))"
+    reopened = (f"{may} AND ({code} = {OPTED_IN} OR ({code} = {NEVER_SAID}"
+                f" AND (s.ours IS NOT NULL OR {history.TAKEN_BACK})))")
     return [q[n].replace(":opted_out", f"{code} >= {OPTED_OUT}").replace(":reopened", reopened)
             for n in names]
 
@@ -203,7 +204,8 @@ def _flag_sql(source: SourceDef, flag: FlagDef) -> list[str]:
     if "opt_in" in flag.writes and refusing:
         refuses = " OR ".join(f"{column} IS {_literal(v)}" for v in refusing)
         found.append(_wish(source, flag.field, _literal(flag.writes["opt_in"]), GRANT,
-                           f"{code} = {OPTED_IN} AND ({refuses}) AND NOT {history.is_echo(flag)}"))
+                           f"({code} = {OPTED_IN} OR ({code} = {NEVER_SAID} AND {history.TAKEN_BACK}))"
+                           f" AND ({refuses}) AND NOT {history.is_echo(flag)}"))
     return found
 
 

@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from connectors.base import Connector
 from connectors.errors import ConnectorError, Misconfigured
@@ -150,9 +150,7 @@ class App:
         return cycle
 
     def _limits(self, c: CompiledMapping) -> Limits:
-        given = self.policy.limits
-        return Limits(given.removals_share, given.removals_count, given.removals_most, given.creations_share,
-                      given.creations_count, given.blanking_share, given.blanking_count, c.churn)
+        return replace(self.policy.limits, churn=c.churn)
 
     def _lane(self, name: str, c: CompiledMapping, cycle: Cycle) -> Lane:
         connection = self.store.connection(name, self.endpoints[name].role)

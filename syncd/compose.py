@@ -151,9 +151,7 @@ def account(config: Config, connection: str) -> str:
 
 def policy(config: Config) -> Policy:
     """The configuration's numbers, as the application takes them."""
-    g = config.guards
-    limits = Limits(g.removals_share, g.removals_count, g.removals_most, g.creations_share, g.creations_count,
-                    g.blanking_share, g.blanking_count)
+    limits = Limits(**config.guards.model_dump())
     return Policy(config.schedule.full_compare, config.policy.max_consent_age, limits,
                   config.hash_key.reveal().encode(), config.policy.clock_tolerance)
 

@@ -333,6 +333,9 @@ class Guards(_Doc):
     creations_count: Annotated[int, Field(ge=0)] = 20
     blanking_share: Share = 0.05
     blanking_count: Annotated[int, Field(ge=0)] = 20
+    burst_share: Share = 0.02
+    burst_count: Annotated[int, Field(ge=0)] = 20
+    burst_most: Annotated[int, Field(ge=0)] = 500
 
 
 class Config(_Doc):

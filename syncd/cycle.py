@@ -17,7 +17,7 @@ import orjson
 from state.queries import load
 from state.relations import Relations
 from state.store import Store
-from syncd import guard
+from syncd import bursts, guard
 from syncd.decide import Decider
 from syncd.deliver import Delivered, Lane
 from syncd.guard import Limits, Plan
@@ -122,6 +122,7 @@ class Cycle:
         self.failpoint("identified")
         report.people += self.decider.wishes(run, now)
         self.failpoint("planned")
+        bursts.step(self.store, self.rel, self.decider.reconciler, self.limits, now)
         guard.step(self.store, self.rel, self.limits, now)
         self.failpoint("guarded")
         report.plan = guard.current_plan(self.store, self.rel, now)

@@ -144,6 +144,9 @@ class Desk:
     def decide_hold(self, id: int, verdict: str) -> Answer:
         """Approve or reject a hold; the answer says what that frees or drops."""
         before = self._hold(id)
+        if before["class"] == "burst" and verdict == "rejected":
+            raise Failure(USAGE, "the opt-outs of a burst stand until they are retracted.",
+                          next=f"If nobody meant them: `syncd consent retract --burst {id} --evidence TEXT --by NAME`.")
         try:
             count = guard.decide_hold(self.store, id, verdict, self.now())
         except KeyError:
@@ -191,8 +194,11 @@ class Desk:
         return Answer(grants.grant(self.store, self.mapping, self.config, address, topic=topic, evidence=evidence,
                                    by=by, crm_id=crm_id, now=self.now()))
 
-    def consent_retract(self, statement: int, evidence: str, by: str) -> Answer:
-        return Answer(grants.retract(self.store, statement, evidence=evidence, by=by, now=self.now()))
+    def consent_retract(self, evidence: str, by: str, statement: int | None = None, burst: int | None = None) -> Answer:
+        """Retract one statement, or all of a burst."""
+        if burst is not None:
+            return Answer(grants.retract_burst(self.store, burst, evidence=evidence, by=by, now=self.now()))
+        return Answer(grants.retract(self.store, statement or 0, evidence=evidence, by=by, now=self.now()))
 
     def consent_verify(self) -> Answer:
         return grants.verify(self.store)
@@ -333,7 +339,8 @@ class Desk:
         except KeyError:
             raise Failure(USAGE, f"no plan {plan_id} was ever made here.", next="Run `syncd plan`.",
                           code="unknown_plan") from None
-        return plan.approved()
+        current = guard.current_plan(self.store, self.compiled.relations, self.now())
+        return current if any(h.cls == "burst" for h in current.holds) else plan.approved()
 
     # ------------------------------------------------------------------ small look-ups
 

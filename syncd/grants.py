@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from mappings.model import Mapping as MappingFile
-from state import ledger, statuses
+from state import bursts, ledger, statuses
 from state.ledger import NewEntry, Utterance
 from state.queries import load
 from state.store import Store
@@ -123,6 +123,36 @@ def retract(store: Store, statement: int, *, evidence: str, by: str, now: Micros
         return _append(store, conn, NewEntry(utterance, record, address, now, now, key if record is None else None,
                                              f"{by}: {evidence}", retracts=statement), now)
     return {"statement": store.write(job, urgent=True), "retracts": statement, "by": by}
+
+
+def retract_burst(store: Store, burst: int, *, evidence: str, by: str, now: Micros) -> Json:
+    """Record of every statement of a burst that it was never the person's. Interrupted, it is finished by asking again.
+
+    :raises Failure: there is no such burst
+    """
+    _demand(evidence, by)
+    with store.reading() as conn:
+        parts = bursts.ranges(conn, burst)
+        own = bursts.own_word(conn, parts)
+    if not parts:
+        raise Failure(USAGE, f"hold {burst} is no burst.", next="Run `syncd holds list`, or retract one statement.")
+    count = 0
+    for part in parts:
+        while done := store.write(lambda conn, part=part: _retract(store, conn, part, f"{by}: {evidence}", now)):  # type: ignore[misc]  # bound now
+            count += done
+    store.write(lambda conn: bursts.close(conn, burst, now))
+    return {"burst": burst, "retracted": count, "own_word": own, "by": by}
+
+
+def _retract(store: Store, conn: Any, part: bursts.Range, evidence: str, now: Micros) -> int:
+    words = orjson.dumps([said("master", None, "opt_in")]).decode()
+    entries = [NewEntry(Utterance(None, SOURCE, "retraction", 1, 0, words, w.channel, w.purpose, unit=w.unit), w.record,
+                        w.address, now, now, w.key if w.record is None else None, evidence, retracts=w.position)
+               for w in bursts.to_retract(conn, part, bursts.CHUNK)]
+    if entries:
+        store.book.append(conn, entries, now)
+        statuses.mark(conn, entries)
+    return len(entries)
 
 
 def _append(store: Store, conn: Any, entry: NewEntry, now: Micros) -> int:

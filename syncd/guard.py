@@ -32,6 +32,9 @@ class Limits:
     creations_count: int = 20
     blanking_share: float = 0.05
     blanking_count: int = 20
+    burst_share: float = 0.02
+    burst_count: int = 20
+    burst_most: int = 500
     churn: Mapping[int, float] = field(default_factory=dict)
     """object -> expected_churn of its segment."""
 
@@ -141,7 +144,8 @@ def _limits(conn: Any, rel: Relations, limits: Limits, now: Micros) -> None:
         if sort == "removals" and ((count > limits.removals_count and count > size * churn)
                                    or (count > limits.removals_most and obj not in limits.churn)):
             _hold(conn, connection, obj, "removals", f"{count} of {size} rows would be removed", now, "hold_removals")
-        elif sort == "creations" and size and count > max(limits.creations_count, size * limits.creations_share):
+        elif (sort == "creations" and size and count > max(limits.creations_count, size * limits.creations_share)
+              and count - conn.execute(q["taken_back"], (obj,)).fetchone()[0] > limits.creations_count):
             _hold(conn, connection, obj, "creations", f"{count} rows would be added to {size}", now, "hold_creations")
         elif sort == "updates":
             for index, name in enumerate(audience.columns):
@@ -243,7 +247,7 @@ def approve_plan(store: Store, rel: Relations, plan_id: str, by: str, now: Micro
                                          and _plan(conn, rel, now).id != plan_id):
             return False
         for hold in [Hold(*h) for h in conn.execute(q["open_holds"])]:
-            if hold.cls not in ("empty_source", "vanished"):
+            if hold.cls not in ("empty_source", "vanished", "burst"):
                 _all(conn, q["approve_hold"], (hold.id,))
                 conn.execute(q["close_hold"], {"hold": hold.id, "now": now, "verdict": "approved"})
         conn.execute(q["approve_connections"], (now,))

@@ -34,7 +34,13 @@ UPDATE operation SET state = 1, hold = :hold WHERE id IN (
 
 -- name: hold_creations
 UPDATE operation SET state = 1, hold = :hold WHERE id IN (
-  SELECT id FROM operation WHERE state < 3 AND state = 0 AND object = :object AND kind = 'upsert' AND before IS NULL LIMIT 20000);
+  SELECT id FROM operation WHERE state < 3 AND state = 0 AND object = :object AND kind = 'upsert' AND before IS NULL
+  AND NOT EXISTS (SELECT 1 FROM entry e WHERE e.position = operation.permit AND e.retracts IS NOT NULL) LIMIT 20000);
+
+-- name: taken_back
+-- Rows that are added again because an admin retracted what had removed them.
+SELECT count(*) FROM operation WHERE state < 3 AND state < 2 AND object = ? AND kind = 'upsert' AND before IS NULL
+AND EXISTS (SELECT 1 FROM entry e WHERE e.position = operation.permit AND e.retracts IS NOT NULL);
 
 -- name: hold_updates
 UPDATE operation SET state = 1, hold = :hold WHERE id IN (
@@ -73,7 +79,7 @@ UPDATE operation SET state = 12, reason = 'rejected_by_operator', closed_at = ? 
 UPDATE hold SET closed_at = :now, verdict = :verdict WHERE id = :hold AND closed_at IS NULL;
 
 -- name: empty_holds
-UPDATE hold SET closed_at = ?, verdict = 'resolved' WHERE closed_at IS NULL AND class NOT IN ('empty_source', 'vanished')
+UPDATE hold SET closed_at = ?, verdict = 'resolved' WHERE closed_at IS NULL AND class NOT IN ('empty_source', 'vanished', 'burst')
 AND NOT EXISTS (SELECT 1 FROM operation o WHERE o.state < 3 AND o.state = 1 AND o.hold = hold.id);
 
 -- name: empty_accepted

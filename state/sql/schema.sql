@@ -269,13 +269,24 @@ CREATE TABLE hold (
   id INTEGER PRIMARY KEY,
   connection INTEGER NOT NULL,
   object INTEGER,
-  class TEXT NOT NULL,               -- first_plan | mapping | removals | creations | blanking | empty_source | reopening | vanished
+  class TEXT NOT NULL,               -- first_plan | mapping | removals | creations | blanking | empty_source | reopening |
+                                     -- vanished | resync | burst
   reason TEXT NOT NULL,
   opened_at INTEGER NOT NULL,
   closed_at INTEGER,
-  verdict TEXT                       -- approved | rejected | resolved
+  verdict TEXT                       -- approved | rejected | resolved | retracted
 ) STRICT;
 CREATE UNIQUE INDEX hold_open ON hold (connection, object, class) WHERE closed_at IS NULL;
+
+-- Opt-outs that no person made and that came together: those of one source between two ledger positions. The hold is theirs.
+CREATE TABLE burst (
+  hold INTEGER NOT NULL REFERENCES hold,
+  connection INTEGER NOT NULL,
+  source TEXT NOT NULL,
+  after INTEGER NOT NULL,
+  upto INTEGER NOT NULL,
+  PRIMARY KEY (hold, source, after)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE quarantine (
   id INTEGER PRIMARY KEY,

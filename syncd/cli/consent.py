@@ -67,15 +67,26 @@ def grant(obj: Context, address: str, topic: str | None, all_marketing: bool, cr
 
 
 @command(LOCKED, DAMAGED, name="retract", group=consent)
-@click.argument("statement", type=int)
+@click.argument("statement", type=int, required=False)
+@click.option("--burst", type=int, metavar="ID", help="All of a burst, by the number of its hold, approved or not.")
 @EVIDENCE
 @BY
-def retract(obj: Context, statement: int, evidence: str, by: str) -> None:
-    """Record that a statement was never the person's: a mass update, an echo."""
-    answer = call(obj, "consent_retract", statement=statement, evidence=evidence, by=by)
-    show(obj, answer.data, lambda data: iter(
-        [f"statement {statement} is retracted by statement {data['statement']}"]))
+def retract(obj: Context, statement: int | None, burst: int | None, evidence: str, by: str) -> None:
+    """Record that a statement, or every one of a burst, was never the person's: a mass update, an echo."""
+    if (statement is None) == (burst is None):
+        raise click.UsageError("say what was wrong: a STATEMENT, or --burst ID")
+    answer = call(obj, "consent_retract", statement=statement, burst=burst, evidence=evidence, by=by)
+    show(obj, answer.data, _retracted)
     say("  The next cycle decides by it: `syncd once`, or the running service.")
+
+
+def _retracted(data: dict[str, Any]) -> Iterator[str]:
+    if "burst" in data:
+        yield f"{data['retracted']} statements of burst {data['burst']} are retracted"
+        if data["own_word"]:
+            yield f"  {data['own_word']} of these people also opted out themselves, and stay out"
+    else:
+        yield f"statement {data['retracts']} is retracted by statement {data['statement']}"
 
 
 @command(LOCKED, DAMAGED, name="verify", group=consent)

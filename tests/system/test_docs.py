@@ -63,7 +63,8 @@ def test_guards_are_told_with_their_numbers() -> None:
     assert set(re.findall(r"`(\w+_(?:share|count|most))`", OPERATING)) == set(Guards.model_fields)
     shares = {name: f.default for name, f in Guards.model_fields.items()}
     assert shares == {"removals_share": 0.02, "removals_count": 20, "removals_most": 500, "creations_share": 0.20,
-                      "creations_count": 20, "blanking_share": 0.05, "blanking_count": 20}
+                      "creations_count": 20, "blanking_share": 0.05, "blanking_count": 20,
+                      "burst_share": 0.02, "burst_count": 20, "burst_most": 500}
 
 
 def test_the_configuration_shown_is_good(tmp_path: Path) -> None:
