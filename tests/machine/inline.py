@@ -48,7 +48,7 @@ class InlineWriter(Writer):
         self._busy = False
         self._order = itertools.count()
 
-    def run(self, job: Callable[[db.Connection], Any], *, urgent: bool = False) -> Any:
+    def run(self, job: Callable[[db.Connection], Any], **_: Any) -> Any:
         if self._busy:
             raise RuntimeError("a state job must not wait for another state job")
         self._busy = True

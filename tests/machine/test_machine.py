@@ -38,6 +38,6 @@ def exercised(counts: Counter[str], steps: int) -> None:
     assert counts["steps"] >= steps
     rare = {kind: counts[kind] for kind in KINDS if counts[kind] * 2000 < steps}
     assert not rare, f"hardly ever done: {rare}"
-    assert counts["mails judged"] >= steps // 2
-    assert counts["addresses that had to be quiet"] >= steps // 10
-    assert counts["recipients that had to be reached"] >= steps // 10
+    assert counts["mails judged"] >= steps // 4
+    assert counts["addresses that had to be quiet"] >= steps // 20
+    assert counts["recipients that had to be reached"] >= steps // 20
