@@ -8,18 +8,19 @@ tell why, and where that does not add up the batch is halved until the bad row i
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
 import orjson
 
-from connectors.errors import ConnectorError, LostReply, Misconfigured, Throttled
+from connectors.errors import ConnectorError, LostReply, Misconfigured
 from connectors.marketing_cloud import errors, items, soap, values
 from connectors.marketing_cloud.describe import Describer, Schema
 from connectors.marketing_cloud.rows import RowReader, extension_of
 from connectors.marketing_cloud.settings import MarketingCloudSettings
 from connectors.marketing_cloud.wire import Wire
+from connectors.shapes import in_chunks, later
 from syncd.model import DONE, UNKNOWN, Batch, FieldInfo, Op, Outcome
 
 SYNC_ROWS = 50
@@ -38,30 +39,6 @@ _CREATE_TYPES: dict[str, str] = {"text": "Text", "id": "Text", "choices": "Text"
                                  "integer": "Number", "decimal": "Decimal", "date": "Date", "instant": "Date"}
 _MAX_TEXT = 4_000
 _KEY_LENGTH = 254
-
-
-def in_chunks(ops: Sequence[Op], size: int, send: Callable[[Sequence[Op]], list[Outcome]]) -> list[Outcome]:
-    """``send`` for every ``size`` of ``ops``. An error of the first chunk is raised; after that the rest is ``retry``.
-
-    A lost reply makes its chunk ``unknown`` and does not stop the others.
-    """
-    outcomes: list[Outcome] = []
-    for begin in range(0, len(ops), size):
-        chunk = ops[begin:begin + size]
-        try:
-            outcomes += send(chunk)
-        except LostReply:
-            outcomes += [UNKNOWN] * len(chunk)
-        except ConnectorError as error:
-            if not outcomes:
-                raise
-            return outcomes + [later(error)] * (len(ops) - len(outcomes))
-    return outcomes
-
-
-def later(error: ConnectorError) -> Outcome:
-    """The outcome of operations that an error kept from being sent."""
-    return Outcome("retry", retry_after=error.retry_after if isinstance(error, Throttled) else None)
 
 
 class AudienceWriter:

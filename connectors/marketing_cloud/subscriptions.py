@@ -11,10 +11,10 @@ from collections.abc import Sequence
 
 from connectors.errors import ConnectorError, LostReply, Misconfigured
 from connectors.marketing_cloud import errors, soap, values
-from connectors.marketing_cloud.audiences import in_chunks, later
 from connectors.marketing_cloud.settings import MarketingCloudSettings
 from connectors.marketing_cloud.statuses import StatusReader
 from connectors.marketing_cloud.wire import Wire
+from connectors.shapes import in_chunks, later
 from syncd.model import DONE, UNKNOWN, Batch, Op, Outcome, Page, StreamSpec, Value
 
 STATUSES = {"unsubscribed": "Unsubscribed", "subscribed": "Active"}

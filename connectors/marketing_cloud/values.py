@@ -8,15 +8,13 @@ by REST and never again be read by SOAP.
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import datetime, timezone
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from connectors.errors import Misconfigured
+from connectors.shapes import choices, micros, moment
 from syncd.model import FieldType, Micros, Value
-
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MICROSECOND = timedelta(microseconds=1)
 
 _ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _AMERICAN = re.compile(r"(\d\d?)/(\d\d?)/(\d{4})(?: (\d\d?):(\d\d)(?::(\d\d))?(?: ([AP])M)?)?")
@@ -28,16 +26,6 @@ def sanitise(text: str) -> str:
     if text.isprintable():  # nearly all is; nothing printable is illegal or a line end
         return text
     return _ILLEGAL.sub("", text).replace("\r\n", "\n").replace("\r", "\n")
-
-
-def micros(moment: datetime) -> Micros:
-    """Whole microseconds since the epoch of an aware ``moment``."""
-    return (moment - EPOCH) // MICROSECOND
-
-
-def moment(at: Micros, zone: timezone = UTC) -> datetime:
-    """The aware datetime of ``at`` in ``zone``."""
-    return (EPOCH + at * MICROSECOND).astimezone(zone)
 
 
 def utc_text(at: Micros) -> str:
@@ -56,7 +44,7 @@ def parse_time(text: str | None, zone: timezone) -> Micros | None:
         parsed = datetime.fromisoformat(text)
     except ValueError:
         parsed = _american(text)
-    return micros(parsed if parsed.tzinfo is not None else parsed.replace(tzinfo=zone))
+    return micros(parsed, zone)
 
 
 def _american(text: str) -> datetime:
@@ -122,8 +110,7 @@ def _parse(text: str, kind: FieldType, zone: timezone) -> Value:
         assert at is not None, "empty text was handled before"
         return at if kind == "instant" else moment(at, zone).date().isoformat()
     if kind == "choices":
-        members = sorted({part.strip() for part in text.split(";") if part.strip()})
-        return f";{';'.join(members)};" if members else None
+        return choices(part.strip() for part in text.split(";"))
     return text
 
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from typing import Any
 
+from connectors import shapes
 from connectors.errors import RejectRecord
 from syncd.model import FieldType, Value
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 TYPES: dict[str, FieldType] = {
     "char": "text", "text": "text", "html": "text", "selection": "text", "reference": "text", "boolean": "bool",
@@ -25,24 +24,17 @@ are reached by a dotted path. A many2many is the names of the other records."""
 @lru_cache(maxsize=65536)
 def micros(text: str) -> int:
     """"YYYY-MM-DD HH:MM:SS" (UTC) as micros. Cached: the rows of one transaction share it."""
-    return (datetime.fromisoformat(text).replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
+    return shapes.micros(datetime.fromisoformat(text))
 
 
 def instant_text(instant: int) -> str:
     """Micros as a domain or a write takes them, cut to the second: earlier, never later."""
-    return (_EPOCH + timedelta(seconds=instant // 1_000_000)).strftime("%Y-%m-%d %H:%M:%S")
-
-
-def decimal_text(number: float) -> str:
-    """A float in plain notation, without trailing zeros."""
-    text = format(Decimal(repr(number)), "f")
-    return text.rstrip("0").rstrip(".") if "." in text else text
+    return shapes.moment(instant).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def choices(names: list[str]) -> str | None:
     """Names as the model writes a set; a semicolon inside a name becomes a comma."""
-    held = sorted({name.replace(";", ",") for name in names if name})
-    return f";{';'.join(held)};" if held else None
+    return shapes.choices(name.replace(";", ",") for name in names)
 
 
 # ``False`` is how the API writes an unset value; zero is a value.
@@ -50,7 +42,7 @@ _READ: dict[FieldType, Callable[[Any], Value]] = {
     "text": lambda v: str(v) if v or (v == 0 and v is not False) else None,
     "bool": int,
     "integer": lambda v: None if v is False else int(v),
-    "decimal": lambda v: None if v is False else decimal_text(v),
+    "decimal": lambda v: None if v is False else shapes.decimal_text(v),
     "date": lambda v: v or None,
     "instant": lambda v: micros(v) if v else None,
     "id": lambda v: str(v) if v else None,

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from connectors.errors import ConnectorError, LostReply, Misconfigured, RejectRecord, Throttled
+from connectors.errors import ConnectorError, LostReply, Misconfigured, RejectRecord
 from connectors.odoo import errors
 from connectors.odoo.records import Meta
 from connectors.odoo.statuses import BLACKLIST, Statuses, list_id
 from connectors.odoo.values import normal_address, to_api
 from connectors.odoo.wire import Wire
+from connectors.shapes import later
 from syncd.model import DONE, UNKNOWN, Batch, Op, Outcome
 
 T = TypeVar("T")
@@ -66,21 +67,22 @@ class Progress:
                     self.reject(owners(part[0]), error)
                 else:
                     parts[:0] = [part[:len(part) // 2], part[len(part) // 2:]]
-            except LostReply:
+            except LostReply as error:
                 for n in (n for i in part for n in owners(i)):
                     self.outcomes[n] = UNKNOWN
                 self.touched = True
-                self._stop(None)
+                self.put_off(error)
+                raise _Stop from None
             except ConnectorError as error:
                 if not self.touched:
                     raise
-                self._stop(error)
+                self.put_off(error)
+                raise _Stop from None
 
-    def _stop(self, error: ConnectorError | None) -> None:
-        pause = error.retry_after if isinstance(error, Throttled) else None
+    def put_off(self, error: ConnectorError) -> None:
+        """Whatever nothing is known of yet is to be sent again later."""
         for n in self.open():
-            self.outcomes[n] = Outcome("retry", retry_after=pause)
-        raise _Stop
+            self.outcomes[n] = later(error)
 
     def result(self) -> list[Outcome]:
         """One outcome per operation: what no call refused is done."""
@@ -109,9 +111,7 @@ class Writes:
             # Raised by a read between two writes, too: what was written then must not be forgotten.
             if not progress.touched:
                 raise
-            pause = error.retry_after if isinstance(error, Throttled) else None
-            for n in progress.open():
-                progress.outcomes[n] = Outcome("retry", retry_after=pause)
+            progress.put_off(error)
         return progress.result()
 
     def _write(self, model: str, ids: Sequence[int], values: Mapping[str, Any]) -> None:

@@ -10,11 +10,11 @@ import contextlib
 import re
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
-from decimal import Decimal
 from typing import Any
 
 import orjson
 
+from connectors import shapes
 from connectors.errors import Misconfigured, RejectRecord
 from syncd.model import FieldType, Micros, Value
 
@@ -44,8 +44,7 @@ def id18(text: str) -> str:
 
 def micros(text: str) -> Micros:
     """Microseconds of a dateTime; without a zone it is UTC."""
-    at = datetime.fromisoformat(text)
-    return round((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1_000_000)
+    return shapes.micros(datetime.fromisoformat(text))
 
 
 def soql_instant(seconds: int) -> str:
@@ -121,21 +120,14 @@ def _integer_of(value: Any) -> Value:
 
 
 def _decimal_of(value: Any) -> Value:
-    """Plain notation without needless zeros: Salesforce writes one number as 100, 100.0 or 1.0E2, by interface."""
-    number = float(value)
-    if number.is_integer() and abs(number) < 2**53:
-        return str(int(number))
-    text = repr(number)
-    return format(Decimal(text), "f") if "e" in text else text
-
-
-def _choices_of(value: str) -> Value:
-    return f";{';'.join(sorted({c for c in value.split(';') if c}))};"
+    """Salesforce writes one number as 100, 100.0 or 1.0E2, by interface."""
+    return shapes.decimal_text(float(value))
 
 
 _READERS: dict[FieldType, Callable[[Iterable[Any]], list[Value]]] = {
     "text": _text, "id": _ids, "bool": _each(_bool_of), "integer": _each(_integer_of), "decimal": _each(_decimal_of),
-    "date": _each(lambda value: value[:10]), "instant": _each(micros), "choices": _each(_choices_of),
+    "date": _each(lambda value: value[:10]), "instant": _each(micros),
+    "choices": _each(lambda value: shapes.choices(value.split(";"))),
 }
 
 

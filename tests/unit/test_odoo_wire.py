@@ -12,8 +12,9 @@ import pytest
 
 from connectors.errors import LostReply, Misconfigured, Outage, Reauthenticate, RejectRecord, Retry, Throttled
 from connectors.odoo import OdooConnector, OdooSettings, errors
-from connectors.odoo.values import decimal_text, micros, normal_address
+from connectors.odoo.values import micros, normal_address
 from connectors.odoo.wire import Wire
+from connectors.shapes import decimal_text
 from connectors.sim.kernel import Call, Kernel, Request, Response, serve
 from connectors.sim.odoo import ApiKey
 from connectors.sim.odoo.values import normalize_email
