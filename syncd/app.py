@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from connectors.base import Connector
@@ -84,6 +85,7 @@ class App:
             for name, e in endpoints.items()}
         self.failpoint = failpoints()
         self.compiled: CompiledMapping | None = None
+        self._asked = False
         self.turns = {name: threading.Lock() for name in endpoints}
         self.resolving = threading.Lock()
 
@@ -133,7 +135,18 @@ class App:
     def cycle(self, life: Micros | None = 0) -> Cycle:
         """The cycle of the mapping, compiled where that has not happened or does not fit any more; ``life`` as in
         ``compile``."""
-        return self.cycle_of(self._current(life))
+        compiled = self._current(life)
+        self._tell_the_time()
+        return self.cycle_of(compiled)
+
+    def _tell_the_time(self) -> None:
+        """A sandbox's time is known once it has answered, and a mapping compiled from memory asked nobody: the first cycle
+        would take its own reading for old, and grant nothing."""
+        for endpoint in self.endpoints.values():
+            if endpoint.loopback and getattr(endpoint.connector, "server_skew", 0.0) is None and not self._asked:
+                with suppress(ConnectorError):  # reading meets the same fault, and says so
+                    endpoint.connector.check()
+        self._asked = True
 
     def cycle_of(self, c: CompiledMapping) -> Cycle:
         """The cycle of a mapping as it was compiled; asks nobody anything."""

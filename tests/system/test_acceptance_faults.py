@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -134,3 +135,14 @@ def test_hidden_consent_field(twins: Twins, field: str) -> None:
     company.clear_faults()
     twins.settle()
     twins.same()
+
+
+def test_hours_that_pass_between_two_commands(tmp_path: Path) -> None:
+    """Whoever plays with the sandbox's clock: a new process knows its time before it asks how old its reading is."""
+    with Company(tmp_path, 60) as company:
+        company.link()
+        company.cli("once")
+        company.advance(5 * 3_600)
+        company.user("odoo", "create", object="res.partner", set={"name": "New Here", "email": "new.here@post.example"})
+        company.cli("once")
+        assert "new.here@post.example" in company.audiences()["tips"]
