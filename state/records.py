@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import orjson
@@ -24,13 +25,17 @@ class Stored(NamedTuple):
     entries: int
 
 
-Speak = Callable[[SourceDef, Sequence[tuple[Any, ...]]], list[ledger.NewEntry | ledger.Alike]]
+Speak = Callable[[SourceDef, Sequence[tuple[Any, ...]]], Iterable[ledger.NewEntry | ledger.Alike]]
 """Turns changed consent fields (relations.flag_changes) into entries; pure, given by the cycle."""
 
 
 def store(conn: db.Connection, rel: Relations, stream: int, rows: Iterable[Prepared], *, cursor: str | None,
-          sweep: int, now: int, speak: Speak, book: ledger.Book, complete: bool = False) -> Stored:
-    """Take one page. Rows that repeat what is known dirty nobody."""
+          sweep: int, now: int, speak: Speak, book: ledger.Book, complete: bool = False,
+          unknown: frozenset[str] = frozenset(), take_down: Speak | None = None) -> Stored:
+    """Take one page. Rows that repeat what is known dirty nobody.
+
+    :param unknown: consent fields whose values nobody took down yet, changed or not; ``take_down`` makes entries of them
+    """
     q = load("records")
     count = _fill(conn, rel, stream, rows)
     base = conn.execute(q["last_record"]).fetchone()[0]
@@ -43,7 +48,11 @@ def store(conn: db.Connection, rel: Relations, stream: int, rows: Iterable[Prepa
     if source is not None and source.flags:
         flags = relations.flag_changes(rel, source)
         assert flags is not None
-        entries = speak(source, _without_echoes(conn, source, conn.execute(flags).fetchall()))
+        entries += speak(source, _without_echoes(conn, source, conn.execute(flags).fetchall()))
+        if unknown and take_down is not None:
+            late = replace(source, flags=tuple(f for f in source.flags if f.field in unknown))
+            all_ = relations.flag_changes(rel, late, every=True)
+            entries += take_down(late, [row for row in conn.execute(all_ or "").fetchall() if not row[2]])
     sql = relations.store_page(rel, stream)
     conn.execute("DELETE FROM moved")
     changed = conn.execute(f"INSERT INTO moved {sql['changed_rows']}").rowcount

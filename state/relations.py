@@ -267,10 +267,10 @@ FLAG_OFFSET, FLAG_COLUMNS = 6, 5
 """Where the flags begin in a row of ``flag_changes``, and how many columns each has."""
 
 
-def flag_changes(relations: Relations, source: SourceDef) -> str | None:
+def flag_changes(relations: Relations, source: SourceDef, every: bool = False) -> str | None:
     """Rows of ``page`` whose consent fields are new or different: (record, rid, fresh, address, hash, modified, then per
     flag its old value, new value, said_at, method, person_made). A tombstone counts when it is first read,
-    and only what it holds."""
+    and only what it holds. ``every``: those of all rows, changed or not."""
     if not source.flags:
         return None
     slot = {f.name: f"f{i}" for i, f in enumerate(relations.streams[source.stream])}
@@ -285,6 +285,8 @@ def flag_changes(relations: Relations, source: SourceDef) -> str | None:
         different.append(f"{old} IS NOT {new}")
         # A confirmation may leave the box and its date as they were.
         different += [f"x.{quote(name)} IS NOT {new}" for name, new in ((flag.said_at, said), (flag.method, method)) if name]
+    if every:
+        different.append("1")
     return (f"SELECT p.record, p.rid, p.fresh, p.address, p.hash, p.modified, {', '.join(columns)} FROM page p"
             f" LEFT JOIN {rec(source.stream)} x ON x.record = p.record AND p.fresh = 0"
             " LEFT JOIN record r ON r.id = p.record"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from state import db, inbox, migrations, relations, restore
+from state import db, flags, inbox, migrations, relations, restore
 from state.journal import Journal, Line
 from state.ledger import Book
 from state.queries import load
@@ -222,6 +222,7 @@ class Store:
                                  " (person INTEGER PRIMARY KEY, place INTEGER NOT NULL) STRICT")
             for sql in relations.indexes(rel):
                 conn.execute(sql)
+            flags.conform(conn, rel)
             if changed:
                 conn.execute("INSERT OR IGNORE INTO dirty SELECT DISTINCT person FROM record")
                 conn.execute("INSERT OR REPLACE INTO meta VALUES ('relations', ?)", (rel.fingerprint,))

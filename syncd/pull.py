@@ -17,7 +17,7 @@ import orjson
 
 from connectors.base import Connector
 from connectors.errors import ConnectorError, Misconfigured
-from state import drift, history, records, statuses
+from state import drift, flags, history, records, statuses
 from state.queries import load
 from state.relations import AudienceDef, Relations
 from state.store import Store, StreamRow
@@ -25,7 +25,7 @@ from syncd.history import Past, past, trace
 from syncd.incoming import Incoming
 from syncd.listen import Listener
 from syncd.model import Micros, StreamSpec, Value
-from syncd.statements import Requests, from_flags
+from syncd.statements import Requests, from_first_sight, from_flags
 
 T = TypeVar("T")
 
@@ -217,11 +217,16 @@ class Puller:
             requests, told = Requests(), self._past(feed, row, prepared)
 
             def job(conn: Any) -> records.Stored:
+                unknown = flags.unknown(conn, feed.stream)
                 done = records.store(
                     conn, self.rel, feed.stream, prepared, cursor=cursor, sweep=sweep, now=now, book=self.store.book,
-                    speak=lambda source, changed: from_flags(source, changed, connection=feed.connection,
-                                                             since=row.complete_at, now=now, requests=requests, past=told),
-                    complete=complete)
+                    speak=lambda source, changed: from_flags(
+                        source, changed, connection=feed.connection, since=row.complete_at, now=now, requests=requests,
+                        past=told, unknown=unknown),
+                    complete=complete, unknown=unknown,
+                    take_down=lambda source, found: from_first_sight(source, found, feed.connection, now, requests))
+                if complete and unknown:
+                    flags.known(conn, feed.stream)
                 records.requests(conn, requests.found, requests.withdrawn, now)
                 history.remember(conn, requests.echoes, requests.overwritten, now)
                 records.quarantine(conn, feed.connection, feed.spec.object, doubts, now)

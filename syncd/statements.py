@@ -47,17 +47,19 @@ NOTHING_STOPPED: Mapping[str, Micros] = {}
 
 
 def from_flags(source: SourceDef, rows: Iterable[Sequence[Any]], *, connection: int, since: Micros | None, now: Micros,
-               requests: Requests, past: Past = NOTHING_TOLD) -> list[NewEntry | Alike]:
+               requests: Requests, past: Past = NOTHING_TOLD,
+               unknown: frozenset[str] = frozenset()) -> list[NewEntry | Alike]:
     """Entries for new or changed consent fields.
 
     :param since: when the stream was last read to its end; None = first link, so what is found is a baseline
     :param past: what field history tells about the changes; one it does not tell happened in the interval since
+    :param unknown: fields mapped since the link, whose values in known records become a baseline (``from_first_sight``)
     """
     cache: dict[tuple[Any, ...], tuple[_Group, ...]] = {}
     entries: list[NewEntry | Alike] = []
     if since is None:
         rows = list(rows)
-        entries += _first_sights(source, [row for row in rows if row[2]], connection, now, requests)
+        entries += from_first_sight(source, [row for row in rows if row[2]], connection, now, requests)
         rows = [row for row in rows if not row[2]]
     for row in rows:
         record, rid, fresh, address, hash_, modified, *cells = row
@@ -65,7 +67,8 @@ def from_flags(source: SourceDef, rows: Iterable[Sequence[Any]], *, connection: 
         groups = cache.get(shape)
         if groups is None or not fresh:
             told = {} if fresh or not past else _of_record(source, past, rid, cells)
-            groups = cache[shape] = tuple(_groups(source, connection, since is None, fresh, cells, record, requests, told))
+            groups = cache[shape] = tuple(_groups(source, connection, since is None, fresh, cells, record, requests, told,
+                                                  frozenset() if fresh else unknown))
         for utterance, at, evidence in groups:
             lo, hi = (at, at) if at is not None else (since, now)
             if at is None and lo is not None and modified is not None and lo < modified <= now:
@@ -77,9 +80,10 @@ def from_flags(source: SourceDef, rows: Iterable[Sequence[Any]], *, connection: 
     return entries
 
 
-def _first_sights(source: SourceDef, rows: Iterable[Sequence[Any]], connection: int, now: Micros,
-                  requests: Requests) -> Iterable[NewEntry | Alike]:
-    """Entries for records that a first link finds: those with the same in their consent fields say the same."""
+def from_first_sight(source: SourceDef, rows: Iterable[Sequence[Any]], connection: int, now: Micros,
+                     requests: Requests) -> Iterable[NewEntry | Alike]:
+    """Baselines of records that a first link finds, or of fields that were mapped after it: those with the same in their
+    consent fields say the same."""
     shapes: dict[Sequence[Any], list[Sequence[Any]]] = {}
     for row in rows:
         shapes.setdefault(row[FLAG_OFFSET:], []).append(row)
@@ -100,10 +104,12 @@ def _of_record(source: SourceDef, past: Past, rid: str, cells: Sequence[Any]) ->
 
 
 def _groups(source: SourceDef, connection: int, baseline: bool, fresh: int, cells: Sequence[Any], record: int,
-            requests: Requests, told: Mapping[str, Told]) -> Iterable[_Group]:
+            requests: Requests, told: Mapping[str, Told], unknown: frozenset[str] = frozenset()) -> Iterable[_Group]:
     """(utterance, said_at, evidence) per entry: flags of one instant and author belong together."""
     together: dict[tuple[str, int, Micros | None, str | None], list[list[Any]]] = {}
     for index, flag in enumerate(source.flags):
+        if flag.field in unknown:
+            continue
         old, new, said_at, method, made = cells[index * FLAG_COLUMNS:(index + 1) * FLAG_COLUMNS]
         meaning = flag.meanings.get(new, "unknown")
         before = None if fresh else flag.meanings.get(old, "unknown")

@@ -310,6 +310,15 @@ CREATE TABLE request (
   PRIMARY KEY (record, field)
 ) STRICT, WITHOUT ROWID;
 
+-- The consent fields the ledger knows, and as what.
+CREATE TABLE flag (
+  stream INTEGER NOT NULL REFERENCES stream,
+  field TEXT NOT NULL,
+  meaning TEXT NOT NULL,             -- JSON: [topic, type, [values and what they mean]]
+  unknown INTEGER NOT NULL,          -- 1 = mapped after the link: its values are still to become the baseline
+  PRIMARY KEY (stream, field, meaning)
+) STRICT, WITHOUT ROWID;
+
 -- Records whose flag we turned towards mail without an answer at once: read again, because a refusal that came meanwhile
 -- looks like the one that stood before.
 CREATE TABLE reread (

@@ -238,3 +238,47 @@ def test_an_unmerge_takes_along_what_was_said_in_between_and_nothing_older(tmp_p
         lab.world.act("sf", "undelete", object="Contact", id=lab.ids["eva"])
         lab.settle()
         assert lab.keys(NEWS) == mailed
+
+
+def boxes_of(lab: Lab) -> list[tuple[str, int, int]]:
+    """What the boxes of the CRM say by the ledger: (words, baseline, count)."""
+    return lab.rows("SELECT u.said, u.baseline, count(*) FROM entry e JOIN utterance u ON u.id = e.utterance"
+                    " WHERE u.source = 'sf.Contact' AND u.said LIKE '%news%' GROUP BY 1, 2 ORDER BY 1, 2")
+
+
+@pytest.mark.parametrize("attributes", ["email: email", "email: email, stopped: no_news"], ids=["unread", "read"])
+def test_a_box_that_is_mapped_after_the_link_is_taken_down_as_it_is_found(tmp_path: Path, attributes: str) -> None:
+    """Whether the field was read before for another purpose or not."""
+    before = ONLY_AT_THE_PROVIDER.replace("email: email", attributes)
+    with Lab(tmp_path, before) as lab:
+        names = lab.contacts(60)
+        for name in names[:30]:
+            lab.edit(name, no_news=1)
+        lab.link()
+        assert len(lab.keys(NEWS)) == 60, "nothing says yet that the box means news"
+        lab.reopen(MAPPING.replace("email: email", attributes))
+        lab.settle()
+        assert lab.keys(NEWS) == set(names[30:])
+        assert boxes_of(lab) == [('[["topic","news","opt_out"]]', 1, 30)]
+        assert {h.cls for h in lab.holds()} <= {"mapping"}
+        lab.edit("p40", no_news=1)
+        lab.settle()
+        assert "p40" not in lab.keys(NEWS)
+        assert boxes_of(lab) == [('[["topic","news","opt_out"]]', 0, 1), ('[["topic","news","opt_out"]]', 1, 30)]
+
+
+def test_a_box_that_asks_for_mail_and_is_mapped_after_the_link_counts_once_it_is_approved(tmp_path: Path) -> None:
+    i, j = MAPPING.index("    consent:\n      sf.Contact:\n        field: offers"), MAPPING.index("  news:")
+    with Lab(tmp_path, MAPPING[:i] + MAPPING[j:]) as lab:
+        lab.contacts(2)
+        lab.contact("ann", offers=0)
+        lab.link()
+        assert lab.keys(OFFERS) == set()
+        lab.reopen(MAPPING)
+        lab.settle()
+        assert lab.keys(OFFERS) == set()
+        plan = lab.cycle(deliver=False).plan
+        assert plan is not None
+        lab.approve(plan)
+        lab.settle()
+        assert lab.keys(OFFERS) == {"p0", "p1"}

@@ -1,0 +1,38 @@
+"""Which consent fields the ledger knows: one that the mapping names only now, or reads otherwise than before, holds values
+nobody took down. They become the field's baseline, as at a first link, in one reading of the stream from its start."""
+
+from __future__ import annotations
+
+import orjson
+
+from state import db
+from state.queries import load
+from state.relations import FlagDef, Relations
+
+
+def conform(conn: db.Connection, rel: Relations) -> None:
+    """Compare the mapping's consent fields with those known. Where a stream that was read before has others, it is read from
+    its start."""
+    q = load("flags")
+    for source in rel.sources:
+        types = {f.name: f.type for f in rel.streams[source.stream]}
+        wanted = {(flag.field, _meaning(flag, types.get(flag.field))) for flag in source.flags}
+        known = set(conn.execute(q["known"], (source.stream,)).fetchall())
+        conn.executemany(q["forget"], ((source.stream, field, meaning) for field, meaning in known - wanted))
+        conn.executemany(q["learn"], ((source.stream, field, meaning, source.stream) for field, meaning in wanted - known))
+        if wanted - known:
+            conn.execute(q["from_the_start"], (source.stream,))
+
+
+def _meaning(flag: FlagDef, type_: str | None) -> str:
+    return orjson.dumps([flag.topic, type_, sorted(map(str, flag.meanings.items()))]).decode()
+
+
+def unknown(conn: db.Connection, stream: int) -> frozenset[str]:
+    """The fields of a stream whose values are still to become the baseline."""
+    return frozenset(row[0] for row in conn.execute(load("flags")["unknown"], (stream,)))
+
+
+def known(conn: db.Connection, stream: int) -> None:
+    """The stream was read from its start to its end: every field has its baseline."""
+    conn.execute(load("flags")["settled"], (stream,))
