@@ -10,16 +10,7 @@ from typing import Any
 
 import orjson
 
-from connectors.errors import (
-    ConnectorError,
-    CursorLost,
-    LostReply,
-    Misconfigured,
-    Outage,
-    Reauthenticate,
-    Retry,
-    Throttled,
-)
+from connectors.errors import ConnectorError, CursorLost, LostReply, Misconfigured, Outage, Reauthenticate, Retry, Throttled
 from connectors.http import Reply, retry_after
 from connectors.marketing_cloud.soap import Fault
 from syncd.model import Origin, Outcome

@@ -14,18 +14,7 @@ import orjson
 from connectors.base import CallCounter, Capabilities
 from connectors.errors import ConnectorError, CursorLost, Misconfigured, Outage, Reauthenticate, Retry, Throttled
 from connectors.memory.line import Cut, Line, ShortLine, Unreached
-from syncd.model import (
-    UNKNOWN,
-    Batch,
-    Catalogue,
-    FieldInfo,
-    Health,
-    ObjectInfo,
-    Outcome,
-    Page,
-    StreamSpec,
-    Value,
-)
+from syncd.model import UNKNOWN, Batch, Catalogue, FieldInfo, Health, ObjectInfo, Outcome, Page, StreamSpec, Value
 
 _NOTES = 1
 """Version of what ``learnt`` gives."""

@@ -15,17 +15,7 @@ from connectors.odoo.statuses import BLACKLIST, Statuses
 from connectors.odoo.values import TYPES, micros
 from connectors.odoo.wire import OdooSettings, Wire
 from connectors.odoo.writes import BATCH, Writes
-from syncd.model import (
-    Batch,
-    Catalogue,
-    FieldInfo,
-    Finding,
-    Health,
-    ObjectInfo,
-    Outcome,
-    Page,
-    StreamSpec,
-)
+from syncd.model import Batch, Catalogue, FieldInfo, Finding, Health, ObjectInfo, Outcome, Page, StreamSpec
 
 RECORDS = ("res.partner", "crm.lead", "mailing.contact")
 """Objects described when none is named, mailing lists beside them."""

@@ -175,6 +175,17 @@ def test_a_vendor_that_is_away_at_the_start_is_waited_for(made: Lab) -> None:
         assert service.stop() == 0
 
 
+def test_a_vendor_that_is_away_at_the_start_keeps_nobody_waiting_who_is_known(made: Lab) -> None:
+    """What it described to an earlier process will do until it answers."""
+    made.ask("once", exit=5)
+    made.world.fault("outage", connection="sf", verb="describe", count=3)
+    with running(made) as service:
+        service.until(lambda: len(service.events("cycle_ended")) >= 5)
+        assert not service.events("cycle_failed")
+        assert made.world.counters("sf")["calls"] > 0
+        assert service.stop() == 0
+
+
 def test_sigterm_finishes_what_is_being_sent_and_a_second_one_does_not_wait(made: Lab) -> None:
     made.ask("once", exit=5)
     made.run("holds", "approve", "1")

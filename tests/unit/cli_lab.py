@@ -16,6 +16,7 @@ from click.testing import CliRunner, Result
 
 from connectors.memory import World, fields
 from syncd.cli import main
+from tests.system.lab import DESTINATION
 
 ROOT = Path(__file__).resolve().parents[2]
 PEOPLE = 40
@@ -40,18 +41,7 @@ topics:
 segments:
   rich: {topic: offers, where: "spent > 100"}
   top: {topic: news, order_by: "spent desc", limit: 3, expected_churn: 30%}
-destinations:
-  mc:
-    connection: mc
-    subscriber_key: {value: crm_id, existing: match_email}
-    unknown_subscriber: skip
-    topics:
-      offers: {publication_list: L1, audience: {data_extension: {key: OFFERS}}, fields: {first_name: first_name}}
-      news: {publication_list: L2, audience: {data_extension: {key: NEWS}}, fields: {first_name: first_name}}
-    segments:
-      rich: {data_extension: {key: RICH}, fields: {spent: spent}}
-      top: {data_extension: {key: TOP}, fields: {spent: spent}}
-"""
+""" + DESTINATION
 
 CONFIG = """\
 state: state/syncd.db

@@ -215,6 +215,18 @@ def test_a_field_that_vanishes_is_an_error_and_not_a_blank(lab: Lab) -> None:
         lab.read(PEOPLE, cursor)
 
 
+def test_a_field_that_vanished_since_it_was_described_is_an_error_from_cold_too(lab: Lab) -> None:
+    """Another process believes the description; the call itself tells."""
+    load(lab, 2)
+    cursor = lab.read(PEOPLE)[1]
+    notes = lab.connector.learnt()
+    lab.fault("drop_field", object="res.partner", field="email")
+    lab.connector.recall("")
+    lab.connector.recall(notes)
+    with pytest.raises(Misconfigured):
+        lab.read(PEOPLE, cursor)
+
+
 def test_fetch_passes_over_what_is_hidden_missing_or_no_id(lab: Lab) -> None:
     load(lab, 6)
     lab.sim.load({"res.company": [{"id": 2, "name": "Second"}],
