@@ -18,6 +18,8 @@ class ConnectorError(Exception):
         self.code = code
         """The vendor's error code (INVALID_SESSION_ID, 50100), for the log."""
         self.detail = detail
+        self.connection = ""
+        """Whose error it is, where that is not said otherwise."""
 
     def __str__(self) -> str:
         return f"{self.message} {self.remedy}".strip()

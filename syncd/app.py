@@ -113,7 +113,11 @@ class App:
         wiring = {}
         for name, endpoint in self.endpoints.items():
             id_, connector = self.store.connection(name, endpoint.role), self.connectors[name]
-            wiring[name] = Wiring(id_, connector, self.catalogues.get(name, id_, connector, life))
+            try:
+                wiring[name] = Wiring(id_, connector, self.catalogues.get(name, id_, connector, life))
+            except ConnectorError as error:
+                error.connection = name
+                raise
         self.compiled = Compiler(self.mapping, self.store, wiring).compile()
         self.store.conform(self.compiled.relations)
         return self.compiled

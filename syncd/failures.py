@@ -103,7 +103,8 @@ def _known(error: BaseException, exit_code: int, next_: str) -> Failure:
                        next=f"Look at it again with `syncd plan`, then approve {plan}.", code="stale",
                        data={"plan": plan})
     if hasattr(error, "remedy"):
-        return Failure(exit_code, str(getattr(error, "message", name)), next=str(error.remedy) or next_,
+        where = f"{name_of}: " if (name_of := getattr(error, "connection", "")) else ""
+        return Failure(exit_code, where + str(getattr(error, "message", name)), next=str(error.remedy) or next_,
                        code=str(getattr(error, "code", "")) or name)
     if name.endswith(("OperationalError", "IntegrityError", "DatabaseError")):
         return Failure(exit_code, f"the state answered with {name} at {_place(error)}.", next=next_, code=name)

@@ -32,7 +32,8 @@ WRONG_HOST: Row = (Misconfigured, "This host does not serve the tenant.", "Corre
 """Errorcode 40002, whatever the status."""
 
 TOKEN: dict[str, Row] = {
-    "invalid_client": (Reauthenticate, "Marketing Cloud refused the client id or secret.", "Copy them again."),
+    "invalid_client": (Reauthenticate, "Marketing Cloud refused the client id or secret.",
+                       "Copy them again, and check that the package may be used in the business unit of mid."),
     "invalid_scope": (Misconfigured, "The installed package does not grant the scopes asked for.", "Extend them."),
     "invalid_request": (Misconfigured, "Marketing Cloud refused the login.", "Check mid, client id and subdomain."),
 }

@@ -133,13 +133,24 @@ def _run_text(data: dict[str, Any]) -> Iterator[str]:
             yield f"{name}: {counts}"
 
 
+def _together(failed: dict[str, Any]) -> dict[tuple[str, str], list[str]]:
+    """Streams by connection and what is wrong: one wrong password is told once."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for name, error in failed.items():
+        connection, _, stream = name.partition(".")
+        found.setdefault((connection, error["message"]), []).append(stream)
+    return found
+
+
 def _advise(data: dict[str, Any], code: int) -> None:
     """What failed, what waits, and the next command."""
-    for name, error in data["failed"].items():
-        say(f"syncd: {name} could not be read: {error['message']}")
+    for (connection, message), streams in _together(data["failed"]).items():
+        say(f"syncd: {connection} ({', '.join(streams)}) could not be read: {message}")
     for name, delivered in data["delivered"].items():
         if "error" in delivered:
             say(f"syncd: {name} could not be written: {delivered['error']['message']}")
+    if data["failed"] or any("error" in delivered for delivered in data["delivered"].values()):
+        say("  `syncd doctor` looks at all connections.")
     for name, about in data["emptied"].items():
         say(f"syncd: {name} lacks {about['missing']} of {about['known']} records; they are kept.")
     if data["plan"] is not None:

@@ -126,8 +126,16 @@ def test_a_connection_that_fails_decides_the_exit_code(linked: Lab, fault: str, 
 def test_what_cannot_be_described_fails_before_the_cycle(fresh: Lab) -> None:
     fresh.world.fault("outage", connection="sf", verb="describe", count=None)
     error = fresh.ask("once", exit=7)["error"]
-    assert error["message"]
+    assert error["message"].startswith("sf: ")
     assert error["next"]
+
+
+def test_one_cause_is_told_once_with_what_it_stopped(linked: Lab) -> None:
+    linked.world.fault("unauthorised", connection="mc", verb="changes", count=None)
+    said = [line for line in linked.run("once").stderr.splitlines() if "could not be read" in line]
+    assert len(said) == 1
+    assert said[0].startswith("syncd: mc (")
+    assert said[0].count("list:") > 1
 
 
 def test_refused_rows_are_partial_and_tried_again(linked: Lab) -> None:
