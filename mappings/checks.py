@@ -169,6 +169,11 @@ def _destinations(mapping: Mapping, connections: Map[str, str]) -> Iterator[Prob
 def _delivered(mapping: Mapping, destination: Destination) -> Iterator[Problem]:
     for delivery in destination.topics.values():
         yield from _known(delivery.place, "topic", delivery.topic, mapping.topics)
+        topic = mapping.topics.get(delivery.topic)
+        if topic is not None and topic.unit is not None and topic.unit != destination.unit:
+            yield Problem.at(delivery.place, f'The topic "{topic.id}" is limited to the unit "{topic.unit}", and this '
+                             "destination is not of it.",
+                             f'Write "unit: {topic.unit}" at the destination, or take it from the topic.')
     for target in destination.segments.values():
         segment = mapping.segments.get(target.segment)
         if segment is None:

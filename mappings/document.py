@@ -206,6 +206,8 @@ class DestinationDoc(Doc):
     subscriber_key: SubscriberKey = SubscriberKey()
     unknown_subscriber: Literal["skip", "create_unsubscribed"] = "skip"
     existing_members: Literal["keep", "adopt", "remove"] = "keep"
+    unit: Annotated[Name | None, Field(
+        description="The business unit or brand: who stops all mail there stops only its mail, and its topics'.")] = None
     topics: dict[Name, TopicTarget] = {}
     segments: dict[Name, SegmentTarget] = {}
 

@@ -277,7 +277,7 @@ class _Builder:
                 at, at, wanted.data_extension, wanted.fields))
         return Destination(name, self._source.key(trail), destination.connection, destination.subscriber_key.value,
                            destination.subscriber_key.existing, destination.unknown_subscriber,
-                           destination.existing_members, topics, segments)
+                           destination.existing_members, topics, segments, destination.unit)
 
     def _audience(self, trail: Trail, holder: Trail, extension: doc.DataExtension, fields: Map[str, str]) -> Audience:
         for name in fields:

@@ -219,7 +219,8 @@ class SegmentDelivery:
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """One business unit (or account) that topics and segments are delivered to."""
+    """One business unit (or account) that topics and segments are delivered to. ``unit`` names it where a stop of all mail
+    there concerns no mail of others."""
 
     id: str
     place: Place
@@ -230,6 +231,7 @@ class Destination:
     existing_members: Literal["keep", "adopt", "remove"]
     topics: Map[str, TopicDelivery]
     segments: Map[str, SegmentDelivery]
+    unit: str | None = None
 
     @property
     def audiences(self) -> tuple[tuple[str, Audience], ...]:

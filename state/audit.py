@@ -13,7 +13,8 @@ from state.relations import Relations, mailable, standing
 
 
 class Decisions(NamedTuple):
-    """What the state decided about one person: codes as in ``state.relations``, by topic; None = all marketing."""
+    """What the state decided about one person: codes as in ``state.relations``, by topic or business unit; None = all
+    marketing."""
 
     codes: Mapping[str | None, int]
     mailable: Mapping[str, bool]
@@ -27,7 +28,7 @@ def choose(conn: db.Connection, *, after: int | None, count: int) -> list[int]:
 
 def decisions(conn: db.Connection, rel: Relations, people: Sequence[int]) -> dict[int, Decisions]:
     """The stored decisions of the people."""
-    topics = [t.id for t in rel.topics]
+    topics = rel.decided
     columns = "".join(f", d.{standing(t)}, d.{mailable(t)}" for t in topics)
     rows = conn.execute(f"SELECT d.person, d.master{columns} FROM json_each(?) j CROSS JOIN decision d"
                         " ON d.person = j.value", (orjson.dumps(list(people)).decode(),))

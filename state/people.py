@@ -17,7 +17,8 @@ CHUNK = 5_000
 
 
 class Decided(NamedTuple):
-    """One person's decision as the table holds it: ``topics`` maps a topic to (mailable, standing code)."""
+    """One person's decision as the table holds it: ``topics`` maps what ``Relations.decided`` names to (mailable, standing
+    code); ``master`` is about all mail everywhere."""
 
     position: int
     master: int
@@ -124,12 +125,12 @@ def decide(conn: db.Connection, rel: Relations, fold: Fold, default: Decided) ->
     """Fold every person of the chunk and store the decisions. People about whom nothing was ever said take ``default``;
     those with one and the same single baseline share one fold."""
     q = load("people")
-    columns = [c for t in rel.topics for c in (relations.mailable(t.id), relations.standing(t.id))]
+    columns = [c for name in rel.decided for c in (relations.mailable(name), relations.standing(name))]
     insert = (f"INSERT OR REPLACE INTO decision (person, position, master{''.join(f', {c}' for c in columns)})")
     marks, shaped = (",".join("?" * (fixed + len(columns))) for fixed in (3, 4))
 
     def values(decided: Decided) -> list[int]:
-        return [v for t in rel.topics for v in decided.topics[t.id]]
+        return [v for name in rel.decided for v in decided.topics[name]]
 
     conn.execute("DELETE FROM decision WHERE person IN (SELECT person FROM chunk)")
     conn.execute("CREATE TEMP TABLE IF NOT EXISTS spoken (person INTEGER PRIMARY KEY, entries INTEGER)")

@@ -44,7 +44,7 @@ def forget_wishes(conn: db.Connection) -> None:
 def containers(conn: db.Connection, rel: Relations, run: int) -> None:
     """Status operations: opt-outs at every subscriber of the person, reopenings only where the decision says so."""
     for c in rel.containers:
-        code = "d.master" if c.topic is None else f"d.{standing(c.topic)}"
+        code = "d.master" if c.about is None else f"d.{standing(c.about)}"
         given = {"connection": c.connection, "object": c.object, "container": c.container, "run": run,
                  "create": int(c.create_unknown)}
         for sql in _container_sql(c, code):
@@ -134,7 +134,7 @@ def audiences(conn: db.Connection, rel: Relations, run: int, parameters: Mapping
         given = {**parameters, "connection": a.connection, "object": a.object, "run": run, "columns": columns}
         parts.append((audience_sql(a, rel), given))
         conn.execute(parts[-1][0]["remove"], given)
-        conn.execute(drift.removals(a, f"d.master >= {OPTED_OUT} OR d.{standing(a.topic)} >= {OPTED_OUT}"), given)
+        conn.execute(drift.removals(a, f"{rel.forbids(a.topic)} OR d.{standing(a.topic)} >= {OPTED_OUT}"), given)
     for sql, given in parts:
         conn.execute(sql["upsert"], given)
 

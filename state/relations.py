@@ -97,6 +97,7 @@ class TopicDef:
     due: str | None = None
     channel: str = "email"
     purpose: str = "marketing"
+    unit: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +129,8 @@ class AudienceDef:
 
 @dataclass(frozen=True, slots=True)
 class ContainerDef:
-    """A list whose status follows a topic's decision (``topic`` None = the container of all mail)."""
+    """A list whose status follows a topic's decision (``topic`` None = the container of all mail, of the business unit
+    ``unit`` only where one is named)."""
 
     object: int
     connection: int
@@ -136,6 +138,12 @@ class ContainerDef:
     topic: str | None
     create_unknown: bool
     keyed_by: str = "key"
+    unit: str | None = None
+
+    @property
+    def about(self) -> str | None:
+        """Whose decision it follows: a topic's, a business unit's, or None = that about all mail everywhere."""
+        return self.topic or (unit_id(self.unit) if self.unit is not None else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +161,22 @@ class Relations:
     key_values: Mapping[int, tuple[str, bool]] = field(default_factory=dict)
     """connection -> (SQL over a for a new key or "crm_id", whether existing subscribers are matched by address)."""
     join_by_address: str = "one_person"
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """The business units that have a decision of their own about all mail."""
+        return tuple(sorted({c.unit for c in self.containers if c.unit is not None}))
+
+    @property
+    def decided(self) -> tuple[str, ...]:
+        """What is decided about each person, beside all mail everywhere: topics, and all mail of each business unit."""
+        return (*(t.id for t in self.topics), *map(unit_id, self.units))
+
+    def forbids(self, topic: str) -> str:
+        """SQL over d: a standing opt-out from all mail concerns the topic."""
+        unit = next(t.unit for t in self.topics if t.id == topic)
+        units = self.units if unit is None else [u for u in self.units if u == unit]
+        return " OR ".join([f"d.master >= {OPTED_OUT}", *(f"d.{standing(unit_id(u))} >= {OPTED_OUT}" for u in units)])
 
     def source(self, stream: int) -> SourceDef | None:
         return next((s for s in self.sources if s.stream == stream), None)
@@ -206,7 +230,7 @@ def ddl(relations: Relations) -> dict[str, dict[str, str]]:
         "person": "INTEGER PRIMARY KEY", "record": "INTEGER", "address": "INTEGER", "due": "INTEGER",
     } | {quote(a.name): SQL_TYPE[a.type] for a in relations.attributes}
     tables["decision"] = {"person": "INTEGER PRIMARY KEY", "position": "INTEGER", "master": "INTEGER"} | {
-        column: "INTEGER" for t in relations.topics for column in (mailable(t.id), standing(t.id))}
+        column: "INTEGER" for name in relations.decided for column in (mailable(name), standing(name))}
     for audience in relations.audiences:
         tables[audience.table] = {
             "person": "INTEGER PRIMARY KEY", "key": "TEXT", "address": "INTEGER", "operation": "INTEGER",
@@ -222,6 +246,11 @@ def indexes(relations: Relations) -> Iterable[str]:
             if stream is not None and column is not None:
                 name = f"{rec(stream)}_{re.sub('[^A-Za-z0-9]', '_', column)}"
                 yield f"CREATE INDEX IF NOT EXISTS {name} ON {rec(stream)} ({quote(column)})"
+
+
+def unit_id(unit: str) -> str:
+    """How all mail of a business unit is called among the topics; no topic's id has a dot."""
+    return f"unit.{unit}"
 
 
 def mailable(topic: str) -> str:

@@ -159,7 +159,8 @@ class App:
         listener = Listener(self.store, rows, c.containers)
         puller = Puller(self.store, rel, rows, listener, self.policy.full_every,
                         frozenset(c.audience_names[o] for o in c.creates), failpoint=self.failpoint)
-        decider = Decider(self.store, rel, Reconciler(rel.topics, self.policy.clock_tolerance), c.record_objects, c.zones)
+        fold = Reconciler(rel.topics, self.policy.clock_tolerance, rel.units)
+        decider = Decider(self.store, rel, fold, c.record_objects, c.zones)
         resolver = Resolver(self.store, c.feeds, listener, self.resolving, self.failpoint)
         cycle = Cycle(self.store, rel, puller, resolver, decider, c.feeds, {}, self._limits(c), self.clock,
                       self.policy.max_consent_age, self.failpoint, lambda: self.catalogues.doubtful)
@@ -203,6 +204,7 @@ def objects_of(mapping: MappingFile, connection: str) -> set[str]:
         if d.connection == connection:
             found |= {a.object for _, a in d.audiences}
             found |= {f"list:{t.publication_list}" for t in d.topics.values() if t.publication_list is not None}
+            found |= {"subscribers"} if d.unit is not None else set()
     return found
 
 

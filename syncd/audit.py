@@ -129,7 +129,7 @@ class Auditor:
         for person, key in keys:
             row = truth.get(key)
             status = row[columns["status"]] if row is not None else None
-            out = person in decided and decided[person].codes[c.topic] >= OPTED_OUT
+            out = person in decided and decided[person].codes[c.about] >= OPTED_OUT
             tally.compared += 1
             kind = OPEN if out and status in ("subscribed", "pending") else \
                 REFUSED if status == "unsubscribed" and not out else None

@@ -282,7 +282,8 @@ class Compiler:
             compiled = ex.compile_expression(" and ".join(texts), scope, expect=Type.BOOL, place=place)
             self._note(f"topic {topic_id}", compiled)
             where, due = compiled.sql, compiled.due_sql
-        return rel.TopicDef(topic_id, where, topic.opt_in, due, topic.channel, topic.purpose)
+        return rel.TopicDef(topic_id, where, topic.opt_in, due, topic.channel, topic.purpose,
+                            topic.unit)
 
 
 def _text(value: str) -> str:

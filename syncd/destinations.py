@@ -59,6 +59,8 @@ class Subscriptions:
     """List -> the topics it stands for."""
     adopted: set[str] = field(default_factory=set)
     create_unknown: bool = False
+    unit: str | None = None
+    """The business unit that a stop of all mail there is limited to."""
 
 
 class DestinationCompiler:
@@ -162,6 +164,7 @@ class DestinationCompiler:
                     found[c.connection].adopted.add(c.container)
         for d in self.mapping.destinations.values():
             own = found[d.connection]
+            own.unit = self._unit(d)
             own.create_unknown = d.unknown_subscriber == "create_unsubscribed"
             for t in d.topics.values():
                 if t.publication_list is not None:
@@ -170,12 +173,18 @@ class DestinationCompiler:
                         own.adopted.add(t.publication_list)
         return found
 
+    def _unit(self, destination: Destination) -> str | None:
+        """The destination's unit, unless the provider says that a stop of all mail there holds for the whole enterprise."""
+        info = self.wiring[destination.connection].catalogue.objects.get("subscribers")
+        wide = info is not None and info.properties.get("master_unsubscribe") == "ENTIRE_ENTERPRISE"
+        return None if wide else destination.unit
+
     def _containers(self, found: Destinations, name: str, lists: Subscriptions) -> None:
         """The containers of one connection, and its streams that carry consent."""
         w = self.wiring[name]
         found.known[w.id] = Containers(w.id, name, {c: tuple(dict.fromkeys(ts)) for c, ts in lists.topics.items()},
                                        frozenset(lists.adopted), sends.audiences(self.mapping, name),
-                                       sends.campaigns(self.mapping))
+                                       sends.campaigns(self.mapping), lists.unit)
         specs = found.specs[name] = {}
         offered = w.connector.feeds(list(lists.topics))
         about_sends = next((spec for spec in offered if spec.kind == "send"), None)
@@ -197,4 +206,5 @@ class DestinationCompiler:
             meant: list[str | None] = [None] if container == "" else [*lists.topics.get(container, [])]
             found.containers.extend(rel.ContainerDef(
                 self.store.object(w.id, container, "container"), w.id, container, topic_id,
-                lists.create_unknown, w.connector.capabilities.keyed_by) for topic_id in meant)
+                lists.create_unknown, w.connector.capabilities.keyed_by,
+                lists.unit if topic_id is None else None) for topic_id in meant)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 from state.people import Case, Decided
-from state.relations import ADDRESS_OUT, NEVER_SAID, OPTED_IN, OPTED_OUT, PENDING, TopicDef
+from state.relations import ADDRESS_OUT, NEVER_SAID, OPTED_IN, OPTED_OUT, PENDING, TopicDef, unit_id
 from syncd import consent
 from syncd.consent import CLOCK_TOLERANCE, Decision, Policy, TopicDecision, TopicPolicy
-from syncd.model import Micros
+from syncd.model import Micros, Statement
 
 CODES = {"subscribed": OPTED_IN, "unsubscribed": OPTED_OUT, "pending": PENDING, "unknown": NEVER_SAID}
 
@@ -22,32 +22,53 @@ def policy(topics: tuple[TopicDef, ...], clock_tolerance: Micros = CLOCK_TOLERAN
 class Reconciler:
     """Folds cases. ``decision`` gives the full answer (for explain), ``decided`` what the state keeps."""
 
-    def __init__(self, topics: tuple[TopicDef, ...], clock_tolerance: Micros = CLOCK_TOLERANCE) -> None:
+    def __init__(self, topics: tuple[TopicDef, ...], clock_tolerance: Micros = CLOCK_TOLERANCE,
+                 units: tuple[str, ...] = ()) -> None:
+        """:param units: business units that have a decision of their own about all mail"""
         self.policy = policy(topics, clock_tolerance)
+        self.units = units
+        self._by_unit: dict[str | None, list[str]] = {None: [], **{unit: [] for unit in units}}
+        for topic in topics:
+            self._by_unit.setdefault(topic.unit, []).append(topic.id)
         self.default = self.decided(Case(0, None, (), {}))
 
     def decision(self, case: Case) -> Decision:
-        return consent.fold(case.person, case.address, case.statements, case.holders, self.policy)
+        """The full answer: each topic's for its business unit, all mail's for mail that may come from any."""
+        folds = self._folds(case, case.statements)
+        topics = {topic: folds[unit].topics[topic] for unit, names in self._by_unit.items() for topic in names}
+        return Decision(topics, folds[None].master, folds[None].blocked_by)
+
+    def _folds(self, case: Case, statements: Sequence[Statement]) -> dict[str | None, Decision]:
+        return {unit: consent.fold(case.person, case.address, statements, case.holders, self.policy, unit=unit)
+                for unit in self._by_unit}
 
     def decided(self, case: Case) -> Decided:
         """The decision in codes. ``standing`` of a topic is what was said about that topic itself: a master opt-out
-        must not set a topic's own flag."""
-        full = self.decision(case)
-        narrow: Mapping[str, TopicDecision] | None = None
-        topics = {}
-        for topic in self.policy.topics:
-            answer = full.topics[topic.id]
-            code = self._code(answer)
-            if code in (OPTED_OUT, ADDRESS_OUT):
-                if narrow is None:
-                    own = [s for s in case.statements if s.scope.level == "topic" or s.state == "opt_in"]
-                    narrow = consent.fold(case.person, case.address, own, case.holders, self.policy).topics
-                code = self._code(narrow[topic.id])
-                if code == OPTED_IN:
-                    code = NEVER_SAID
-            topics[topic.id] = (int(answer.mailable), code)
+        must not set a topic's own flag. Neither must that of one business unit set what is about all mail everywhere."""
+        full = self._folds(case, case.statements)
+        narrow: dict[str | None, Decision] | None = None
+        topics = {unit_id(unit): (int(full[unit].master.mailable), self._code(full[unit].master)) for unit in self.units}
+        for unit, names in self._by_unit.items():
+            for topic in names:
+                answer = full[unit].topics[topic]
+                code = self._code(answer)
+                if code in (OPTED_OUT, ADDRESS_OUT):
+                    if narrow is None:
+                        narrow = self._folds(case, [s for s in case.statements
+                                                    if s.scope.level == "topic" or s.state == "opt_in"])
+                    code = self._code(narrow[unit].topics[topic])
+                    if code == OPTED_IN:
+                        code = NEVER_SAID
+                topics[topic] = (int(answer.mailable), code)
         position = max((s.position for s in case.statements), default=0)
-        return Decided(position, self._code(full.master), topics)
+        return Decided(position, self._code(self._everywhere(case, full[None]).master), topics)
+
+    def _everywhere(self, case: Case, full: Decision) -> Decision:
+        """The answer from what was said about more than one business unit."""
+        wide = [s for s in case.statements if s.scope.unit is None or s.state == "opt_in"]
+        if len(wide) == len(case.statements):
+            return full
+        return consent.fold(case.person, case.address, wide, case.holders, self.policy)
 
     @staticmethod
     def _code(answer: TopicDecision) -> int:

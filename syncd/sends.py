@@ -26,6 +26,7 @@ class Containers:
     adopt      lists of which who is in them when they are first read has opted in
     audiences  audience, case-folded -> its topic
     campaigns  (pattern of a send's name, its topics); no topics = a campaign that is no concern of the mapping's
+    unit       the business unit that a stop of all mail here is limited to, None = it stops all mail everywhere
     """
 
     connection: int
@@ -34,6 +35,7 @@ class Containers:
     adopt: frozenset[str] = frozenset()
     audiences: Mapping[str, str] = field(default_factory=dict)
     campaigns: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    unit: str | None = None
 
     def scope(self, container: str | None) -> list[tuple[str, str | None]] | None:
         """(level, topic) of each thing a container means; None where the mapping does not know it."""

@@ -198,7 +198,8 @@ def from_statuses(known: Containers, changes: Iterable[StatusChange], *, since: 
         else:
             continue
         content = orjson.dumps([said(level, topic, state) for level, topic in scope]).decode()
-        utterance = Utterance(known.connection, known.name, method, made, int(baseline), content)
+        utterance = Utterance(known.connection, known.name, method, made, int(baseline), content,
+                              unit=_unit(known, scope, c.origin))
         entries.append(NewEntry(utterance, c.record, c.address, lo, hi, c.key, c.evidence,
                                 knows_at=None if baseline else knows_at))
     return entries
@@ -227,10 +228,15 @@ def from_events(known: Containers, events: Iterable[Event], *, sends: Mapping[st
             continue
         at = min(e.at, now) if e.at is not None else now
         content = orjson.dumps([said(level, topic, state) for level, topic in scope]).decode()
-        utterance = Utterance(known.connection, known.name, method, 1, 0, content)
+        utterance = Utterance(known.connection, known.name, method, 1, 0, content, unit=_unit(known, scope, e.kind))
         entries.append(NewEntry(utterance, e.record, e.address, at, at, e.key, e.evidence,
                                 knows_at=at if state == "opt_in" else None))
     return entries, unresolved
+
+
+def _unit(known: Containers, scope: Sequence[tuple[str, str | None]], how: str) -> str | None:
+    """The business unit that words about all mail are limited to; a complaint never is."""
+    return known.unit if how != "complaint" and ("master", None) in scope else None
 
 
 def _scope(known: Containers, e: Event, send: Send | None, first: bool,

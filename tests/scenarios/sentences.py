@@ -252,6 +252,17 @@ def verdict(t: Teller, m: re.Match[str]) -> None:
 
 # --------------------------------------------------------------------------- what is true then
 
+@sentence(r"(\w+) unsubscribes from all mail of the shop")
+def unsubscribe_from_shop(t: Teller, m: re.Match[str]) -> None:
+    t.lab.world.act("second", "unsubscribe", email=t.fields(m[1])["email"])
+
+
+@sentence(r"mail of the shop goes to (.+)")
+def shop_recipients(t: Teller, m: re.Match[str]) -> None:
+    mailed = t.lab.world.send("second", "de:SHOP")["mailed"]
+    assert {email.split("@")[0] for email in mailed} == names(m[1])
+
+
 @sentence(r"(offers|news|rich|top) go to (.+)")
 def recipients(t: Teller, m: re.Match[str]) -> None:
     assert t.lab.send(AUDIENCES[m[1]]) == names(m[2])

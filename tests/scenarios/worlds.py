@@ -25,6 +25,16 @@ PARTNER = """    odoo.Partner: {attributes: {email: email, first_name: name}}
 LEAD_CONSENT = """      sf.Lead: {field: no_news, "true": opt_out, "false": unknown, holds: opt_out_only}
 """
 
+SHOP_TOPIC = """  shop: {name: Shop, purpose: marketing, opt_in: none, unit: shop}
+"""
+SHOP = """  second:
+    connection: second
+    unit: shop
+    subscriber_key: {value: crm_id, existing: match_email}
+    topics:
+      shop: {publication_list: S1, audience: {data_extension: {key: SHOP}}, fields: {first_name: first_name}}
+"""
+
 AUDIENCES = {"offers": OFFERS, "news": NEWS, "rich": RICH, "top": TOP}
 LISTS = {"offers": "L1", "news": "L2", "everything": ""}
 BOXES = {"offers": "offers", "opted out": "opted_out", "no news": "no_news"}
@@ -57,6 +67,10 @@ WORLD: dict[str, Callable[[str], str]] = {
     r"there is a second CRM": lambda t: t.replace("topics:", PARTNER + "topics:", 1),
     r"whoever is unknown to the provider is created unsubscribed":
         lambda t: t.replace("unknown_subscriber: skip", "unknown_subscriber: create_unsubscribed"),
+    r"there is a second business unit, the shop": lambda t: _after(_after(
+        t.replace("    purpose: marketing", "    purpose: marketing\n    unit: main").replace(
+            "    connection: mc\n", "    connection: mc\n    unit: main\n"), "\ntopics:\n", SHOP_TOPIC),
+        "\ndestinations:\n", SHOP),
     r"deletions leave no trace": lambda t: t,
     r"leaving a list stops all mail": lambda t: t,
     r"stopping all mail leaves every list": lambda t: t,
@@ -87,6 +101,9 @@ class Teller:
             text = WORLD[line](text)
 
         def build(lab: Lab) -> None:
+            if "there is a second business unit, the shop" in world:
+                lab.world.create_esp("second", ["S1"], {"de:SHOP": {"fields": fields("first_name"), "list": "S1"}})
+                lab.roles["second"] = "esp"
             if "there is a second CRM" in world:
                 lab.world.create_crm("odoo", {"Partner": {
                     "fields": fields("email", "name", opted_out="bool"), "master_flag": "opted_out"}}, blacklist=True)

@@ -220,6 +220,12 @@ def marketing_cloud(*extensions: ObjectInfo) -> Catalogue:
     return Catalogue({info.name: info for info in objects})
 
 
+def test_a_topic_of_another_unit_is_refused_at_a_destination() -> None:
+    limited = SKETCH.replace("purpose: marketing", "purpose: marketing\n    unit: shop", 1)
+    assert "limited to the unit \"shop\", and this destination is not of it" in str(problems_of(limited))
+    assert 'unit "shop"' not in str(problems_of(limited.replace("    connection: mc", "    connection: mc\n    unit: shop")))
+
+
 def online(sf: Catalogue | None = None, mc: Catalogue | None = None, mapping: str = SKETCH) -> list[str]:
     catalogues = {"sf": sf or salesforce(), "odoo": odoo(), "mc": mc or marketing_cloud()}
     return [f"{problem.level}: {problem.message} {problem.remedy}" for problem in
