@@ -13,7 +13,7 @@ from tests.bench import calibrate, measures
 from tests.bench.measures import Figures
 
 BUDGETS = Path(__file__).with_name("budgets.toml")
-QUICK, MILLION = 50_000, 1_000_000
+QUICK, BURST, MILLION = 50_000, 200_000, 1_000_000
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -45,6 +45,7 @@ def _million(people: int) -> Figures:
 
 PARTS: Mapping[str, Callable[[int], Figures]] = {
     "people": _million, "slow": lambda people: measures.slow(), "start": lambda people: measures.start(),
+    "burst": lambda people: measures.burst(min(people, BURST)),
 }
 
 

@@ -97,6 +97,25 @@ def explain(world: World, people: int) -> Figures:
                 _cpu(command, facts["address"] + "\n") for _ in range(3)) * 1e3}
 
 
+def burst(people: int) -> Figures:
+    """A data load opts everyone out: what it costs until all of them have left, what is written elsewhere before anybody
+    approved it, and what it costs to take it back."""
+    with tempfile.TemporaryDirectory(prefix="syncd-bench-") as place, serve(Path(place), people, "bench") as world:
+        work("link", world)
+        world.data_load("HasOptedOutOfEmail")
+        found = {name: facts[0] for name, facts in work("burst", world).items()}
+    if found["burst"]["entries"] != people or found["retraction"]["retracted"] != people:
+        raise RuntimeError(f"the burst was of {found['burst']['entries']} opt-outs, {people} expected")
+    held = found["burst held"]
+    return {"burst: CPU per opt-out": found["burst"]["cpu"] / people * 1e6,
+            "burst: peak memory": found["burst"]["peak"] / MB,
+            "burst: people still mailable": held["mailable"] + held["rows"],
+            "burst: written elsewhere before approval": held["written"],
+            "burst: CPU per statement retracted": found["retraction"]["cpu"] / people * 1e6,
+            "burst: CPU per person who is back": found["back"]["cpu"] / people * 1e6,
+            "burst: people not back after two cycles": found["burst undone"]["missing"]}
+
+
 def growth(people: int) -> Figures:
     """Peak memory of a first link."""
     with tempfile.TemporaryDirectory(prefix="syncd-bench-") as place, serve(Path(place), people, "bench") as world:

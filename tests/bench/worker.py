@@ -20,7 +20,7 @@ import orjson
 from mappings.functions import clock_parameters
 from state import people, plan
 from state.queries import load
-from syncd import compose, guard
+from syncd import compose, grants, guard
 from syncd.app import App
 from syncd.cycle import Cycle, Report
 from syncd.guard import Plan
@@ -147,6 +147,27 @@ def leave(app: App, meter: Meter) -> None:
         facts |= facts_of(cycle.run("once", approve=approval(app, cycle)))
 
 
+def burst(app: App, meter: Meter) -> None:
+    """The cycle after a data load ticked everyone's opt-out, the retraction of it, and the two cycles after that."""
+    def count(sql: str) -> int:
+        return int(app.store.rows(sql)[0][0])
+    table = app.cycle().rel.audiences[0].table
+    before = count(f"SELECT count(*) FROM {table}")
+    cycle = app.cycle()
+    with meter.measure("burst") as facts:
+        facts |= facts_of(cycle.run("once"))
+    written = "SELECT count(*) FROM operation WHERE kind IN ('status', 'update') AND state IN (2, 3, 10)"
+    emit({"name": "burst held", "written": count(written), "rows": count(f"SELECT count(*) FROM {table}"),
+          "mailable": count("SELECT count(*) FROM decision WHERE master <> 3")})
+    with meter.measure("retraction") as facts:
+        facts |= grants.retract_burst(app.store, count("SELECT max(hold) FROM burst"), evidence="bench", by="bench",
+                                      now=app.clock())
+    with meter.measure("back"):
+        for _ in range(2):
+            cycle.run("once")
+    emit({"name": "burst undone", "missing": before - count(f"SELECT count(*) FROM {table}")})
+
+
 def slow(app: App, meter: Meter) -> None:
     """One cycle of everything, watched: how long it took to read and to write, against the slowest of each."""
     seen = Seen()
@@ -174,7 +195,7 @@ def slow(app: App, meter: Meter) -> None:
           "gate_kept": seen.gate_kept})
 
 
-STEPS: dict[str, Callable[[App, Meter], None]] = {"link": link, "leave": leave, "slow": slow}
+STEPS: dict[str, Callable[[App, Meter], None]] = {"link": link, "leave": leave, "burst": burst, "slow": slow}
 
 
 def main(step: str, path: str) -> None:

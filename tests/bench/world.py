@@ -30,8 +30,13 @@ class World:
         """Every call to one side takes this much longer."""
         self._post("/sandbox/faults", {"target": target, "fault": "latency", "seconds": seconds})
 
+    def data_load(self, field: str) -> None:
+        """Somebody ticks a box of every contact."""
+        self._post("/sandbox/act", {"actor": "crm_user", "crm": "salesforce", "do": "mass_edit", "object": "Contact",
+                                    "where": {}, "set": {field: True}})
+
     def _post(self, path: str, body: dict[str, Any]) -> None:
-        requests.post(self.control + path, json=body, timeout=30).raise_for_status()
+        requests.post(self.control + path, json=body, timeout=300).raise_for_status()
 
 
 @contextmanager
