@@ -165,39 +165,40 @@ class Describer:
 
     def _lists(self, ids: list[str]) -> dict[str, ObjectInfo]:
         found = {}
-        for where in self._filters("ID", ids):
-            for row in self._wire.every("List", _LIST, where):
-                name = f"list:{row.get('ID')}"
-                found[name] = ObjectInfo(name, row.get("ListName") or "", properties=MappingProxyType(
-                    {"classification": row.get("ListClassification"), "type": row.get("Type"),
-                     "customer_key": row.get("CustomerKey")}))
+        for row in self._listed("List", _LIST, "ID", ids):
+            name = f"list:{row.get('ID')}"
+            found[name] = ObjectInfo(name, row.get("ListName") or "", properties=MappingProxyType(
+                {"classification": row.get("ListClassification"), "type": row.get("Type"),
+                 "customer_key": row.get("CustomerKey")}))
         return found
 
     def _extensions(self, keys: list[str]) -> dict[str, ObjectInfo]:
         spelled = {key.lower(): key for key in keys}
         fields = self._fields(keys) if keys else {}
         found = {}
-        for where in self._filters("CustomerKey", keys):
-            for row in self._wire.every("DataExtension", _EXTENSION, where):
-                key = row.get("CustomerKey") or ""
-                columns = fields.get(key.lower(), ())
-                name = f"de:{spelled.get(key.lower(), key)}"
-                found[name] = ObjectInfo(name, row.get("Name") or "", columns, properties=MappingProxyType({
-                    "sendable": row.get("IsSendable") == "true",
-                    "sendable_field": row.get("SendableDataExtensionField.Name"),
-                    "subscriber_field": (row.get("SendableSubscriberField.Name") or "").strip("_") or None,
-                    "retention": _retention(row),
-                }))
+        for row in self._listed("DataExtension", _EXTENSION, "CustomerKey", keys):
+            key = row.get("CustomerKey") or ""
+            columns = fields.get(key.lower(), ())
+            name = f"de:{spelled.get(key.lower(), key)}"
+            found[name] = ObjectInfo(name, row.get("Name") or "", columns, properties=MappingProxyType({
+                "sendable": row.get("IsSendable") == "true",
+                "sendable_field": row.get("SendableDataExtensionField.Name"),
+                "subscriber_field": (row.get("SendableSubscriberField.Name") or "").strip("_") or None,
+                "retention": _retention(row),
+            }))
         return found
+
+    def _listed(self, kind: str, properties: Sequence[str], prop: str, wanted: Sequence[str]) -> list[soap.Row]:
+        """The ``wanted`` objects of a kind; all there are when none is named."""
+        return self._wire.named(kind, properties, prop, wanted) if wanted else self._wire.every(kind, properties)
 
     def _fields(self, keys: Sequence[str]) -> dict[str, tuple[FieldInfo, ...]]:
         """Columns by lower-cased key, in the order of the data extension."""
         rows: dict[str, list[tuple[int, FieldInfo, bool]]] = {}
-        for where in self._filters("DataExtension.CustomerKey", keys):
-            for row in self._wire.every("DataExtensionField", _FIELD, where):
-                owner = (row.get("DataExtension.CustomerKey") or (keys[0] if len(keys) == 1 else "")).lower()
-                rows.setdefault(owner, []).append(
-                    (int(row.get("Ordinal") or 0), _field(row), row.get("FieldType") == "EmailAddress"))
+        for row in self._wire.named("DataExtensionField", _FIELD, "DataExtension.CustomerKey", keys):
+            owner = (row.get("DataExtension.CustomerKey") or (keys[0] if len(keys) == 1 else "")).lower()
+            rows.setdefault(owner, []).append(
+                (int(row.get("Ordinal") or 0), _field(row), row.get("FieldType") == "EmailAddress"))
         found = {}
         for owner, columns in rows.items():
             columns.sort(key=lambda item: item[0])
@@ -208,12 +209,6 @@ class Describer:
             with self._lock:
                 self._schemas[owner] = (self._clock() + SCHEMA_SECONDS, schema)
         return found
-
-    def _filters(self, prop: str, values: Sequence[str]) -> list[soap.Filter | None]:
-        """Filters that together find ``values``; the one that finds everything when there are none."""
-        if not values:
-            return [None]
-        return [soap.one_of(prop, chunk) for chunk in _chunks(values, self._settings.objects_per_call)]
 
     # ----------------------------------------------------------------- schemas
 
@@ -239,10 +234,6 @@ class Describer:
         """Read the columns of ``key`` again next time."""
         with self._lock:
             self._schemas.pop(key.lower(), None)
-
-
-def _chunks(values: Sequence[str], size: int) -> list[Sequence[str]]:
-    return [values[start:start + size] for start in range(0, len(values), size)]
 
 
 def _field(row: soap.Row) -> FieldInfo:

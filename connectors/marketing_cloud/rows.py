@@ -54,12 +54,9 @@ class RowReader:
         schema = self._describer.schema(key, names)
         return Page([self._row(spec, schema, raw) for raw in self.raw(key, schema, names, keys)], "", last=True)
 
-    def raw(self, key: str, schema: Schema, names: Sequence[str], keys: Sequence[str]) -> Iterator[soap.Row]:
+    def raw(self, key: str, schema: Schema, names: Sequence[str], keys: Sequence[str]) -> list[soap.Row]:
         """The rows with these primary keys as SOAP gives them, with the columns ``names`` beside key and address."""
-        size = self._settings.objects_per_call
-        for begin in range(0, len(keys), size):
-            where = soap.one_of(schema.primary, keys[begin:begin + size])
-            yield from self._wire.every(f"DataExtensionObject[{key}]", schema.properties(names), where)
+        return self._wire.named(f"DataExtensionObject[{key}]", schema.properties(names), schema.primary, keys)
 
     def _row(self, spec: StreamSpec, schema: Schema, raw: Mapping[str, str | None]) -> tuple[Value, ...]:
         key = raw.get(schema.primary)

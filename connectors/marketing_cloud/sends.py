@@ -17,6 +17,7 @@ from connectors.marketing_cloud import soap, values
 from connectors.marketing_cloud.describe import SENDS
 from connectors.marketing_cloud.settings import MarketingCloudSettings
 from connectors.marketing_cloud.wire import Wire
+from connectors.shapes import choices
 from syncd.model import Micros, ObjectInfo, Page, Value
 
 Tuple = tuple[Value, ...]
@@ -73,7 +74,7 @@ class SendReader:
             raise Misconfigured("The installed package may not read sends.", code="Scope", remedy=f"Add the scope {SENDS}.")
         triggered = [send.removeprefix(TRIGGERED) for send in sends if send.startswith(TRIGGERED)]
         jobs = [send for send in sends if send.isascii() and send.isdigit()]
-        rows = self._jobs(self._by("Send", _JOB, "ID", jobs)) if jobs else []
+        rows = self._jobs(self._wire.named("Send", _JOB, "ID", jobs)) if jobs else []
         return Page([*rows, *self._triggered(triggered)], "", last=True)
 
     def allowed(self) -> bool:
@@ -94,10 +95,10 @@ class SendReader:
     def _jobs(self, jobs: Sequence[soap.Row]) -> list[Tuple]:
         ids = [job["ID"] or "" for job in jobs if job.get("ID")]
         lists: dict[str, set[str]] = {}
-        for row in self._by("ListSend", _LISTS, "SendID", ids):
+        for row in self._wire.named("ListSend", _LISTS, "SendID", ids):
             lists.setdefault(row.get("SendID") or "", set()).add(row.get("List.ID") or "")
         keys = sorted({key for job in jobs if (key := job.get("EmailSendDefinition.CustomerKey"))})
-        started = self._definitions(self._by("EmailSendDefinition", _DEFINITION, "CustomerKey", keys))
+        started = self._definitions(self._wire.named("EmailSendDefinition", _DEFINITION, "CustomerKey", keys))
         known = {definition.key.lower(): definition for definition in started}
         topical = self._topical({each for found in lists.values() for each in found})
         rows: list[Tuple] = []
@@ -116,7 +117,7 @@ class SendReader:
             return None  # only for showing: an odd date is no reason to know less of what was sent
 
     def _triggered(self, ids: Sequence[str]) -> list[Tuple]:
-        found = self._by("TriggeredSendDefinition", _TRIGGERED, "ObjectID", ids)
+        found = self._wire.named("TriggeredSendDefinition", _TRIGGERED, "ObjectID", ids)
         topical = self._topical({row.get("List.ID") or "" for row in found})
         kinds = self._classes({row.get("SendClassification.CustomerKey") for row in found})
         return [(f"{TRIGGERED}{row['ObjectID']}", row.get("Name"), row.get("CustomerKey"),
@@ -140,24 +141,18 @@ class SendReader:
     def _extensions(self, ids: set[str]) -> dict[str, str]:
         """ObjectID -> key of data extensions."""
         return {row["ObjectID"] or "": row.get("CustomerKey") or ""
-                for row in self._by("DataExtension", _EXTENSION, "ObjectID", sorted(ids)) if row.get("ObjectID")}
+                for row in self._wire.named("DataExtension", _EXTENSION, "ObjectID", sorted(ids)) if row.get("ObjectID")}
 
     def _classes(self, keys: set[str | None]) -> dict[str, str]:
         """Key of a send classification, in lower case -> what it is."""
-        rows = self._by("SendClassification", _CLASSIFICATION, "CustomerKey", sorted(key for key in keys if key))
+        rows = self._wire.named("SendClassification", _CLASSIFICATION, "CustomerKey", sorted(key for key in keys if key))
         return {(row.get("CustomerKey") or "").lower(): CLASSES[kind] for row in rows
                 if (kind := (row.get("SendClassificationType") or "").lower()) in CLASSES}
 
     def _topical(self, ids: set[str]) -> set[str]:
         """Those of some lists that are not All Subscribers, which is all mail and no list."""
-        rows = self._by("List", _LIST, "ID", sorted(filter(None, ids)))
+        rows = self._wire.named("List", _LIST, "ID", sorted(filter(None, ids)))
         return {row["ID"] or "" for row in rows if row.get("ID") and row.get("Type") != "Master"}
-
-    def _by(self, kind: str, properties: Sequence[str], name: str, wanted: Sequence[str]) -> list[soap.Row]:
-        """Objects by one of their properties, as many per call as the vendor takes."""
-        size = self._settings.objects_per_call
-        return [row for start in range(0, len(wanted), size)
-                for row in self._wire.every(kind, properties, soap.one_of(name, wanted[start:start + size]))]
 
 
 def _sources(row: soap.Row) -> Iterator[tuple[str, str | None]]:
@@ -171,8 +166,3 @@ def _sources(row: soap.Row) -> Iterator[tuple[str, str | None]]:
         if part.get("SendDefinitionListType") == "SourceList":
             yield part.get("List.ID") or "", part.get("CustomObjectID")
         number += 1
-
-
-def choices(names: set[str]) -> str | None:
-    """Names in the form of a choices value."""
-    return f";{';'.join(sorted(names))};" if names else None

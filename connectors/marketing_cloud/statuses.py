@@ -88,23 +88,13 @@ class StatusReader:
         if spec.object == "events":
             raise Misconfigured("Events cannot be fetched by key.")
         query = self._listing(spec)
-        rows: list[Tuple] = []
-        for raw in self._by_key(query, keys):
-            row = query.row(raw)
-            if row is not None:
-                rows.append(row)
-        return Page(rows, "", last=True)
+        return Page([row for row in map(query.row, self._by_key(query, keys)) if row is not None], "", last=True)
 
     def by_number(self, numbers: Sequence[str]) -> dict[str, tuple[str, Status]]:
         """(subscriber key, status in All Subscribers) of the subscribers with these numbers."""
-        found = {}
-        size = self._settings.objects_per_call
-        for begin in range(0, len(numbers), size):
-            where = soap.one_of("ID", numbers[begin:begin + size])
-            for raw in self._wire.every("Subscriber", ("ID", "SubscriberKey", "Status"), where):
-                if raw.get("ID") and raw.get("SubscriberKey"):
-                    found[str(raw["ID"])] = (str(raw["SubscriberKey"]), self._status(raw))
-        return found
+        rows = self._wire.named("Subscriber", ("ID", "SubscriberKey", "Status"), "ID", numbers)
+        return {str(raw["ID"]): (str(raw["SubscriberKey"]), self._status(raw)) for raw in rows
+                if raw.get("ID") and raw.get("SubscriberKey")}
 
     # ----------------------------------------------------------------- queries
 
@@ -121,12 +111,8 @@ class StatusReader:
         return [Query("UnsubEvent", _UNSUB, "EventDate", None, self._unsub),
                 Query("BounceEvent", _BOUNCE, "EventDate", None, self._bounce)]
 
-    def _by_key(self, query: Query, keys: Sequence[str]) -> Iterator[soap.Row]:
-        size = self._settings.objects_per_call
-        for begin in range(0, len(keys), size):
-            where = soap.one_of("SubscriberKey", keys[begin:begin + size])
-            yield from self._wire.every(query.kind, query.properties,
-                                        where if query.where is None else soap.both(query.where, where))
+    def _by_key(self, query: Query, keys: Sequence[str]) -> list[soap.Row]:
+        return self._wire.named(query.kind, query.properties, "SubscriberKey", keys, query.where)
 
     def _read(self, queries: Sequence[Query], state: Cursor, whole: bool) -> Iterator[Page]:
         """The rows of ``queries``, one after the other; ``whole``: this call sees the listing from its first page."""

@@ -179,6 +179,17 @@ class Wire:
         rows = (row for page, _ in self.pages(kind, properties, where) for row in page)
         return list({tuple(row.items()): row for row in rows}.values())
 
+    def named(self, kind: str, properties: Sequence[str], prop: str, wanted: Sequence[str],
+              among: soap.Filter | None = None) -> list[soap.Row]:
+        """The objects whose ``prop`` is one of ``wanted``, as many per call as the vendor takes; of those that ``among``
+        lets pass."""
+        size = self._settings.objects_per_call
+        found: list[soap.Row] = []
+        for begin in range(0, len(wanted), size):
+            where = soap.one_of(prop, wanted[begin:begin + size])
+            found += self.every(kind, properties, where if among is None else soap.both(among, where))
+        return found
+
     def save(self, action: str, objects: Sequence[str], *, route: str) -> list[soap.Result | None]:
         """Create, Update or Delete ``objects``; one result each, None where the answer has none.
 
