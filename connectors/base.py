@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from syncd.model import Batch, Catalogue, Health, Micros, Notice, OperationKind, Outcome, Page, StreamSpec, Value
 
@@ -29,6 +29,7 @@ class Capabilities:
     irreversible     operation kinds that cannot be taken back
     late             seconds in which a write whose reply was lost may still take effect (a queue at the vendor): until
                      then its absence proves nothing
+    erases           the connector is an ``Eraser``; otherwise people are deleted at this vendor by hand
     """
 
     batch: Mapping[OperationKind, int]
@@ -41,6 +42,7 @@ class Capabilities:
     keyed_by: str = "key"
     irreversible: frozenset[OperationKind] = field(default_factory=frozenset)
     late: float = 0.0
+    erases: bool = False
 
 
 class Connector(Protocol):
@@ -112,6 +114,22 @@ class Connector(Protocol):
 
     def close(self) -> None:
         """Release sockets."""
+
+
+@runtime_checkable
+class Eraser(Protocol):
+    """What a connector can that declares ``erases``: delete people for good, with everything the vendor keeps of them. The
+    vendor forgets their opt-outs too; who asks for it keeps them."""
+
+    def erase(self, keys: Sequence[str]) -> Sequence[Outcome]:
+        """Delete these subscribers. One outcome per key, in order: ``accepted(request_id)`` where the vendor does it
+        later, ``done`` where it is done or nobody has the key, ``rejected``, or ``retry``. Asking twice does no harm.
+
+        :raises Throttled, Retry, LostReply, Reauthenticate, Misconfigured, Outage:
+        """
+
+    def erased(self, request_id: str) -> Outcome | None:
+        """The end of an accepted deletion, ``done`` or ``rejected``; None while the vendor is at it."""
 
 
 @dataclass(slots=True)

@@ -8,7 +8,7 @@ from typing import Any, TypeVar, cast
 
 import tenacity
 
-from connectors.base import Capabilities, Connector, Notified
+from connectors.base import Capabilities, Connector, Eraser, Notified
 from connectors.errors import CursorLost, Misconfigured, Retry, Throttled
 from syncd.model import Batch, Catalogue, Health, Notice, Outcome, Page, StreamSpec, Value
 
@@ -67,6 +67,17 @@ class Wrapper:
     def confirm(self, handshake: Mapping[str, str]) -> None:
         """Only where the vendor has webhooks."""
         cast(Notified, self.inner).confirm(handshake)
+
+    def erase(self, keys: Sequence[str]) -> Sequence[Outcome]:
+        return self._eraser().erase(keys)
+
+    def erased(self, request_id: str) -> Outcome | None:
+        return self._eraser().erased(request_id)
+
+    def _eraser(self) -> Eraser:
+        if not (self.capabilities.erases and isinstance(self.inner, Eraser)):
+            raise Misconfigured("This vendor deletes nobody by its API.", remedy="Delete the person there by hand.")
+        return self.inner
 
     def close(self) -> None:
         self.inner.close()
@@ -183,3 +194,9 @@ class Retrying(Wrapper):
 
     def settle(self, request_id: str, batch: Batch) -> Sequence[Outcome] | None:
         return self._call(self.inner.settle, request_id, batch)
+
+    def erase(self, keys: Sequence[str]) -> Sequence[Outcome]:
+        return self._call(self._eraser().erase, keys)
+
+    def erased(self, request_id: str) -> Outcome | None:
+        return self._call(self._eraser().erased, request_id)

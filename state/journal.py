@@ -1,8 +1,9 @@
 """The journal: every ledger entry once more, as JSON lines on another path, fsynced before its transaction commits.
 
 A line that is a list is one append, ``[first position, utterances, entries]``, and a transaction appends once; a line that
-is an object is about the inbox (``state.inbox``). All name people by ids and keyed hashes only, so `forget` has nothing to
-erase here.
+is an object is about the inbox (``state.inbox``). All name people by ids and keyed hashes only; but an admin's evidence may
+name anybody, and record ids and subscriber keys belong to somebody. So `forget` writes the journal anew with a blank in the
+place of each entry that went: positions stay what they are.
 
 The last line may be of a transaction that never committed, because the machine went down between the two. Any other line
 that a state lacks says that this state is not the one the journal was written with last.
@@ -39,15 +40,29 @@ class Line(NamedTuple):
     seen_at: int
 
 
+ERASED = ["erased", "erased", 1, 0, "[]", "email", "marketing", None, None]
+"""The utterance of a blank: it says nothing about nobody."""
+
+
+class Gone(NamedTuple):
+    """Whose entries go: their positions, and any that name these address hashes (hexadecimal), record ids or keys."""
+
+    positions: frozenset[int]
+    hashes: frozenset[str]
+    names: frozenset[str]
+
+
 class Journal:
     """The open journal; ``cut`` says how many bytes of an unfinished last line were taken off when it was opened."""
 
     def __init__(self, path: Path | None) -> None:
         self._fd: int | None = None
+        self._path = path
         self.cut = 0
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            _part(path).unlink(missing_ok=True)  # of a rewriting that was interrupted
+            self._fd = os.open(path, _FLAGS, 0o600)
             self.cut = self._finish()
 
     def append(self, line: Any) -> None:
@@ -97,6 +112,38 @@ class Journal:
         except orjson.JSONDecodeError:
             raise db.StateDamaged("the end of the journal cannot be read; put a good copy of it back") from None
 
+    def copy_without(self, gone: Gone, after: int = 0) -> int:
+        """Copy the lines from byte ``after`` on to a file beside the journal, blanks in the place of what goes. Returns
+        where the next line begins. May run while lines are appended: ``replace`` copies those."""
+        if self._fd is None or self._path is None:
+            return 0
+        part = os.open(_part(self._path), os.O_WRONLY | os.O_CREAT | (os.O_APPEND if after else os.O_TRUNC), 0o600)
+        with self._path.open("rb") as lines, os.fdopen(part, "wb") as copy:
+            lines.seek(after)
+            for text in lines:
+                if not text.endswith(b"\n"):
+                    break
+                copy.write(_without(text, gone))
+                after += len(text)
+            copy.flush()
+            os.fsync(copy.fileno())
+        return after
+
+    def replace(self, gone: Gone, after: int) -> None:
+        """Copy what was appended since, and put the copy in the journal's place. Only in the writer's turn."""
+        if self._fd is None or self._path is None:
+            return
+        self.copy_without(gone, after) if after else self.copy_without(gone)
+        os.replace(_part(self._path), self._path)
+        fd = os.open(self._path, _FLAGS, 0o600)
+        os.close(self._fd)
+        self._fd = fd
+        directory = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
     def close(self) -> None:
         if self._fd is not None:
             os.close(self._fd)
@@ -132,6 +179,42 @@ class Journal:
                 return start + found + 1
             end = start
         return 0
+
+
+_FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+
+
+def _part(path: Path) -> Path:
+    return path.with_name(path.name + ".part")
+
+
+def _without(text: bytes, gone: Gone) -> bytes:
+    """A line with blanks for the entries that go; what `forget` itself wrote stays."""
+    if _is_note(text):
+        return _note_without(text, gone)
+    first, lines = _entries(text)
+    _, spoken, entries = orjson.loads(text)
+    going = [line.spoken[0] != "forget" and (
+        line.position in gone.positions or line.hash in gone.hashes or line.rid in gone.names or line.key in gone.names)
+        for line in lines]
+    if not any(going):
+        return text
+    blank = min((word for word, *_ in spoken), default=1) - 1
+    kept = [[blank, None, None, None, None, line.seen_at, None, None, None, line.seen_at] if goes else entry
+            for goes, line, entry in zip(going, lines, entries, strict=True)]
+    words = {entry[0] for entry in kept}
+    return orjson.dumps([first, [w for w in [[blank, *ERASED], *spoken] if w[0] in words], kept]) + b"\n"
+
+
+def _note_without(text: bytes, gone: Gone) -> bytes:
+    """A note of the inbox without the events that name somebody who goes."""
+    note = orjson.loads(text)
+    if "inbox" not in note:
+        return text
+    *delivery, events = note["inbox"]
+    names = gone.hashes | gone.names
+    kept = [event for event in events if names.isdisjoint(cell for cell in event if isinstance(cell, str))]
+    return text if len(kept) == len(events) else orjson.dumps({**note, "inbox": [*delivery, kept]}) + b"\n"
 
 
 def read(path: Path, after: int) -> list[Line]:

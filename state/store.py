@@ -6,14 +6,15 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from state import db, flags, inbox, migrations, relations, restore
-from state.journal import Journal, Line
+from state import db, flags, forget, inbox, migrations, relations, restore
+from state.journal import Gone, Journal, Line
 from state.ledger import Book
 from state.queries import load
 from state.relations import Relations
@@ -126,6 +127,19 @@ class Store:
         self._conn.close()
         self.journal.close()
         self.lock.release()
+
+    def rewrite_journal(self, gone: Gone) -> None:
+        """Take somebody's entries out of the journal; what is appended meanwhile is taken along."""
+        end = self.journal.copy_without(gone)
+        self.writer.outside(lambda conn: self.journal.replace(gone, end))
+
+    def scrub(self, patience: float = 5.0) -> bool:
+        """Leave nothing of what was erased in the write-ahead log. False where a reader held it for all of ``patience``
+        seconds: the next writing of much does it."""
+        until = time.monotonic() + patience
+        while not (done := bool(self.writer.outside(forget.scrub))) and time.monotonic() < until:
+            time.sleep(0.05)
+        return done
 
     def tidy(self) -> None:
         """After bulk work: truncate the log, give freed pages back."""

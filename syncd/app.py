@@ -19,6 +19,7 @@ from mappings.functions import FUNCTIONS
 from mappings.model import Mapping as MappingFile
 from mappings.model import StreamName
 from mappings.problems import MappingProblems
+from state import forget
 from state.store import Store
 from syncd import normalise
 from syncd.catalogues import Catalogues
@@ -155,10 +156,11 @@ class App:
     def cycle_of(self, c: CompiledMapping) -> Cycle:
         """The cycle of a mapping as it was compiled; asks nobody anything."""
         rel = c.relations
-        rows = Incoming(normalise.hasher(self.policy.hash_key))
+        rows = Incoming(normalise.hasher(self.policy.hash_key), forget.shape(rel))
         listener = Listener(self.store, rows, c.containers)
         puller = Puller(self.store, rel, rows, listener, self.policy.full_every,
-                        frozenset(c.audience_names[o] for o in c.creates), failpoint=self.failpoint)
+                        frozenset(c.audience_names[o] for o in c.creates),
+                        clock_tolerance=self.policy.clock_tolerance, failpoint=self.failpoint)
         fold = Reconciler(rel.topics, self.policy.clock_tolerance, rel.units)
         decider = Decider(self.store, rel, fold, c.record_objects, c.zones)
         resolver = Resolver(self.store, c.feeds, listener, self.resolving, self.failpoint)

@@ -27,7 +27,7 @@ from syncd.guard import Plan
 from syncd.model import Micros
 from syncd.views import Json
 
-EXCLUSIVE = frozenset(("plan", "apply", "once", "resync", "audit"))
+EXCLUSIVE = frozenset(("plan", "apply", "once", "resync", "audit", "forget"))
 """Verbs that run a cycle."""
 
 LOOKS = frozenset(("status", "runs", "holds", "hold", "quarantine", "quarantined", "explain", "consent_show",
@@ -255,6 +255,13 @@ class Desk:
 
         return audit.run(self, sample=sample, everything=everything, deadline=deadline, scheduled=scheduled)
 
+    def forget(self, address: str, crm_id: str | None = None, everyone: bool = False,
+               deadline: float = DEADLINE) -> Answer:
+        """Erase a person here and at the providers; the answer is the receipt."""
+        from syncd import forget
+
+        return forget.run(self, address, crm_id=crm_id, everyone=everyone, deadline=deadline)
+
     def backup(self, target: str) -> Answer:
         """Copy the state while it is in use, check the copy, move it to ``target``."""
         path = Path(target)
@@ -264,6 +271,9 @@ class Desk:
             self.store.backup(path)
         except OSError as error:
             raise Failure(FAILED, f"{path} cannot be written: {error.strerror}.") from None
+        from syncd import forget
+
+        forget.remember_backup(self, path)
         return Answer({"backup": str(path), "bytes": path.stat().st_size, "ledger": self._head()})
 
     def cycle(self, trigger: str, deadline: float) -> tuple[Report, Json]:
@@ -279,7 +289,12 @@ class Desk:
 
     def _ran(self, run: Callable[[Cycle], Report], life: Micros = LIFE) -> Report:
         """One cycle. If it stopped because what it read did not fit a description, another one by a new description."""
-        report = run(self.cycle_of_now(life))
+        cycle = self.cycle_of_now(life)
+        if self.store.rows(load("forget")["is_any"])[0][0]:
+            from syncd import forget
+
+            forget.follow(self, cycle)
+        report = run(cycle)
         if report.plan is None and self.app.catalogues.doubtful:
             begun, report = report, run(self.cycle_of_now(life))
             report.pulled = report.pulled.after(begun.pulled)
@@ -371,5 +386,5 @@ VERBS: Mapping[str, Callable[..., Answer]] = {
         "status", "runs", "holds", "hold", "decide_hold", "quarantine", "quarantined", "quarantine_retry",
         "quarantine_drop", "explain", "consent_show", "consent_history", "consent_grant", "consent_retract",
         "consent_verify", "consent_requests", "consent_import", "consent_export", "plan", "apply", "once",
-        "resync", "audit", "backup")}
+        "resync", "audit", "forget", "backup")}
 """Every verb with the method that answers it; nothing else can be called from outside."""

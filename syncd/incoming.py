@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from state.forget import Shape
 from state.records import Prepared
 from syncd import normalise
 from syncd.model import Field, Value
@@ -14,12 +15,24 @@ Row = tuple[Value, ...]
 
 
 class Incoming:
-    """Prepares pages of every kind of stream. ``hashed`` is the keyed hash of a normalised address."""
+    """Prepares pages of every kind of stream. ``hashed`` is the keyed hash of a normalised address.
 
-    def __init__(self, hashed: Callable[[str], bytes]) -> None:
+    Who is forgotten arrives as a stub: ``forgotten`` addresses as their hash alone, and of records that have one, or that
+    are ``stubs`` (stream, id) themselves, only the consent fields. A subscriber key that is a forgotten address is replaced
+    by its hash. Related rows of a stub lose every value.
+    """
+
+    def __init__(self, hashed: Callable[[str], bytes], kept: Shape) -> None:
         self.hashed = hashed
+        self.kept = kept
+        self.forgotten: frozenset[bytes] = frozenset()
+        self.stubs: frozenset[tuple[int, str]] = frozenset()
 
-    def records(self, fields: Sequence[Field], rows: Sequence[Row], email: int | None,
+    def know(self, forgotten: frozenset[bytes], stubs: frozenset[tuple[int, str]]) -> None:
+        """Who is forgotten by now."""
+        self.forgotten, self.stubs = forgotten, stubs
+
+    def records(self, stream: int, fields: Sequence[Field], rows: Sequence[Row], email: int | None,
                 names: Sequence[int]) -> tuple[list[Prepared], list[tuple[str, str]]]:
         """CRM records, and (id, reason) for each that holds what cannot be used.
 
@@ -44,7 +57,27 @@ class Incoming:
         if names:
             folded = list(map(normalise.name_hash, zip(*[columns[i] for i in names], strict=True)))
         lives = [gone or 0 for gone in deleted]
-        return list(zip(ids, modified, lives, merged, addresses, hashes, folded, *columns, strict=True)), doubts
+        found = list(zip(ids, modified, lives, merged, addresses, hashes, folded, *columns, strict=True))
+        if self.forgotten or self.stubs:
+            found = self._stubbed(stream, [f.name for f in fields], found)
+        return found, doubts
+
+    def _stubbed(self, stream: int, fields: Sequence[str], rows: list[Prepared]) -> list[Prepared]:
+        """The rows, of the forgotten only what a stub keeps. A stub's other address is none of its business."""
+        keep = [name in self.kept.keep.get(stream, frozenset()) for name in fields]
+        owner = self.kept.owners.get(stream)
+        place = fields.index(owner) if owner in fields else None
+        persons = {rid for _, rid in self.stubs} if place is not None else frozenset()
+        found = []
+        for row in rows:
+            rid, modified, gone, merged, _, hash_, _, *values = row
+            theirs = place is not None and values[place] in persons
+            if hash_ in self.forgotten or (stream, rid) in self.stubs or theirs:
+                hash_ = hash_ if hash_ in self.forgotten else None
+                row = (rid, modified, gone, merged, None, hash_, None,
+                       *(v if k and not theirs else None for v, k in zip(values, keep, strict=True)))
+            found.append(row)
+        return found
 
     def statuses(self, rows: Sequence[Row]) -> list[tuple[Any, ...]]:
         """Statuses; those of nobody in particular are left out."""
@@ -53,7 +86,7 @@ class Incoming:
             norm, hash_ = self._address(email)
             name = key if key is not None else norm
             if name is not None:
-                out.append((container or "", name, norm, hash_, status, at, origin, evidence))
+                out.append((container or "", self._key(name), norm, hash_, status, at, origin, evidence))
         return out
 
     def events(self, rows: Sequence[Row]) -> list[tuple[Any, ...]]:
@@ -61,13 +94,23 @@ class Incoming:
         out = []
         for event, kind, container, send, key, email, at, evidence in rows:
             norm, hash_ = self._address(email)
-            out.append((event, kind, container, send, key, norm, hash_, at, evidence))
+            out.append((event, kind, container, send, self._key(key), norm, hash_, at, evidence))
         return out
 
     def listed(self, rows: Sequence[Row]) -> list[tuple[Any, ...]]:
         """Rows of an audience: (key, normalised address, hash)."""
-        return [(key, *self._address(email)) for key, email, *_ in rows]
+        return [(self._key(key), *self._address(email)) for key, email, *_ in rows]
 
     def _address(self, email: Value) -> tuple[str | None, bytes | None]:
         norm = normalise.email(str(email)) if email else None
-        return norm, self.hashed(norm) if norm else None
+        if norm is None:
+            return None, None
+        hash_ = self.hashed(norm)
+        return norm if hash_ not in self.forgotten else None, hash_
+
+    def _key(self, key: Value) -> Value:
+        """A subscriber key; that of somebody forgotten may be her address."""
+        if not self.forgotten or not isinstance(key, str) or "@" not in key:
+            return key
+        norm = normalise.email(key)
+        return f"forgotten:{hash_.hex()}" if norm and (hash_ := self.hashed(norm)) in self.forgotten else key

@@ -6,30 +6,27 @@ checkpoint and is named in the report; the others go on.
 
 from __future__ import annotations
 
-import queue
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any
 
 import orjson
 
 from connectors.base import Connector
 from connectors.errors import ConnectorError, Misconfigured
-from state import drift, flags, history, records, statuses
+from state import drift, flags, forget, history, records, statuses
 from state.queries import load
 from state.relations import AudienceDef, Relations
 from state.store import Store, StreamRow
+from syncd.consent import CLOCK_TOLERANCE
 from syncd.history import Past, past, trace
 from syncd.incoming import Incoming
 from syncd.listen import Listener
 from syncd.model import Micros, StreamSpec, Value
+from syncd.pages import ahead, slices
 from syncd.statements import Requests, from_first_sight, from_flags
 
-T = TypeVar("T")
-
-ROWS_PER_COMMIT = 5_000
 ROWS_PER_FETCH = 200
 SENDS_EVERY: Micros = 900_000_000
 """Sends are read this often: what one was is asked at once when somebody unsubscribes from it."""
@@ -94,6 +91,7 @@ class Puller:
     """Audiences that may not exist yet, because the mapping asks to create them."""
     empty_share: float = 0.5
     """A listing that lacks more than this share of the known records is held, not believed."""
+    clock_tolerance: Micros = CLOCK_TOLERANCE
     failpoint: Callable[[str], None] = lambda name: None
 
     def run(self, feeds: Sequence[Feed], now: Micros, *, full: bool = False) -> Pulled:
@@ -101,6 +99,7 @@ class Puller:
         pulled = Pulled()
         if not feeds:
             return pulled
+        self._know()
         with ThreadPoolExecutor(len(feeds), thread_name_prefix="pull") as pool:
             for feed, future in [(f, pool.submit(self._feed, f, now, full, pulled)) for f in feeds]:
                 try:
@@ -108,7 +107,30 @@ class Puller:
                 except ConnectorError as error:
                     self._failed(feed, error, pulled)
         pulled.entries += trace(self.store, self.rel, {feed.stream for feed in feeds if feed.consent}, now)
+        self._lift(feeds, now, pulled)
         return pulled
+
+    def _know(self) -> None:
+        with self.store.reading() as conn:
+            self.rows.know(*forget.known(conn))
+
+    def _lift(self, feeds: Sequence[Feed], now: Micros, pulled: Pulled) -> None:
+        """Who was forgotten and has asked for mail since is known again: her records are read as those of anybody."""
+        if not self.rows.forgotten:
+            return
+        with self.store.reading() as conn:
+            again = forget.spoken_again(conn, self.clock_tolerance)
+        for address, stubs in again.items():
+            (hash_,), = self.store.rows("SELECT hash FROM address WHERE id = ?", (address,))
+            self.rows.know(self.rows.forgotten - {bytes(hash_)}, self.rows.stubs - set(stubs))
+            try:
+                for feed in feeds:
+                    if rids := [rid for stream, rid in stubs if stream == feed.stream]:
+                        self.take(feed, feed.connector.fetch(feed.spec, rids).rows, now)
+            except ConnectorError as error:
+                self._failed(feed, error, pulled)  # she stays forgotten until the next pull
+                continue
+            self.store.write(lambda conn, a=address: forget.lift(conn, a))  # type: ignore[misc]
 
     def again(self, feeds: Sequence[Feed], now: Micros, pulled: Pulled) -> None:
         """Read the records again that somebody may have changed while a write of ours to them was unresolved. One that
@@ -163,6 +185,7 @@ class Puller:
         :param since: the instant after which a difference came about, where that is not the last poll
         :raises ConnectorError:
         """
+        self._know()
         pulled, row = Pulled(), self._row(feed)
         if since is not None:
             row = replace(row, complete_at=since)
@@ -195,7 +218,7 @@ class Puller:
         """Read a stream from a cursor to its end. False when it was cut: the next cycle goes on where this one stopped."""
         read, changed, ended, complete = 0, 0, False, False
         for page in ahead(feed.connector.changes(feed.spec, cursor)):
-            for rows, last in _slices(page.rows):
+            for rows, last in slices(page.rows):
                 # A listing from the start that is not complete has not shown all there was. Events are no listing: how
                 # far back they go is the vendor's business.
                 whole = page.complete or cursor is not None or feed.spec.kind in ("event", "send")
@@ -213,7 +236,7 @@ class Puller:
     def _store(self, feed: Feed, row: StreamRow, rows: Sequence[tuple[Value, ...]], cursor: str | None, sweep: int,
                now: Micros, complete: bool, pulled: Pulled) -> int:
         if feed.spec.kind == "record":
-            prepared, doubts = self.rows.records(feed.spec.fields, rows, feed.email, feed.names)
+            prepared, doubts = self.rows.records(feed.stream, feed.spec.fields, rows, feed.email, feed.names)
             requests, told = Requests(), self._past(feed, row, prepared)
 
             def job(conn: Any) -> records.Stored:
@@ -255,7 +278,7 @@ class Puller:
         sweep, complete, read = self._sweep(feed), False, 0
         try:
             for page in ahead(feed.connector.changes(feed.spec, None)):
-                for rows, _ in _slices(page.rows):
+                for rows, _ in slices(page.rows):
                     listed = self.rows.listed(rows)
                     self.store.write(lambda conn, listed=listed: drift.store(  # type: ignore[misc]
                         conn, audience, listed, sweep))
@@ -291,7 +314,7 @@ class Puller:
         strangers: list[str] = []
         spec = StreamSpec(feed.spec.object, "record", ids_only=True)
         for page in ahead(feed.connector.changes(spec, None)):
-            for rows, _ in _slices(page.rows):
+            for rows, _ in slices(page.rows):
                 ids = [str(r[0]) for r in rows]
                 strangers += self.store.write(lambda conn, ids=ids: records.seen_ids(  # type: ignore[misc]
                     conn, feed.stream, ids, sweep))
@@ -323,51 +346,3 @@ class Puller:
                 "reason": f"{missing} of {known} records are gone from {feed.name}; approve if they were really deleted"})
             return False
         return self.store.write(job)
-
-
-def _slices(rows: Sequence[T]) -> Iterator[tuple[Sequence[T], bool]]:
-    """Parts of a page that one transaction takes, each with whether it is the last."""
-    if len(rows) <= ROWS_PER_COMMIT:
-        yield rows, True
-        return
-    for start in range(0, len(rows), ROWS_PER_COMMIT):
-        yield rows[start:start + ROWS_PER_COMMIT], start + ROWS_PER_COMMIT >= len(rows)
-
-
-def ahead(pages: Iterator[T]) -> Iterator[T]:
-    """The same items, the next one being fetched while the caller works on the last."""
-    items: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(maxsize=1)
-    stop = threading.Event()
-
-    def put(item: T | None, error: BaseException | None) -> bool:
-        while not stop.is_set():
-            try:
-                items.put((item, error), timeout=0.1)
-                return True
-            except queue.Full:
-                continue
-        return False
-
-    def work() -> None:
-        try:
-            for page in pages:
-                if not put(page, None):
-                    return
-        except BaseException as error:  # raised again on the caller's side
-            put(None, error)
-        else:
-            put(None, None)
-
-    thread = threading.Thread(target=work, name="read-ahead", daemon=True)
-    thread.start()
-    try:
-        while True:
-            item, error = items.get()
-            if error is not None:
-                raise error
-            if item is None:
-                return
-            yield item
-    finally:
-        stop.set()
-        thread.join()

@@ -10,6 +10,7 @@ from connectors.errors import Misconfigured
 from connectors.http import Http
 from connectors.marketing_cloud.audiences import AudienceWriter
 from connectors.marketing_cloud.describe import Describer
+from connectors.marketing_cloud.erasing import ContactEraser
 from connectors.marketing_cloud.rows import RowReader
 from connectors.marketing_cloud.sends import SendReader
 from connectors.marketing_cloud.settings import MarketingCloudSettings
@@ -31,7 +32,8 @@ class MarketingCloudConnector:
         self.capabilities = Capabilities(
             batch={"upsert": settings.max_async_rows, "remove": settings.objects_per_call,
                    "status": settings.objects_per_call, "create_object": 1},
-            concurrency=4, writes=4, topic_consent=True, flips_lists=True, keyed_by="key", late=float(settings.late_seconds))
+            concurrency=4, writes=4, topic_consent=True, flips_lists=True, keyed_by="key", late=float(settings.late_seconds),
+            erases=True)
         self._wire = Wire(settings, self.counter, http_factory, clock)
         self._describer = Describer(self._wire, settings, clock)
         self._statuses = StatusReader(self._wire, settings, self._describer.enterprise)
@@ -40,6 +42,8 @@ class MarketingCloudConnector:
         self._rows = RowReader(self._wire, settings, self._describer)
         self._audiences = AudienceWriter(self._wire, settings, self._describer, self._rows)
         self._subscriptions = StatusWriter(self._wire, settings, self._statuses)
+        self._eraser = ContactEraser(settings, self._describer.enterprise,
+                                     lambda there: Wire(there, self.counter, http_factory, clock))
 
     @property
     def server_skew(self) -> float | None:
@@ -110,6 +114,15 @@ class MarketingCloudConnector:
         """Verify a callback."""
         self._notices.confirm(handshake)
 
+    def erase(self, keys: Sequence[str]) -> Sequence[Outcome]:
+        """Begin to delete contacts in the whole enterprise."""
+        return self._eraser.erase(keys)
+
+    def erased(self, request_id: str) -> Outcome | None:
+        """The end of a contact delete; it takes as long as the account keeps deleted contacts suppressed."""
+        return self._eraser.erased(request_id)
+
     def close(self) -> None:
         """Release sockets."""
+        self._eraser.close()
         self._wire.http.close()

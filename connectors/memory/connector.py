@@ -56,7 +56,7 @@ class MemoryConnector:
             batch=hello["batch"], writes=4, deletes_visible=hello["deletes_visible"],
             merges_visible=hello["merges_visible"], topic_consent=hello["topic_consent"],
             flips_lists=hello["flips_lists"], keyed_by=hello["keyed_by"],
-            late=hello["late"])
+            late=hello["late"], erases=hello["erases"])
 
     @cached_property
     def _hello(self) -> dict[str, Any]:
@@ -182,6 +182,18 @@ class MemoryConnector:
         if results == "forgotten":
             return [UNKNOWN] * len(batch.ops)
         return [Outcome(*result) for result in results]
+
+    def erase(self, keys: Sequence[str]) -> Sequence[Outcome]:
+        """Delete subscribers, their rows and events."""
+        try:
+            return [Outcome(*result) for result in self._ask("erase", keys=list(keys))]
+        except _Lost:
+            return [Outcome("retry")] * len(keys)
+
+    def erased(self, request_id: str) -> Outcome | None:
+        """The end of an accepted deletion."""
+        results = self._ask("settle", request_id=request_id)
+        return None if results is None else Outcome("done")
 
     def close(self) -> None:
         self._line.close()

@@ -162,6 +162,14 @@ class Esp:
         for table in self.containers.values():
             table.drop(key)
 
+    def erase(self, key: str) -> None:
+        """Delete a person for good: subscriber, statuses, rows, events."""
+        self.forget(key)
+        for audience in self.audiences.values():
+            audience.rows.drop(key)
+        for name in [name for name, event in self.events.rows.items() if event[4] == key]:
+            self.events.drop(name)
+
     def event(self, kind: EventKind, state: State, *, container: str | None = None, send: str | None = None,
               keyed: bool = True, evidence: str | None = None) -> None:
         """Log an event; ``keyed`` False leaves only the address on it."""

@@ -253,6 +253,8 @@ class World:
             return read_keys(account, args["spec"], args["keys"], hidden)
         if verb == "apply":
             return self._apply(account, args["batch"], faults)
+        if verb == "erase":
+            return self._erase(account, args["keys"])
         if verb == "settle":
             return self._settle(account, args["request_id"])
         raise BadCall(f"There is no verb {verb}.")
@@ -267,6 +269,7 @@ class World:
                 "topic_consent": bool(account.esp and account.esp.lists),
                 "flips_lists": bool(account.mailing and account.mailing.flip),
                 "keyed_by": account.esp.keyed_by if account.esp else "key",
+                "erases": account.esp is not None and account.esp.keyed_by == "key",
                 "late": account.options.late_seconds if account.options.asynchronous else 0.0}
 
     def _describe(self, account: Account, hidden: Hidden) -> dict[str, Any]:
@@ -298,13 +301,30 @@ class World:
         validate(account, batch)
         if batch["kind"] not in account.options.asynchronous:
             return self._carry_out(account, batch)
+        accepted = self._accept(account, batch)
+        return [accepted for _ in batch["ops"]]
+
+    def _erase(self, account: Account, keys: Sequence[str]) -> list[Result]:
+        batch = {"kind": "erase", "keys": list(keys)}
+        if "erase" not in account.options.asynchronous:
+            return self._carry_out(account, batch)
+        accepted = self._accept(account, batch)
+        return [accepted for _ in keys]
+
+    def _accept(self, account: Account, batch: dict[str, Any]) -> Result:
         account.requests += 1
         request = f"req-{account.requests:06d}"
         late = Delay(account.options.late_ticks, account.options.late_seconds)
         account.queue[request] = Queued(self.time.after(late), account.options.late_polls, batch)
-        return [["accepted", None, request, None, None] for _ in batch["ops"]]
+        return ["accepted", None, request, None, None]
 
     def _carry_out(self, account: Account, batch: dict[str, Any]) -> list[Result]:
+        if batch["kind"] == "erase":
+            if account.esp is None:
+                raise BadCall("Only an ESP deletes subscribers.")
+            for key in batch["keys"]:
+                account.esp.erase(key)
+            return [DONE for _ in batch["keys"]]
         columns, results = batch["columns"], []
         for at, (key, email, values) in enumerate(batch["ops"]):
             if at in batch["refused"]:

@@ -70,10 +70,11 @@ FROM (SELECT e.position, s.address FROM entry e CROSS JOIN utterance u ON u.id =
 WHERE entry.position = f.position RETURNING entry.address;
 
 -- name: bind_by_address
--- What was said under an address alone binds the person too, where exactly one held it then.
+-- What was said under an address alone binds the person too, where exactly one held it then. Who is forgotten is nobody.
 UPDATE entry SET record = h.record, bound = coalesce(bound, 1)
 FROM (SELECT e.position, min(r.person) AS record FROM entry e CROSS JOIN record r ON r.address = e.address AND r.deleted = 0
-      WHERE e.position > :after AND e.record IS NULL GROUP BY e.position HAVING count(DISTINCT r.person) = 1) h
+      WHERE e.position > :after AND e.record IS NULL
+      AND e.utterance NOT IN (SELECT id FROM utterance WHERE source = 'forget') GROUP BY e.position HAVING count(DISTINCT r.person) = 1) h
 WHERE entry.position = h.position;
 
 -- name: unbound

@@ -40,8 +40,10 @@ CREATE TABLE address (
   id INTEGER PRIMARY KEY,
   hash BLOB NOT NULL UNIQUE,         -- keyed hash of the normalised address; survives `forget`
   email TEXT,                        -- the normalised address; erasable
-  undeliverable INTEGER              -- µs since when mail bounces; never an opt-out
+  undeliverable INTEGER,             -- µs since when mail bounces; never an opt-out
+  forgotten INTEGER                  -- µs since when only the hash is known, and nothing about who comes with it is kept
 ) STRICT;
+CREATE INDEX address_forgotten ON address (forgotten) WHERE forgotten IS NOT NULL;
 
 -- A person is a connected component of records and carries the id of the record first seen in it.
 CREATE TABLE record (
@@ -58,8 +60,10 @@ CREATE TABLE record (
   name INTEGER,                      -- hash of the folded name, to tell two people from one
   sweep INTEGER NOT NULL DEFAULT 0,
   first_seen INTEGER NOT NULL,
+  forgotten INTEGER,                 -- µs since when nothing but its id, address hash and consent fields is kept
   UNIQUE (stream, rid)
 ) STRICT;
+CREATE INDEX record_forgotten ON record (forgotten) WHERE forgotten IS NOT NULL;
 CREATE INDEX record_person ON record (person, stream, deleted);
 CREATE INDEX record_address ON record (address) WHERE address IS NOT NULL;
 CREATE INDEX record_merged ON record (merged_into) WHERE merged_into IS NOT NULL;
@@ -336,3 +340,23 @@ CREATE TABLE echo (
   PRIMARY KEY (record, field)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX echo_untraced ON echo (seen_at) WHERE traced = 0;
+
+-- `forget`: whose data goes, until everything has gone everywhere; then only the receipt stays.
+CREATE TABLE erasure (
+  id INTEGER PRIMARY KEY,
+  asked_at INTEGER NOT NULL,
+  hash BLOB NOT NULL,                -- of the address that was given
+  head INTEGER NOT NULL,             -- ledger position up to which statements go
+  hashes TEXT,                       -- JSON: keyed hashes, hexadecimal, of all addresses that go; NULL once done
+  records TEXT,                      -- JSON: [[stream, id], …]; NULL once done
+  done_at INTEGER,
+  receipt TEXT NOT NULL DEFAULT '{}' -- JSON: what was erased where
+) STRICT;
+CREATE TABLE erasure_key (
+  erasure INTEGER NOT NULL REFERENCES erasure,
+  connection INTEGER NOT NULL,
+  key TEXT NOT NULL,                 -- subscriber key; the row goes when the provider is done with it
+  request_id TEXT,                   -- the provider's job, once it accepted one
+  error TEXT,                        -- why the provider refused, a code
+  PRIMARY KEY (erasure, connection, key)
+) STRICT, WITHOUT ROWID;

@@ -1,4 +1,4 @@
-"""audit, backup and restore."""
+"""forget, audit, backup and restore."""
 
 from __future__ import annotations
 
@@ -8,9 +8,55 @@ from typing import Any
 
 import click
 
-from syncd.cli.common import Context, call, command, say, show, table
+from syncd.cli.common import ADDRESS, Context, call, command, say, show, table
 from syncd.cli.sync import DEADLINE
-from syncd.failures import AUTH, DAMAGED, LOCKED, PENDING, REMOTE
+from syncd.failures import AUTH, DAMAGED, LOCKED, PARTIAL, PENDING, REMOTE
+
+
+@command(PARTIAL, AUTH, REMOTE, LOCKED, DAMAGED)
+@click.argument("address", type=ADDRESS, metavar="-")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--crm-id", metavar="ID", help="Whose data, where several people have, or had, the address.")
+@click.option("--everyone", is_flag=True, help="All of them.")
+@DEADLINE
+def forget(obj: Context, address: str, yes: bool, crm_id: str | None, everyone: bool, deadline: float) -> int:
+    """Erase the person who has the address on standard input: here, in the copies beside the state, at the providers.
+
+    The address stays blocked, as a keyed hash. The CRM is left alone. What a provider does later is followed by later runs;
+    the receipt says what that is, and what is left to do by hand.
+    """
+    if crm_id is not None and everyone:
+        raise click.UsageError("choose one of --crm-id and --everyone")
+    if not yes:
+        click.confirm("Erase everything about this person? Nothing brings it back.", abort=True, err=True)
+    answer = call(obj, "forget", check=True, address=address, crm_id=crm_id, everyone=everyone, deadline=deadline)
+    show(obj, answer.data, _receipt)
+    return answer.exit_code
+
+
+def _receipt(data: dict[str, Any]) -> Iterator[str]:
+    yield f"erasure {data['erasure']}, asked {data['asked']}: " + (
+        "done" if data["done"] else "done here, still going on at a provider")
+    yield "erased here: " + (", ".join(f"{n} {name.replace('_', ' ')}" for name, n in data["erased"].items()) or "nothing")
+    yield "the journal was written anew; the address stays blocked by its keyed hash"
+    if data["shared_addresses"]:
+        yield f"{data['shared_addresses']} addresses are somebody else's too and stay"
+    if data["waiting"]:
+        yield f"{data['waiting']} writes are with a provider; they are erased when it has answered"
+    for path in data["copies_rewritten"]:
+        yield f"backup written anew: {path}"
+    for p in (*data["providers"], *data.get("refused", ())):
+        yield f"{p['connection']}: {p['keys']} subscriber keys, " + (p["error"] or p["state"])
+    for name, error in data.get("errors", {}).items():
+        yield f"{name}: could not be asked ({error}); the next run tries again"
+    for p in data["providers_by_hand"]:
+        yield f"by hand: delete at {p['connection']} the subscribers {', '.join(p['keys'])}"
+    for path in data["files_by_hand"]:
+        yield f"by hand: {path} holds the address, or cannot be read"
+    for path in data["backups_elsewhere"]:
+        yield f"by hand: the backup {path} was made before; replace it"
+    for r in data["left_alone"]:
+        yield f"left alone: {r['connection']} {r['object']} {r['record']}"
 
 
 @command(PENDING, AUTH, REMOTE, LOCKED, DAMAGED)
@@ -74,4 +120,4 @@ def restore(obj: Context, source: str | None, yes: bool) -> None:
     say("  Now run `syncd plan`, look at it, and `syncd apply` it.")
 
 
-COMMANDS = (audit, backup, restore)
+COMMANDS = (forget, audit, backup, restore)

@@ -201,6 +201,8 @@ class Tenant:
         self.globally_unsubscribed: set[str] = set()
         self.deleting: dict[str, float] = {}
         """Contact deletes in their logical phase: lower-case key -> when the rows really go."""
+        self.deletions: dict[int, float] = {}
+        """When each contact delete operation is through."""
         self.echoes: list[tuple[str, str]] = []
         self.numbers = {"subscriber": 756_891_000, "list": 4_700, "job": 118_000, "extension": 100}
         self.units: dict[int, Unit] = {}

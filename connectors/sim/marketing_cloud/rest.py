@@ -64,6 +64,8 @@ class RestEndpoint:
              self._rowset_read),
             ("POST", re.compile("/contacts/v1/contacts/actions/delete"), "contacts.delete", "audiences_read",
              self._contact_delete),
+            ("GET", re.compile("/contacts/v1/contacts/actions/delete/status"), "contacts.delete_status", "audiences_read",
+             self._contact_delete_status),
         ]
 
     def answer(self, request: Request, call: Call) -> Response:
@@ -213,10 +215,24 @@ class RestEndpoint:
         due = self.tenant.now() + self.suppress_days * 86_400
         for key in values:
             self.tenant.deleting[str(key).lower()] = due
+        number = self.tenant.number("job")
+        self.tenant.deletions[number] = due
         self.tenant.tick()
         call.records = len(values)
-        return Response(200, {"operationInitiated": True, "operationID": self.tenant.number("job"),
+        return Response(200, {"operationInitiated": True, "operationID": number,
                               "requestServiceMessageID": self.tenant.guid(), "resultMessages": [], "hasErrors": False})
+
+    def _contact_delete_status(self, request: Request, call: Call, session: Session) -> Response:
+        number = request.query.get("operationID", "")
+        due = self.tenant.deletions.get(int(number)) if number.isdigit() else None
+        if due is None or session.mid != self.tenant.eid:
+            raise RestError(404, 30003, "The operation does not exist.")
+        word = "Completed" if due <= self.tenant.now() else "Processing"
+        return Response(200, {
+            "backgroundOperationsSummary": [{"backgroundOperationStatusID": word}],
+            "operation": {"operationID": int(number), "deleteType": "ContactAndAttributes", "eID": self.tenant.eid,
+                          "mID": session.mid, "status": "Completed", "retryCount": 0},
+            "requestServiceMessageID": self.tenant.guid(), "resultMessages": []})
 
     def _extension(self, session: Session, which: str) -> DataExtension:
         if which.startswith("key:"):

@@ -1,0 +1,310 @@
+"""``syncd forget``: one person out of the state, its copies, the journal and the providers, with a receipt of what went.
+
+The order is what makes it safe to be killed anywhere: first the block (a keyed hash that keeps being recognised) and the
+list of what is to go, in one transaction; then the state, files and copies; then the providers, which may take days. Every
+cycle goes on with what is not done (``follow``). The CRM is left alone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from connectors.base import Connector, Eraser
+from connectors.errors import ConnectorError, LostReply, Misconfigured
+from mappings.model import Mapping as MappingFile
+from state import forget as state
+from state.forget import Begun, Erasure
+from state.journal import Gone
+from state.ledger import Utterance
+from syncd.answers import Answer
+from syncd.catalogues import LIFE
+from syncd.cycle import Cycle
+from syncd.failures import OK, PARTIAL, REMOTE, USAGE, Failure
+from syncd.model import Batch, Micros, Op, Outcome
+from syncd.statements import said
+from syncd.subjects import Subject, at_address, at_record
+from syncd.views import Json, instant
+
+if TYPE_CHECKING:
+    from syncd.desk import Desk
+
+BY_HAND = "by_hand"
+"""The "error" of a key at a provider whose API deletes nobody."""
+
+PATIENCE: Micros = 600_000_000
+"""How long after a question a provider is asked again how a deletion goes on."""
+
+BACKUPS = 100
+"""Paths of backups that are remembered, to be named in receipts."""
+
+
+def words(mapping: MappingFile) -> list[Utterance]:
+    """What stays under each address: an opt-out of everything, for every channel and purpose there is."""
+    kinds = {("email", "marketing")} | {(t.channel, t.purpose) for t in mapping.topics.values()}
+    content = orjson.dumps([said("master", None, "opt_out")]).decode()
+    return [Utterance(None, state.SOURCE, state.SOURCE, 1, 0, content, channel, purpose)
+            for channel, purpose in sorted(kinds)]
+
+
+def run(desk: Desk, address: str, *, crm_id: str | None = None, everyone: bool = False, deadline: float = 300.0) -> Answer:
+    """Forget who holds an address.
+
+    :param crm_id: whose record, where several people are known at the address; ``everyone``: all of them
+    :raises Failure: nobody is known there, or several people and nothing says which
+    """
+    subject = at_address(desk.store, desk.config, address)
+    people = _people(desk, subject, crm_id, everyone)
+    assert subject.hash is not None
+    cycle, hash_ = desk.cycle_of_now(LIFE), subject.hash
+    begun = desk.store.write(lambda conn: state.begin(conn, desk.store.book, hash_, people, words(desk.mapping), desk.now()),
+                             urgent=True)
+    cycle.failpoint("forget_begun")
+    # What is with a provider already would come back after it was deleted.
+    if any(_in_flight(desk, begun.id, connection) for connection in _providers(desk, cycle).values()):
+        cycle.deliver(time.monotonic() + deadline)
+    step = Step(desk, cycle, begun)
+    step.take()
+    return Answer(step.answer(), step.exit_code())
+
+
+def _people(desk: Desk, subject: Subject, crm_id: str | None, everyone: bool) -> tuple[int, ...]:
+    if subject.address is None:
+        raise Failure(USAGE, "nobody with this address is known here.", code="unknown",
+                      next="Check its spelling. A person may be known by another address: `syncd explain --crm-id`.")
+    if crm_id is not None:
+        found = at_record(desk.store, crm_id).people
+        if not set(found) <= set(subject.people):
+            raise Failure(USAGE, f'the record "{crm_id}" has nothing to do with this address.',
+                          next="Look with `syncd explain -`.")
+        return found
+    if len(subject.people) > 1 and not everyone:
+        raise Failure(USAGE, f"{len(subject.people)} people have, or had, this address.",
+                      next="Say whose data is to go with --crm-id, or --everyone. Mail to the address stops in any case.")
+    return subject.people
+
+
+def _providers(desk: Desk, cycle: Cycle) -> dict[str, int]:
+    """Connections that send mail, with their ids."""
+    return {name: lane.connection for name, lane in cycle.lanes.items() if desk.app.endpoints[name].role == "esp"}
+
+
+def _in_flight(desk: Desk, id_: int, connection: int) -> int:
+    return desk.store.write(lambda conn: state.in_flight(conn, state.erasure(conn, id_), connection))
+
+
+def follow(desk: Desk, cycle: Cycle) -> int:
+    """Go on with every erasure that is not done everywhere. Returns how many are left. Never raises for a connector."""
+    with desk.store.reading() as conn:
+        open_ = [(what, state.keys_left(conn, what.id)) for what in state.unfinished(conn)]
+    left = 0
+    for what, keys in open_:
+        step = Step(desk, cycle, Begun(what.id, (), 0, ()))
+        if _is_due(what, keys, desk.now()):
+            step.take()
+        left += not step.done
+    return left
+
+
+def _is_due(what: Erasure, keys: Sequence[Json], now: Micros) -> bool:
+    """Whether anything but a provider's time is missing."""
+    only_time = "journal" in what.receipt and not what.receipt.get("waiting") and all(
+        k["accepted"] or k["error"] for k in keys)
+    return not only_time or now - int(what.receipt.get("asked_at", 0)) >= PATIENCE
+
+
+@dataclass(slots=True)
+class Step:
+    """One attempt to finish an erasure. ``receipt`` is what all attempts together did; it holds no personal data."""
+
+    desk: Desk
+    cycle: Cycle
+    begun: Begun
+    receipt: Json = field(default_factory=dict)
+    done: bool = False
+    unreached: bool = False
+    by_hand: list[Json] = field(default_factory=list)
+
+    def take(self) -> None:
+        """State, journal, copies, files, providers; then once more the state, as they may have been read meanwhile."""
+        what = self._erasure()
+        self.receipt = dict(what.receipt)
+        waiting = self._state(what)
+        self.cycle.failpoint("forget_erased")
+        if "journal" not in self.receipt:
+            self._files(what)
+            self.cycle.failpoint("forget_files")
+        for name, connection in _providers(self.desk, self.cycle).items():
+            self._provider(what, name, connection)
+            self.cycle.failpoint("forget_asked")
+        self.receipt |= {"waiting": waiting, "asked_at": self.desk.now()}
+        if not waiting and not self._left():
+            self._state(what)
+            self.done = True
+        self._end(what)
+        self.receipt["scrubbed"] = self.desk.store.scrub()
+
+    def _end(self, what: Erasure) -> None:
+        """Keep the receipt; where everything is done, only that."""
+        def job(conn: Any) -> None:
+            if self.done:
+                self.receipt["refused"] = [k for k in state.keys_left(conn, what.id) if k["error"]]
+            state.note(conn, what.id, self.receipt)
+            if self.done:
+                state.finish(conn, what.id, self.desk.now())
+        self.desk.store.write(job)
+
+    def _erasure(self) -> Erasure:
+        with self.desk.store.reading() as conn:
+            return state.erasure(conn, self.begun.id)
+
+    def _left(self) -> list[Json]:
+        with self.desk.store.reading() as conn:
+            return [k for k in state.keys_left(conn, self.begun.id) if k["error"] is None]
+
+    def _note(self, what: Erasure) -> None:
+        self.desk.store.write(lambda conn: state.note(conn, what.id, self.receipt))
+
+    # ------------------------------------------------------------------ here
+
+    def _state(self, what: Erasure) -> int:
+        """Every table; how many operations are still with a provider."""
+        desk, kept = self.desk, self.cycle.puller.rows.kept
+
+        def job(conn: Any) -> state.Erased:
+            erased = state.erase(conn, what, kept, desk.now())
+            total = self.receipt.setdefault("erased", {})
+            for name, count in erased.counts.items():
+                total[name] = max(total.get(name, 0), count)
+            state.note(conn, what.id, self.receipt)
+            return erased
+        erased = desk.store.write(job)
+        if "journal" not in self.receipt:
+            self._gone = Gone(frozenset(erased.positions), frozenset(h.hex() for h in what.hashes),
+                              frozenset(erased.keys) | {rid for _, rid in what.records})
+        return erased.waiting
+
+    _gone: Gone = field(default_factory=lambda: Gone(frozenset(), frozenset(), frozenset()))
+
+    def _files(self, what: Erasure) -> None:
+        """The journal, the copies beside the state; other files that hold the address are named."""
+        desk, kept = self.desk, self.cycle.puller.rows.kept
+        live, journal = Path(desk.config.state), Path(desk.config.journal)
+        desk.store.rewrite_journal(self._gone)
+        rewritten: list[str] = []
+        by_hand: list[str] = []
+        own = {live, journal, *(live.with_name(live.name + tail) for tail in ("-wal", "-shm", ".lock", ".sock"))}
+        for directory in sorted({live.parent, journal.parent}):
+            copies = state.databases(directory, live)
+            for copy in copies:
+                (rewritten if state.rewrite(copy, what, kept, desk.now()) else by_hand).append(str(copy))
+            apart = own | set(copies)
+            by_hand += map(str, state.holding(directory, [e.encode() for e in self.begun.emails], apart.__contains__))
+        outside = [p for p in known_backups(desk) if Path(p).exists() and Path(p).parent != live.parent]
+        self.receipt |= {"journal": "rewritten", "copies_rewritten": rewritten, "files_by_hand": by_hand,
+                         "backups_elsewhere": outside}
+        self._note(what)
+
+    # ------------------------------------------------------------------ at the providers
+
+    def _provider(self, what: Erasure, name: str, connection: int) -> None:
+        """Ask for the deletion of the keys, or how it goes on. What fails is tried with the next cycle."""
+        with self.desk.store.reading() as conn:
+            keys = state.keys_at(conn, what.id, connection)
+        connector = self.desk.app.connectors[name]
+        fresh = [k.key for k in keys if k.request_id is None and k.error in (None, BY_HAND)]
+        try:
+            self._remove_rows(connector, connection, fresh)
+            if not fresh:
+                pass
+            elif not connector.capabilities.erases or not isinstance(connector, Eraser):
+                self.by_hand.append({"connection": name, "keys": fresh})
+                self._record(what, connection, fresh, [Outcome("rejected", BY_HAND)] * len(fresh))
+            elif not _in_flight(self.desk, what.id, connection):
+                self._record(what, connection, fresh, connector.erase(fresh))
+            for request in sorted({k.request_id for k in keys if k.request_id is not None}):
+                assert isinstance(connector, Eraser)
+                if (outcome := connector.erased(request)) is not None:
+                    asked = [k.key for k in keys if k.request_id == request]
+                    self._record(what, connection, asked, [outcome] * len(asked))
+        except LostReply:
+            self.unreached = True  # asking again does no harm
+        except ConnectorError as error:
+            self.unreached = True
+            self.receipt.setdefault("errors", {})[name] = error.code or type(error).__name__
+        else:
+            self.receipt.get("errors", {}).pop(name, None)
+
+    def _remove_rows(self, connector: Connector, connection: int, keys: Sequence[str]) -> None:
+        """The rows of audiences at once: a deletion may take days."""
+        size = connector.capabilities.batch.get("remove", 0)
+        for a in self.cycle.rel.audiences if keys and size else ():
+            if a.connection != connection:
+                continue
+            name = self.desk.compiled.audience_names[a.object]
+            for part in _chunks([Op(n, key, None, ()) for n, key in enumerate(keys)], size):
+                try:
+                    connector.apply(Batch("remove", name, (), part))
+                except Misconfigured:  # it was never created
+                    break
+
+    def _record(self, what: Erasure, connection: int, keys: Sequence[str], outcomes: Sequence[Outcome]) -> None:
+        def job(conn: Any) -> None:
+            for key, outcome in zip(keys, outcomes, strict=True):
+                if outcome.state == "done":
+                    state.key_done(conn, what.id, connection, key)
+                elif outcome.state in ("accepted", "rejected"):
+                    reason = (outcome.reason or "refused").partition(":")[0] if outcome.state == "rejected" else None
+                    state.asked(conn, what.id, connection, key, outcome.request_id, reason)
+        self.desk.store.write(job)
+
+    # ------------------------------------------------------------------ the receipt
+
+    def answer(self) -> Json:
+        """What was erased where, what goes on, what is left to do by hand."""
+        with self.desk.store.reading() as conn:
+            what, left = state.erasure(conn, self.begun.id), state.keys_left(conn, self.begun.id)
+        providers = [{"connection": k["connection"], "keys": k["keys"], "error": k["error"],
+                      "state": "refused" if k["error"] else "running" if k["accepted"] else "waiting"} for k in left]
+        told = {k: v for k, v in self.receipt.items() if k not in ("asked_at", "journal")}
+        return {"erasure": what.id, "asked": instant(what.asked_at), "done": self.done, **told,
+                "shared_addresses": self.begun.shared, "providers": providers, "providers_by_hand": self.by_hand,
+                "left_alone": [{"connection": c, "object": o, "record": r} for c, o, r in self.begun.left_alone]}
+
+    def exit_code(self) -> int:
+        if self.unreached:
+            return REMOTE
+        with self.desk.store.reading() as conn:
+            left = [*state.keys_left(conn, self.begun.id), *self.receipt.get("refused", ())]
+        return PARTIAL if any(k["error"] not in (None, BY_HAND) for k in left) else OK
+
+
+def _chunks(ops: Sequence[Op], size: int) -> Iterator[Sequence[Op]]:
+    for start in range(0, len(ops), size):
+        yield ops[start:start + size]
+
+
+# --------------------------------------------------------------------------- backups elsewhere
+
+def known_backups(desk: Desk) -> list[str]:
+    """Where backups were written to, oldest first."""
+    found: list[str] = orjson.loads(desk.store.meta("backups") or "[]")
+    return found
+
+
+def remember_backup(desk: Desk, path: Path) -> None:
+    """Keep where a backup went: it will have to be named when somebody is forgotten."""
+    known = [p for p in known_backups(desk) if p != str(path) and Path(p).exists()]
+    desk.store.remember("backups", orjson.dumps([*known, str(path)][-BACKUPS:]).decode())
+
+
+def status(desk: Desk) -> list[Mapping[str, Any]]:
+    """Erasures that are not done, for `syncd status`."""
+    with desk.store.reading() as conn:
+        return [{"erasure": what.id, "asked": instant(what.asked_at), "providers": state.keys_left(conn, what.id)}
+                for what in state.unfinished(conn)]

@@ -1,0 +1,160 @@
+"""forget: a person is gone from every file and from the provider, stays blocked, and may come back by her own word."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.cli_lab import Lab, lab
+
+P31 = "p31@example.org\n"
+TRACES = (b"p31@example.org", b"P31@Example.org", b"Name31")
+
+
+@pytest.fixture
+def linked() -> Iterator[Lab]:
+    """After the first plan, a send, and some history of p31: an opt-out, a grant with her address in its evidence."""
+    with lab() as made:
+        made.ask("once", "--approve")
+        made.world.send("mc", "de:OFFERS", "L1")
+        made.world.act("mc", "unsubscribe", email=P31.strip(), list="L1")
+        made.ask("once")
+        made.ask("consent", "grant", "-", "--topic", "offers", "--evidence", "mail from P31@Example.org", "--by", "Kim",
+                 input=P31)
+        made.ask("once")
+        yield made
+
+
+def traces(made: Lab) -> list[tuple[str, bytes]]:
+    """Files of the state's and the journal's directories that hold anything of p31."""
+    found = []
+    for directory in ("state", "journal"):
+        for path in (made.directory / directory).iterdir():
+            if path.is_file():
+                content = path.read_bytes().lower()
+                found += [(path.name, t) for t in TRACES if t.lower() in content]
+    return found
+
+
+def at_provider(made: Lab, key: str) -> list[str]:
+    """Where the provider knows a subscriber."""
+    esp = made.world.truth()["mc"]
+    found = ["subscribers" for s in esp["subscribers"] if s["key"] == key]
+    return found + [name for name, a in esp["audiences"].items() for r in a["rows"] if r["key"] == key]
+
+
+def test_nothing_of_a_person_is_left_in_any_file_or_at_the_provider(linked: Lab) -> None:
+    assert traces(linked)
+    key = linked.ids[31]
+    assert at_provider(linked, key)
+    receipt = linked.ask("forget", "--yes", "-", input="  P31@EXAMPLE.org \n")
+    assert traces(linked) == []
+    assert at_provider(linked, key) == []
+    assert (receipt["done"], receipt["providers"], receipt["files_by_hand"]) == (True, [], [])
+    assert receipt["erased"]["statements"] >= 3
+    assert receipt["left_alone"] == [{"connection": "sf", "object": "Contact", "record": key}]
+    assert "31@" not in str(receipt)
+    assert linked.ask("consent", "verify")["intact"]
+    # The others are what they were.
+    assert len(linked.world.truth()["mc"]["audiences"]["de:NEWS"]["rows"]) == len(linked.ids) - 1
+
+
+def test_the_crm_may_tell_of_her_again_and_again(linked: Lab) -> None:
+    linked.ask("forget", "--yes", "-", input=P31)
+    linked.world.act("sf", "edit", object="Contact", id=linked.ids[31], set={"first_name": "Name31", "spent": "9999.00"})
+    linked.ask("once")
+    linked.ask("resync", "--all", exit=0)
+    again = linked.world.act("sf", "create", object="Contact", set={"email": "P31@example.org", "first_name": "Name31"})
+    linked.ask("once")
+    assert traces(linked) == []
+    assert at_provider(linked, linked.ids[31]) + at_provider(linked, again["id"]) == []
+    assert not linked.world.send("mc", "de:NEWS", "L2")["mailed"].count("p31@example.org")
+    shown = linked.ask("consent", "show", "-", input=P31)
+    assert {t["state"] for p in shown["people"] for t in p["topics"].values()} == {"unsubscribed"}
+    crm = {p["id"]: p for p in linked.world.truth()["sf"]["people"]}
+    assert not crm[linked.ids[31]]["opted_out"], "the CRM is left alone"
+
+
+def test_a_copy_beside_the_state_is_written_anew_and_others_are_named(linked: Lab) -> None:
+    copy, elsewhere = linked.directory / "state" / "copy.db", linked.directory / "elsewhere.db"
+    linked.ask("backup", str(copy))
+    linked.ask("backup", str(elsewhere))
+    (linked.directory / "state" / "plan.json").write_text('{"email": "p31@EXAMPLE.org"}')
+    (linked.directory / "state" / "odd.db").write_bytes(b"SQLite format 3\0 and then nothing")
+    assert b"p31@example.org" in copy.read_bytes()
+    receipt = linked.ask("forget", "--yes", "-", input=P31)
+    assert b"p31@example.org" not in copy.read_bytes()
+    assert receipt["copies_rewritten"] == [str(copy)]
+    assert sorted(Path(p).name for p in receipt["files_by_hand"]) == ["odd.db", "plan.json"]
+    assert receipt["backups_elsewhere"] == [str(elsewhere)]
+    linked.ask("restore", str(copy), "--yes")
+    assert [name for name, _ in traces(linked)] == ["plan.json"] * 2
+    linked.ask("plan")
+    assert linked.ask("consent", "verify")["intact"]
+
+
+def test_a_backup_from_before_forgets_her_as_it_is_restored(linked: Lab) -> None:
+    elsewhere = linked.directory / "elsewhere.db"
+    linked.ask("backup", str(elsewhere))
+    linked.ask("forget", "--yes", "-", input=P31)
+    linked.ask("restore", str(elsewhere), "--yes")
+    assert traces(linked) == []
+    planned = linked.ask("plan", exit=4)
+    linked.ask("apply", planned["plan"]["id"])
+    assert traces(linked) == []
+    assert at_provider(linked, linked.ids[31]) == []
+    shown = linked.ask("consent", "show", "-", input=P31)
+    assert {t["state"] for p in shown["people"] for t in p["topics"].values()} == {"unsubscribed"}
+
+
+def test_her_own_later_word_brings_her_back(linked: Lab) -> None:
+    linked.ask("forget", "--yes", "-", input=P31)
+    linked.ask("once")
+    words = ["consent", "grant", "-", "--topic", "news", "--evidence", "a new form", "--by", "Kim"]
+    linked.ask(*words, input=P31)
+    linked.ask("once")
+    assert at_provider(linked, linked.ids[31]) == ["de:NEWS", "de:TOP"] or at_provider(linked, linked.ids[31]) == ["de:NEWS"]
+    topics = linked.ask("consent", "show", "-", input=P31)["people"][0]["topics"]
+    assert (topics["news"]["state"], topics["offers"]["state"]) == ("subscribed", "unsubscribed")
+    assert b"p31@example.org" in (linked.directory / "state" / "syncd.db").read_bytes()
+    # And she may be forgotten again.
+    linked.ask("forget", "--yes", "-", input=P31)
+    assert traces(linked) == []
+    assert at_provider(linked, linked.ids[31]) == []
+
+
+def test_who_is_meant_must_be_clear(linked: Lab) -> None:
+    assert linked.ask("forget", "--yes", "-", input="x@nowhere.example\n", exit=2)["error"]["code"] == "unknown"
+    assert linked.run("forget", "-", input=P31).exit_code == 1  # nobody said yes
+    assert traces(linked)
+    done = linked.run("forget", "-", "--yes", input=P31)
+    assert (done.exit_code, "left alone: sf Contact" in done.stdout) == (0, True)
+
+
+def test_forgetting_twice_changes_nothing_more(linked: Lab) -> None:
+    linked.ask("forget", "--yes", "-", input=P31)
+    head = linked.ask("status")["ledger"]
+    assert linked.ask("forget", "--yes", "-", input=P31)["done"]
+    assert linked.ask("status")["ledger"] == head
+    assert traces(linked) == []
+
+
+def test_a_running_service_forgets_over_its_socket(linked: Lab) -> None:
+    service = linked.spawn("run")
+    try:
+        for _ in range(400):
+            if (linked.directory / "state" / "syncd.db.sock").exists():
+                break
+            time.sleep(0.05)
+        receipt: dict[str, Any] = linked.ask("forget", "--yes", "-", input=P31)
+        assert receipt["done"]
+        linked.ask("once")
+        assert traces(linked) == []
+    finally:
+        service.terminate()
+        out, err = service.communicate(timeout=60)
+    assert "p31" not in (out + err).lower()
