@@ -192,7 +192,8 @@ def _erase(conn: db.Connection, head: int, kept: Shape, now: int) -> Erased:
 
 def _inbox(conn: db.Connection, keys: Sequence[str]) -> int:
     """Take the person's events out of deliveries that nobody has looked up yet; how many."""
-    names = {name for row in conn.execute("SELECT lower(hex(hash)), email FROM gone_address") for name in row if name} | {*keys}
+    known = conn.execute("SELECT lower(hex(hash)), email FROM gone_address").fetchall()
+    names = {name for row in known for name in row if name} | {*keys}
     gone = 0
     for id_, notices in conn.execute("SELECT id, notices FROM inbox WHERE notices IS NOT NULL").fetchall():
         events = orjson.loads(notices)
@@ -229,8 +230,12 @@ def _nulls(columns: Sequence[str]) -> str:
     return ", ".join(f"{quote(c)} = NULL" for c in columns)
 
 
-def erase_blocked(conn: db.Connection, hashes: Sequence[bytes], kept: Shape, now: int) -> Erased:
-    """As ``erase`` in a state from before somebody was forgotten: whoever holds a blocked address there is."""
+def erase_blocked(conn: db.Connection, hashes: Sequence[bytes], until: int, kept: Shape, now: int) -> Erased:
+    """As ``erase`` in a state from before somebody was forgotten: whoever holds a blocked address there is.
+
+    :param until: the ledger position up to which statements go
+    :param now: when that was
+    """
     q = load("forget")
     _tables(conn)
     conn.executemany(q["addresses_named"], ((h,) for h in hashes))
@@ -240,8 +245,7 @@ def erase_blocked(conn: db.Connection, hashes: Sequence[bytes], kept: Shape, now
     conn.execute(q["people"])
     conn.execute(q["keys"])
     conn.execute(q["spare_keys"])
-    head = conn.execute("SELECT coalesce(max(position), 0) FROM entry").fetchone()[0]
-    erased = _erase(conn, head, kept, now)
+    erased = _erase(conn, until, kept, now)
     # Records at other addresses may be somebody else's: they are read again, and judged by what they hold.
     conn.executemany("UPDATE record SET forgotten = NULL WHERE id = ?",
                      ((row[0],) for row in conn.execute("SELECT id FROM gone_record").fetchall() if row[0] not in marked))

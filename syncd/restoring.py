@@ -5,14 +5,18 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from contextlib import suppress
+from itertools import groupby
 from pathlib import Path
 
-from state import db, inbox, journal
+from state import db, forget, inbox, journal
 from state import restore as replaying
+from state.store import Store
 from syncd.app import open_store
 from syncd.config import Config
 from syncd.failures import FAILED, Failure
+from syncd.model import Micros
 from syncd.views import Json
 
 KEPT = ".before-restore"
@@ -64,10 +68,22 @@ def _prepare(config: Config, part: Path, told: Path) -> Json:
         lines = journal.read(told, replaying.head(store)) if told.exists() else []
         replayed = store.write(lambda conn: replaying.replay(conn, lines))
         waiting = store.write(lambda conn: inbox.restore(conn, journal.notes(told))) if told.exists() else 0
+        forgotten = [line for line in lines if line.spoken[0] == forget.SOURCE]
+        for seen_at, group in groupby(forgotten, key=lambda line: line.seen_at):
+            _forget(store, list(group), seen_at)
+        if forgotten:
+            store.scrub()
         replaying.doubt_everything(store)
         return {"ledger": replaying.head(store), "replayed": replayed, "webhooks": waiting}
     finally:
         store.close()
+
+
+def _forget(store: Store, told: Sequence[journal.Line], at: Micros) -> None:
+    """Somebody was forgotten since the backup was made. What a stub keeps is read again; what she said later stays."""
+    hashes = [bytes.fromhex(line.hash) for line in told if line.hash]
+    until = min(line.position for line in told)
+    store.write(lambda conn: forget.erase_blocked(conn, hashes, until, forget.Shape({}, {}), at))
 
 
 def _discard(part: Path) -> None:

@@ -103,8 +103,7 @@ def test_a_backup_from_before_forgets_her_as_it_is_restored(linked: Lab) -> None
     linked.ask("forget", "--yes", "-", input=P31)
     linked.ask("restore", str(elsewhere), "--yes")
     assert traces(linked) == []
-    planned = linked.ask("plan", exit=4)
-    linked.ask("apply", planned["plan"]["id"])
+    linked.ask("once")
     assert traces(linked) == []
     assert at_provider(linked, linked.ids[31]) == []
     shown = linked.ask("consent", "show", "-", input=P31)
@@ -125,6 +124,17 @@ def test_her_own_later_word_brings_her_back(linked: Lab) -> None:
     linked.ask("forget", "--yes", "-", input=P31)
     assert traces(linked) == []
     assert at_provider(linked, linked.ids[31]) == []
+
+
+def test_a_restore_keeps_what_she_said_after_she_was_forgotten(linked: Lab) -> None:
+    elsewhere = linked.directory / "elsewhere.db"
+    linked.ask("backup", str(elsewhere))
+    linked.ask("forget", "--yes", "-", input=P31)
+    linked.ask("consent", "grant", "-", "--topic", "news", "--evidence", "a new form", "--by", "Kim", input=P31)
+    linked.ask("restore", str(elsewhere), "--yes")
+    linked.ask("once", exit=5)  # after a restore a person looks before anybody is written to again
+    topics = linked.ask("consent", "show", "-", input=P31)["people"][0]["topics"]
+    assert (topics["news"]["state"], topics["offers"]["state"]) == ("subscribed", "unsubscribed")
 
 
 def test_who_is_meant_must_be_clear(linked: Lab) -> None:
