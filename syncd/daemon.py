@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from syncd import compose, control, logs, sends, views
@@ -60,7 +59,6 @@ class Daemon:
         self.log = logs.logger(pretty=pretty, debug=debug)
         self.wakes: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self.stopping = threading.Event()
-        self.signals: queue.SimpleQueue[int] = queue.SimpleQueue()
         self.reload = False
         self.hurry = False
         self.desk: Desk
@@ -100,17 +98,18 @@ class Daemon:
     # ------------------------------------------------------------------ signals
 
     def _listen(self) -> None:
-        """A handler may interrupt the main thread anywhere, so it only hands on the number; a thread acts on it."""
-        def handler(number: int, frame: FrameType | None) -> None:
-            self.signals.put(number)
-
+        """A thread acts on signals, and reads them from the pipe that Python writes them to as they arrive: a handler would
+        run in the main thread, and not before a wait ends that began at the same instant."""
+        told, tell = os.pipe()
+        os.set_blocking(tell, False)
+        signal.set_wakeup_fd(tell, warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, handler)
-        threading.Thread(target=self._heed, name="signals", daemon=True).start()
+            signal.signal(number, lambda number, frame: None)
+        threading.Thread(target=self._heed, args=(told,), name="signals", daemon=True).start()
 
-    def _heed(self) -> None:
+    def _heed(self, told: int) -> None:
         while True:
-            number = self.signals.get()
+            number = os.read(told, 1)[0]
             if number == signal.SIGHUP:
                 self.reload = True
             elif self.stopping.is_set():
