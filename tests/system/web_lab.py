@@ -25,6 +25,7 @@ from tests.system.acceptance_lab import MC, Company
 ROOT = Path(__file__).parents[2]
 PATIENCE = 60.0
 
+CRMS = ("salesforce", "odoo")
 Json = dict[str, Any]
 
 
@@ -96,6 +97,12 @@ def unsubscribes(numbers: list[int], list_id: str, *, at: float | None = None, j
     } for number in numbers]).encode()
 
 
+def _refuses(record: tuple[str, Json]) -> bool:
+    """Whether a record holds a refusal of tips, or of everything."""
+    _, person = record
+    return person["topics"].get("tips") is False or bool(person["opted_out"])
+
+
 class Running:
     """A linked company and the service that runs it, whose schedule is so slow that webhooks are all that wakes it."""
 
@@ -113,13 +120,13 @@ class Running:
         self.company.stop()
 
     def start(self, failpoint: str = "", *, cycles: int = 1) -> None:
-        """Start the service; when this returns, webhooks are answered and so many cycles have ended."""
+        """Start the service; when this returns, webhooks are answered and so many cycles have ended, or it was killed."""
         seen = len(self.events("cycle_ended"))
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "syncd.cli", "--config", str(self.config_path), "run"], cwd=ROOT, stderr=log,
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env={**os.environ, "SYNCD_FAILPOINT": failpoint})
-        self.until(lambda: len(self.events("cycle_ended")) >= seen + cycles)
+        self.until(lambda: self.died() or len(self.events("cycle_ended")) >= seen + cycles)
 
     def stop(self) -> None:
         """End the service in order."""
@@ -129,21 +136,26 @@ class Running:
         self.process = None
 
     def died(self) -> bool:
-        """Whether a failpoint killed it; the next ``start`` is a restart."""
+        """Whether a failpoint, or ``kill``, killed it; the next ``start`` is a restart."""
+        return self.process is not None and self.process.poll() == -signal.SIGKILL
+
+    def kill(self) -> None:
         assert self.process is not None
-        return self.process.poll() == -signal.SIGKILL
+        self.process.kill()
+        self.process.wait()
 
     def events(self, name: str | None = None) -> list[Json]:
         text = self.log.read_text() if self.log.exists() else ""
         found = [json.loads(line) for line in text.splitlines() if line.endswith("}")]
         return [e for e in found if name in (None, e["event"])]
 
-    def until(self, condition: Callable[[], bool], patience: float = PATIENCE) -> None:
-        end = time.monotonic() + patience
+    def until(self, condition: Callable[[], bool], *, every: float = 0.05) -> None:
+        """:param every: seconds between two looks; a look at the whole world is dear"""
+        end = time.monotonic() + PATIENCE
         while not condition():
             assert time.monotonic() < end, self.log.read_text()[-3000:]
-            assert self.process is None or self.process.poll() is None, self.log.read_text()[-3000:]
-            time.sleep(0.05)
+            assert self.process is None or self.died() or self.process.poll() is None, self.log.read_text()[-3000:]
+            time.sleep(every)
 
     def ask(self, verb: str, **parameters: Any) -> Json:
         """A verb of the running service."""
@@ -154,16 +166,31 @@ class Running:
 
     def couples(self, count: int) -> list[str]:
         """Addresses in the audience of tips with one living record in each CRM, none of which refuses anything."""
-        records: dict[str, dict[str, list[Json]]] = {}
-        for side in ("salesforce", "odoo"):
-            for person in self.company.world(side)["people"]:
-                if person["email"] and not person["deleted"] and person["object"] in ("Contact", "Lead", "res.partner"):
-                    records.setdefault(person["email"].strip().lower(), {}).setdefault(side, []).append(person)
+        records = self.records()
         rows = {row["email"].lower() for row in self.company.world(MC)["audiences"]["tips"]["rows"]}
-        good = [e for e, sides in sorted(records.items()) if e in rows and e in self.numbers
-                and set(sides) == {"salesforce", "odoo"} and all(len(found) == 1 for found in sides.values())]
+        good = [e for e, found in sorted(records.items()) if e in rows and e in self.numbers
+                and sorted(side for side, _ in found) == ["odoo", "salesforce"]]
         assert len(good) >= count, len(good)
         return good[:count]
+
+    def stayers(self, count: int) -> list[str]:
+        """Addresses that Marketing Cloud knows, with records in either CRM none of which refuses anything that matters."""
+        numbers = self.numbers
+        good = [e for e, found in sorted(self.records().items()) if e in numbers and not any(map(_refuses, found))]
+        assert len(good) >= count, len(good)
+        return good[:count]
+
+    def records(self) -> dict[str, list[tuple[str, Json]]]:
+        """Living records of people, with their side, by address."""
+        found: dict[str, list[tuple[str, Json]]] = {}
+        for side in CRMS:
+            for person in self.company.world(side)["people"]:
+                if person["email"] and not person["deleted"] and person["object"] in ("Contact", "Lead", "res.partner"):
+                    found.setdefault(person["email"].strip().lower(), []).append((side, person))
+        for email, records in found.items():
+            if any(person["object"] == "Contact" for _, person in records):  # a converted lead can be written no more
+                found[email] = [each for each in records if each[1]["object"] != "Lead"]
+        return found
 
     @property
     def numbers(self) -> dict[str, int]:
@@ -176,10 +203,16 @@ class Running:
         return {p["email"].strip().lower() for p in self.company.world(side)["people"]
                 if p["email"] and p["topics"].get("tips") is False}
 
+    def lacking(self, addresses: set[str]) -> set[tuple[str, str]]:
+        """(side, address) of every living record that should hold a refusal of tips and does not, and of every row left."""
+        found = {(side, e) for e, records in self.records().items() if e in addresses
+                 for side, person in records if not _refuses((side, person))}
+        rows = self.company.world(MC)["audiences"]["tips"]["rows"]
+        return found | {(MC, row["email"].lower()) for row in rows if row["email"].lower() in addresses}
+
     def carried(self, addresses: set[str]) -> bool:
         """Whether both CRMs hold these refusals, and no row is left."""
-        rows = {row["email"].lower() for row in self.company.world(MC)["audiences"]["tips"]["rows"]}
-        return addresses <= self.refusing("salesforce") & self.refusing("odoo") and not addresses & rows
+        return not self.lacking(addresses)
 
     def state(self, sql: str) -> list[tuple[Any, ...]]:
         """Look into the state while it runs."""
