@@ -2,7 +2,7 @@
 
 One thread looks up what came, decides the people concerned and queues what keeps mail from them; one thread per
 destination sends it. Nothing else: no grant, no update, nothing at a connection that was never approved. The people stay
-dirty, so that the cycle plans the rest as if this had not been (docs/decisions/0011-express.md).
+dirty, so that the cycle plans the rest as if this had not been (docs/decisions/0012-express.md).
 
 Nothing here must survive: deliveries wait in the inbox, opt-outs in the outbox, people among the dirty. Whatever is cut
 short, the next cycle does.

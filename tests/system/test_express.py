@@ -1,4 +1,4 @@
-"""The express way: a webhook's opt-out passes a cycle that is under way, grants nothing, and leaves the rest to the cycle."""
+"""The express way: a webhook's opt-out passes a cycle that is under way, grants nothing, and leaves the rest to it."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def test_an_opt_out_passes_a_cycle_that_still_reads_and_nothing_else_does(runnin
     assert running.post.send(unsubscribes([running.numbers[leaver]], TIPS)) == 204
     running.until(lambda: running.carried({leaver}))
     assert cycle.is_alive(), "the cycle ended before: nothing was passed"
-    assert running.state("SELECT DISTINCT o.class FROM operation o JOIN run r ON r.id = o.run WHERE r.trigger = 'webhook'") == [
-        (0,)]
+    assert running.state("SELECT DISTINCT o.class FROM operation o JOIN run r ON r.id = o.run"
+                         " WHERE r.trigger = 'webhook'") == [(0,)]
     assert running.state("SELECT count(*) FROM dirty")[0][0] > 0  # the cycle does the rest
     cycle.join()
     running.company.clear_faults()
