@@ -87,6 +87,22 @@ def candidates(conn: db.Connection, *, separate: bool) -> Iterator[list[Waiting]
             given["after"] = part[-1][0]
 
 
+def unsure(conn: db.Connection) -> tuple[int, list[Waiting]]:
+    """What was just planned for the chunk and may rest on an undecided burst, or on one that nobody has looked for yet: the
+    position up to which bursts were looked for, and the suppressions at other systems."""
+    q = load("bursts")
+    row = conn.execute(q["judged_to"]).fetchone()
+    judged = int(row[0]) if row else 0
+    after = min([judged, *(part[2] for part in open_ranges(conn))])
+    return judged, [Waiting(id_, person, object_, columns, 0, True)
+                    for id_, person, object_, columns in conn.execute(q["unsure_of_chunk"], {"after": after})]
+
+
+def leave(conn: db.Connection, chosen: Iterable[Waiting]) -> None:
+    """Take operations back that are only planned."""
+    conn.executemany(load("bursts")["leave"], ((w.operation,) for w in chosen))
+
+
 def wait(conn: db.Connection, chosen: Iterable[Waiting]) -> None:
     """Put operations under their bursts' holds."""
     conn.executemany(load("bursts")["wait"], ((w.hold, w.operation) for w in chosen))

@@ -8,7 +8,8 @@ waits.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from itertools import groupby
 from typing import Any
 
 import orjson
@@ -58,12 +59,28 @@ def _put_aside(store: Store, rel: Relations, reconciler: Reconciler) -> None:
             store.write(lambda conn, chosen=chosen: bursts.wait(conn, chosen))  # type: ignore[misc]  # bound now
 
 
+def leave(conn: Any, rel: Relations, reconciler: Reconciler) -> None:
+    """For people of the chunk who are planned out of turn: take back what would be written to other systems only because
+    of opt-outs that no person made and nobody has judged. The cycle plans it again, and judges."""
+    judged, unsure = bursts.unsure(conn)
+    undecided = bursts.open_ranges(conn)
+    for person, part in groupby(unsure, key=lambda w: w.person):
+        codes = _decided_without(conn, reconciler, person, lambda s: any(_is_part(s, r) for r in undecided) or (
+            s.position > judged and _is_unmade(s)))
+        bursts.leave(conn, [w for w in part if not _is_demanded(rel, w, codes)])
+
+
 def _without(store: Store, reconciler: Reconciler, person: int, undecided: list[Range]) -> Mapping[str | None, int]:
     """What would be decided about somebody without any undecided burst: codes by topic, None = all mail."""
     with store.reading() as conn:
-        address = conn.execute(load("views")["address_of"], {"person": person}).fetchone()[0]
-        case = people.case(conn, person, address)
-    left = [s for s in case.statements if not any(_is_part(s, part) for part in undecided)]
+        return _decided_without(conn, reconciler, person, lambda s: any(_is_part(s, part) for part in undecided))
+
+
+def _decided_without(conn: Any, reconciler: Reconciler, person: int,
+                     leave_out: Callable[[Statement], bool]) -> Mapping[str | None, int]:
+    address = conn.execute(load("views")["address_of"], {"person": person}).fetchone()[0]
+    case = people.case(conn, person, address)
+    left = [s for s in case.statements if not leave_out(s)]
     decided = reconciler.decided(case._replace(statements=left))
     return {None: decided.master, **{topic: code for topic, (_, code) in decided.topics.items()}}
 
@@ -79,5 +96,8 @@ def _is_demanded(rel: Relations, w: Waiting, codes: Mapping[str | None, int]) ->
 
 def _is_part(s: Statement, part: Range) -> bool:
     _, source, after, upto = part
-    return (after < s.position <= upto and s.source == source and s.state == "opt_out"
-            and not s.person_made and not s.baseline)
+    return after < s.position <= upto and s.source == source and _is_unmade(s)
+
+
+def _is_unmade(s: Statement) -> bool:
+    return s.state == "opt_out" and not s.person_made and not s.baseline

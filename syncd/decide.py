@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,9 +105,10 @@ class Decider:
             conn.execute(load("people")["done"])
         return count
 
-    def suppress(self, who: Sequence[int], now: Micros) -> int:
+    def suppress(self, who: Sequence[int], now: Micros, leave: Callable[[Any], None]) -> int:
         """Decide these people out of turn and queue what keeps mail from them: nothing else, and they stay dirty, so that
-        the cycle does the rest. Returns how many operations that are; if any, they belong to a run of their own."""
+        the cycle does the rest. Returns how many operations that are; if any, they belong to a run of their own.
+        ``leave`` is given the transaction to take back what must not be released yet."""
         bound, q = clock_parameters(now, self.zones), load("registry")
 
         def job(conn: Any) -> int:
@@ -118,6 +119,7 @@ class Decider:
             self._decide_chunk(conn, bound)
             self._plan_chunk(conn, run, bound, only_suppressions=True)
             conn.execute(load("people")["stay_dirty"])
+            leave(conn)
             count = plan.release_suppressions(conn)
             given = {"run": run, "people": found, "count": count}
             conn.execute(q["count_express"], given)

@@ -21,7 +21,7 @@ import structlog
 
 from connectors.errors import ConnectorError
 from state.queries import load
-from syncd import logs
+from syncd import bursts, logs
 from syncd.answers import problem
 from syncd.app import App
 from syncd.compile import CompiledMapping
@@ -148,8 +148,9 @@ class Express:
     def _suppress(self, cycle: Cycle, people: list[int]) -> None:
         """Queue the opt-outs of these people and wake the senders."""
         began, count = time.monotonic(), 0
+        leave = partial(bursts.leave, rel=cycle.rel, reconciler=cycle.decider.reconciler)
         for start in range(0, len(people), PEOPLE_PER_TURN):
-            count += cycle.decider.suppress(people[start:start + PEOPLE_PER_TURN], self._app.clock())
+            count += cycle.decider.suppress(people[start:start + PEOPLE_PER_TURN], self._app.clock(), leave)
             self._app.failpoint("suppressed")
             for courier in self.couriers.values():
                 courier.wake.set()

@@ -46,6 +46,19 @@ FROM (SELECT o.id, (SELECT b.hold FROM entry e CROSS JOIN utterance u ON u.id = 
       WHERE o.state < 3 AND o.state = 0 AND o.object = :object AND o.kind = :kind AND o.class = 0 AND o.id > :after) h
 CROSS JOIN operation o ON o.id = h.id WHERE h.hold IS NOT NULL ORDER BY h.id LIMIT :most;
 
+-- name: unsure_of_chunk
+-- Suppressions just planned for the chunk at other systems than a source that said, after a position, what no person did.
+SELECT o.id, o.person, o.object, o.columns FROM chunk c CROSS JOIN operation o ON o.person = c.person
+WHERE o.state = 0 AND o.class = 0 AND o.kind IN ('status', 'update') AND EXISTS (
+  SELECT 1 FROM entry e CROSS JOIN utterance u ON u.id = e.utterance
+  WHERE e.position IN (SELECT f.position FROM record r CROSS JOIN entry f ON f.record = r.id WHERE r.person = c.person
+    UNION SELECT f.position FROM record r CROSS JOIN entry f ON f.address = r.address WHERE r.person = c.person)
+  AND e.position > :after AND u.person_made = 0 AND u.baseline = 0 AND u.connection <> o.connection
+  AND instr(u.said, '"opt_out"') > 0) ORDER BY o.person;
+
+-- name: leave
+DELETE FROM operation WHERE id = ? AND state = 0;
+
 -- name: wait
 UPDATE operation SET state = 1, hold = ? WHERE id = ? AND state = 0;
 
