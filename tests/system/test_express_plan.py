@@ -1,0 +1,72 @@
+"""What the express way queues: opt-outs and nothing else, and none that a person still has to judge."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from syncd import bursts
+from syncd.cycle import Cycle
+from tests.system.lab import NEWS, OFFERS, Lab
+
+
+def suppress(lab: Lab, cycle: Cycle, *names: str) -> dict[str, set[tuple[str, str, str]]]:
+    """Decide people out of turn: what is queued for each, as (object, kind, values)."""
+    people = {name: lab.rows("SELECT r.person FROM record r JOIN address a ON a.id = r.address WHERE a.email = ?",
+                             f"{name}@mail.example")[0][0] for name in names}
+    leave = partial(bursts.leave, rel=cycle.rel, reconciler=cycle.decider.reconciler)
+    cycle.decider.suppress(list(people.values()), lab.now(), leave)
+    return {name: set(lab.rows(
+        "SELECT b.name, o.kind, o.payload FROM operation o JOIN object b ON b.id = o.object WHERE o.state = 2 AND"
+        " o.person = ?", person)) for name, person in people.items()}
+
+
+def pulled(lab: Lab) -> Cycle:
+    """What a cycle reads, and nothing decided by it yet."""
+    cycle = lab.app.cycle()
+    cycle.puller.run(cycle.feeds, lab.now())
+    return cycle
+
+
+def test_only_suppressions_are_queued_and_the_cycle_does_the_rest(lab: Lab) -> None:
+    lab.contacts(6)
+    lab.link()
+    lab.unsubscribe("p1", "L1")
+    lab.edit("p1", first_name="Another")  # wants to be written to the row in the other audience
+    lab.edit("p2", first_name="Other")
+    queued = suppress(lab, pulled(lab), "p1", "p2")
+    assert {(name, kind) for name, kind, _ in queued["p1"]} >= {(OFFERS, "remove"), ("Contact", "update")}
+    assert not any(kind == "upsert" for _, kind, _ in queued["p1"])
+    assert queued["p2"] == set()
+    assert lab.rows("SELECT count(*) FROM operation WHERE state < 2") == [(0,)]
+    lab.settle()
+    assert "p1" not in lab.keys(OFFERS)
+    assert [(lab.row(NEWS, name) or {})["first_name"] for name in ("p1", "p2")] == ["Another", "Other"]
+
+
+def test_nothing_is_queued_where_no_plan_was_ever_approved(lab: Lab) -> None:
+    lab.contacts(6, no_news=1)
+    before = lab.cycle().plan
+    cycle = lab.app.cycle()
+    queued = suppress(lab, cycle, "p1", "p2")
+    assert queued == {"p1": set(), "p2": set()}
+    after = lab.cycle().plan
+    assert before is not None
+    assert after is not None
+    assert after.id == before.id
+
+
+def test_a_burst_that_nobody_has_judged_is_not_let_out(lab: Lab) -> None:
+    """Everyone's box is ticked by a data load; only what p1 did herself is written to the other side. Rows leave."""
+    lab.contacts(60)
+    lab.link()
+    lab.world.act("sf", "mass_edit", object="Contact", where={}, set={"opted_out": 1})
+    lab.unsubscribe("p1", "L2")
+    cycle = pulled(lab)
+    queued = suppress(lab, cycle, "p1", "p2")
+    assert {kind for _, kind, _ in queued["p2"]} == {"remove"}
+    assert {name for name, kind, _ in queued["p1"] if kind == "status"} <= {"L2"}
+    assert ("Contact", "update") in {(name, kind) for name, kind, _ in queued["p1"]}
+    lab.cycle()
+    assert lab.hold("burst").operations > 0
+    held = suppress(lab, lab.app.cycle(), "p3")
+    assert {kind for _, kind, _ in held["p3"]} <= {"remove"}
