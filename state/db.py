@@ -38,7 +38,7 @@ DRIVER: str = sqlite3.__name__.split(".")[0]
 sqlite3.register_adapter(bytes, bytes)
 sqlite3.register_adapter(type(None), {None: None}.__getitem__)
 
-CACHE_KIB, READER_CACHE_KIB = 32 * 1024, 2 * 1024
+CACHE_KIB, READER_CACHE_KIB = 64 * 1024, 2 * 1024
 """KiB of pages that the writing connection keeps, and each reading one: readers look up little, and there are several."""
 
 
@@ -82,6 +82,8 @@ def connect(path: Path | str, *, read_only: bool = False) -> Connection:
         conn.execute(f"PRAGMA journal_mode={mode}")
         conn.execute("PRAGMA synchronous=FULL")
         conn.execute("PRAGMA journal_size_limit=8388608")
+        # A page that is written in every transaction (the end of each index is) is copied once per checkpoint.
+        conn.execute("PRAGMA wal_autocheckpoint=4000")
     return conn
 
 

@@ -40,7 +40,8 @@ Fold = Callable[[Case], Decided]
 def take(conn: db.Connection, rel: Relations) -> int:
     """Move up to CHUNK dirty people into ``chunk``; returns how many."""
     q = load("people")
-    conn.execute("CREATE TEMP TABLE IF NOT EXISTS chunk (person INTEGER PRIMARY KEY, live INTEGER)")
+    conn.execute("CREATE TEMP TABLE IF NOT EXISTS chunk (person INTEGER PRIMARY KEY, live INTEGER, records INTEGER,"
+                 " record INTEGER)")
     conn.execute("DELETE FROM chunk")
     streams = ",".join(str(s.stream) for s in rel.sources) or "NULL"
     return int(conn.execute(q["take"].replace(":streams", streams), {"limit": CHUNK}).rowcount)
@@ -133,13 +134,13 @@ def decide(conn: db.Connection, rel: Relations, fold: Fold, default: Decided) ->
         return [v for name in rel.decided for v in decided.topics[name]]
 
     conn.execute("DELETE FROM decision WHERE person IN (SELECT person FROM chunk)")
-    conn.execute("CREATE TEMP TABLE IF NOT EXISTS spoken (person INTEGER PRIMARY KEY, entries INTEGER)")
-    conn.execute("DELETE FROM spoken")
-    conn.execute(q["spoken"])
-    conn.execute(q["spoken_by_address"])
-    shapes = []
-    conn.execute("DROP TABLE IF EXISTS temp.alone")
+    for table in ("alone (person INTEGER PRIMARY KEY, position, address, utterance, always, nowhere)",
+                  "spoken (person INTEGER PRIMARY KEY)"):
+        conn.execute(f"CREATE TEMP TABLE IF NOT EXISTS {table}")
+        conn.execute(f"DELETE FROM {table.split()[0]}")
     conn.execute(q["single_baselines"])
+    conn.execute(q["spoken"])
+    shapes = []
     for *shape, person, address in conn.execute(q["shapes"]).fetchall():
         decided = fold(case(conn, person, address))
         shapes.append([*shape, decided.master, *values(decided)])
@@ -149,7 +150,6 @@ def decide(conn: db.Connection, rel: Relations, fold: Fold, default: Decided) ->
     conn.executemany(f"INSERT INTO answer VALUES ({shaped})", shapes)
     conn.execute(f"{insert} SELECT l.person, l.position, w.master{''.join(f', w.{c}' for c in columns)} FROM alone l"
                  " CROSS JOIN answer w ON w.utterance = l.utterance AND w.always = l.always AND w.nowhere = l.nowhere")
-    conn.execute("DELETE FROM spoken WHERE person IN (SELECT person FROM alone)")
     rows = []
     for person, address in conn.execute(q["cases"]).fetchall():
         decided = fold(case(conn, person, address))

@@ -66,11 +66,17 @@ def member(a: AudienceDef, rel: Relations) -> str:
     """SQL over a, d, p (address): whether the person belongs to the audience. Deny by default."""
     topic = next(t for t in rel.topics if t.id == a.topic)
     parts = ["a.address IS NOT NULL", "ad.undeliverable IS NULL", f"d.{mailable(a.topic)} = 1",
-             "NOT EXISTS (SELECT 1 FROM ambiguous m WHERE m.person = a.person)"]
+             "NOT " + _asked("ambiguous", "EXISTS (SELECT 1 FROM ambiguous m WHERE m.person = a.person)")]
     parts += [f"({where}) IS TRUE" for where in (topic.where, a.where) if where]
     if a.limit is not None:
         parts.append(f"EXISTS (SELECT 1 FROM rank_{a.object} q WHERE q.person = a.person)")
     return " AND ".join(parts)
+
+
+def _asked(among: str, exists: str) -> str:
+    """A question asked of each person only where it may be true of anybody: SQLite looks once whether the table (and its
+    condition) ``among`` has rows at all."""
+    return f"(EXISTS (SELECT 1 FROM {among}) AND {exists})"
 
 
 def audience_sql(a: AudienceDef, rel: Relations) -> dict[str, str]:
@@ -83,13 +89,14 @@ def audience_sql(a: AudienceDef, rel: Relations) -> dict[str, str]:
     old = [f"t.{quote(name)}" for name in a.columns]
     differs = " OR ".join(["t.person IS NULL", "t.key IS NOT k.key", "t.address IS NOT a.address",
                            *(f"{o} IS NOT ({v})" for o, v in zip(old, values, strict=True))])
-    flying = ("EXISTS (SELECT 1 FROM operation f WHERE f.person = {p}.person AND f.object = :object AND f.state = 3"
-              "{more})")
+    flying = _asked("operation WHERE state = 3", "EXISTS (SELECT 1 FROM operation f WHERE f.person = {p}.person"
+                    " AND f.object = :object AND f.state = 3{more})")
     payload, before = ", ".join(values), ", ".join(old)
-    refused = ("EXISTS (SELECT 1 FROM operation x CROSS JOIN object b ON b.id = x.object CROSS JOIN quarantine z"
-               " ON z.connection = x.connection AND z.object = b.name AND z.key = x.key AND z.closed_at IS NULL"
-               f" WHERE x.person = c.person AND x.object = :object AND x.state = {REJECTED} AND x.key = k.key"
-               f" AND x.address IS a.address AND x.payload = json_array({payload}))")
+    refused = _asked("quarantine WHERE closed_at IS NULL", "EXISTS (SELECT 1 FROM operation x"
+                     " CROSS JOIN object b ON b.id = x.object CROSS JOIN quarantine z"
+                     " ON z.connection = x.connection AND z.object = b.name AND z.key = x.key AND z.closed_at IS NULL"
+                     f" WHERE x.person = c.person AND x.object = :object AND x.state = {REJECTED} AND x.key = k.key"
+                     f" AND x.address IS a.address AND x.payload = json_array({payload}))")
     status = "o.kind = 'status' AND o.connection = :connection"
     depends = "(SELECT max(o.id) FROM operation o WHERE o.person = c.person AND o.state <= 3 AND ({}))"
     # Whoever changes from one segment of a topic to another leaves before entering.
@@ -104,7 +111,7 @@ def audience_sql(a: AudienceDef, rel: Relations) -> dict[str, str]:
             d.position, {depends.format(entering if siblings else status)}, {PLANNED}, :run
             FROM {source} LEFT JOIN {a.table} t ON t.person = c.person
             WHERE {wanted} AND ({differs}) AND NOT {flying.format(p='c', more='')}
-            AND NOT EXISTS (SELECT 1 FROM vanished v WHERE v.object = :object AND v.person = c.person)
+            AND NOT {_asked("vanished", "EXISTS (SELECT 1 FROM vanished v WHERE v.object = :object AND v.person = c.person)")}
             AND NOT {refused}""",
         "remove": f"""{_INSERT} SELECT :connection, :object, 'remove',
             CASE WHEN d.{mailable(a.topic)} = 1 THEN {HARMLESS} ELSE {SUPPRESS} END,
@@ -118,7 +125,8 @@ def audience_sql(a: AudienceDef, rel: Relations) -> dict[str, str]:
             WHERE (t.person IS NOT NULL OR {flying.format(p='c', more=" AND f.kind = 'upsert'")})
             AND coalesce(t.key, k.key) IS NOT NULL
             AND NOT EXISTS (SELECT 1 FROM attr a CROSS JOIN decision d ON d.person = a.person
-                CROSS JOIN address ad ON ad.id = a.address WHERE a.person = c.person AND {wanted})
+                CROSS JOIN address ad ON ad.id = a.address
+                WHERE a.person = coalesce(t.person, c.person) AND {wanted})   -- asked when ``t`` is known
             AND NOT {flying.format(p='c', more=" AND f.kind = 'remove'")}
             AND (coalesce(d.{mailable(a.topic)}, 0) <> 1 OR NOT {flying.format(p='c', more='')})""",
     }

@@ -1,6 +1,7 @@
 -- name: take
-INSERT INTO chunk SELECT d.person, (SELECT count(*) FROM record r WHERE r.person = d.person AND r.deleted = 0
-  AND r.stream IN (:streams)) FROM (SELECT person FROM dirty ORDER BY person LIMIT :limit) d;
+-- live: records that can give facts; records: all of them; record: the only one.
+INSERT INTO chunk SELECT d.person, count(r.id) FILTER (WHERE r.deleted = 0 AND r.stream IN (:streams)), count(r.id), min(r.id)
+FROM (SELECT person FROM dirty ORDER BY person LIMIT :limit) d LEFT JOIN record r ON r.person = d.person GROUP BY d.person;
 
 -- name: take_one
 -- Who became part of somebody else meanwhile has no records and is left out.
@@ -16,24 +17,24 @@ INSERT OR IGNORE INTO dirty SELECT person FROM attr WHERE due <= ?;
 -- name: holders
 SELECT DISTINCT person FROM record WHERE address = ? AND deleted = 0;
 
--- name: spoken
-INSERT INTO spoken SELECT c.person, count(*) FROM chunk c CROSS JOIN record r ON r.person = c.person
-CROSS JOIN entry e ON e.record = r.id GROUP BY c.person;
-
--- name: spoken_by_address
--- People at whose address somebody else's words, or nobody's in particular, are recorded; 1000 = look closely.
-INSERT INTO spoken SELECT c.person, 1000 FROM chunk c CROSS JOIN record r ON r.person = c.person AND r.address IS NOT NULL
-WHERE EXISTS (SELECT 1 FROM entry e WHERE e.address = r.address AND (e.record IS NULL OR e.record <> r.id))
-   OR EXISTS (SELECT 1 FROM record o CROSS JOIN entry e ON e.record = o.id WHERE o.address = r.address AND o.id <> r.id)
-ON CONFLICT (person) DO UPDATE SET entries = 1000;
-
 -- name: single_baselines
--- One record, one entry, made at first sight, under the person's own present address: the answer depends on nothing else.
-CREATE TEMP TABLE alone AS
-SELECT s.person, e.position, r.address, e.utterance, e.said_lo IS NULL AS always, e.address IS NULL AS nowhere
-FROM spoken s CROSS JOIN chunk c ON c.person = s.person CROSS JOIN record r ON r.person = s.person
-CROSS JOIN entry e ON e.record = r.id CROSS JOIN utterance u ON u.id = e.utterance
-WHERE s.entries = 1 AND c.live = 1 AND u.baseline = 1 AND e.address IS r.address AND e.retracts IS NULL AND u.unit IS NULL;
+-- One record, one entry, made at first sight, under the person's own present address, which is nobody else's and at which
+-- nobody else spoke: the answer depends on nothing else.
+INSERT INTO alone
+SELECT c.person, e.position, r.address, e.utterance, e.said_lo IS NULL, e.address IS NULL
+FROM chunk c CROSS JOIN record r ON r.id = c.record CROSS JOIN entry e ON e.record = r.id
+CROSS JOIN utterance u ON u.id = e.utterance
+WHERE c.records = 1 AND c.live = 1 AND u.baseline = 1 AND u.unit IS NULL AND e.address IS r.address AND e.retracts IS NULL
+AND NOT EXISTS (SELECT 1 FROM entry o WHERE o.record = r.id AND o.position <> e.position)
+AND NOT EXISTS (SELECT 1 FROM entry o WHERE o.address = r.address AND o.position <> e.position)
+AND NOT EXISTS (SELECT 1 FROM record o WHERE o.address = r.address AND o.id <> r.id);
+
+-- name: spoken
+-- Everybody else about whom something was said: by or about their records, or at an address of theirs by anybody.
+INSERT INTO spoken SELECT c.person FROM chunk c WHERE NOT EXISTS (SELECT 1 FROM alone l WHERE l.person = c.person)
+AND EXISTS (SELECT 1 FROM record r WHERE r.person = c.person AND (
+  EXISTS (SELECT 1 FROM entry e WHERE e.record = r.id OR e.address = r.address)
+  OR EXISTS (SELECT 1 FROM record o CROSS JOIN entry e ON e.record = o.id WHERE o.address = r.address)));
 
 -- name: shapes
 -- One of each sort; the bare columns are those of the row that has the minimum.

@@ -14,7 +14,8 @@ UPDATE operation SET state = 2 WHERE state = 0 AND person IN (SELECT person FROM
 -- name: wait
 -- Whoever has something in flight is looked at again when it has resolved.
 INSERT OR IGNORE INTO waiting SELECT c.person FROM chunk c
-WHERE EXISTS (SELECT 1 FROM operation f WHERE f.person = c.person AND f.state = 3);
+WHERE EXISTS (SELECT 1 FROM operation WHERE state = 3)   -- answered once
+AND EXISTS (SELECT 1 FROM operation f WHERE f.person = c.person AND f.state = 3);
 
 -- name: block_key
 -- Every subscriber the ESP has under the person's key, that of a record merged into it, or any of its addresses gets the
@@ -47,13 +48,13 @@ SELECT :connection, :object, 'status', 0, c.person, 0, k.key, a.address, '["stat
   '["unsubscribed","syncd",1]', d.position, 0, :run
 FROM chunk c CROSS JOIN decision d ON d.person = c.person AND :opted_out CROSS JOIN attr a ON a.person = c.person
 CROSS JOIN subscriber_key k ON k.connection = :connection AND k.person = c.person
-WHERE (:create OR EXISTS (SELECT 1 FROM operation h WHERE h.person = c.person AND h.connection = :connection
+WHERE (:create OR EXISTS (SELECT 1 FROM operation h WHERE h.person = k.person AND h.connection = :connection
   AND h.kind = 'upsert' AND h.state IN (3, 10)))
 AND NOT EXISTS (SELECT 1 FROM remote_status m WHERE m.connection = :connection AND m.container = ''
   AND m.key = k.key AND m.status <> 'removed')
 AND NOT EXISTS (SELECT 1 FROM remote_status s WHERE s.connection = :connection AND s.container = :container
   AND s.key = k.key AND s.status = 'unsubscribed')
-AND NOT EXISTS (SELECT 1 FROM operation f WHERE f.person = c.person AND f.object = :object AND f.record = 0 AND f.state = 3);
+AND NOT EXISTS (SELECT 1 FROM operation f WHERE f.person = k.person AND f.object = :object AND f.record = 0 AND f.state = 3);
 
 -- name: reopen_key
 -- Whoever opted in again; and whoever was blocked by us because of somebody else's refusal at the address, or of one that was
@@ -62,11 +63,13 @@ INSERT INTO operation (connection, object, kind, class, person, record, key, add
   state, run)
 SELECT :connection, :object, 'status', 1, c.person, s.id, s.key, s.address, '["status","reason"]', '["subscribed","syncd"]',
   json_array(s.status), d.position, 0, :run
-FROM chunk c CROSS JOIN decision d ON d.person = c.person CROSS JOIN attr a ON a.person = c.person
-CROSS JOIN subscriber_key k ON k.connection = :connection AND k.person = c.person
-CROSS JOIN remote_status s ON s.connection = :connection AND s.container = :container AND s.key = k.key
-WHERE s.status = 'unsubscribed' AND :reopened
-AND NOT EXISTS (SELECT 1 FROM operation f WHERE f.person = c.person AND f.object = :object AND f.state = 3);
+FROM chunk c CROSS JOIN subscriber_key k ON k.connection = :connection AND k.person = c.person
+CROSS JOIN remote_status s INDEXED BY remote_status_blocked   -- few are: asked before all else
+  ON s.connection = :connection AND s.container = :container AND s.key = k.key AND s.status = 'unsubscribed'
+CROSS JOIN decision d ON d.person = c.person CROSS JOIN attr a ON a.person = c.person
+WHERE :reopened
+AND NOT EXISTS (SELECT 1 FROM operation f WHERE f.person = iif(s.id, c.person, 0)   -- asked when ``s`` is known
+  AND f.object = :object AND f.state = 3);
 
 -- name: block_address
 -- Address-keyed containers (a blacklist, mailing lists): for people this connection knows, or who are in the container.
@@ -93,7 +96,8 @@ FROM chunk c CROSS JOIN decision d ON d.person = c.person CROSS JOIN attr a ON a
 CROSS JOIN address ad ON ad.id = a.address AND ad.email IS NOT NULL
 CROSS JOIN remote_status s ON s.connection = :connection AND s.container = :container AND s.key = ad.email
 WHERE s.status = 'unsubscribed' AND :reopened
-AND NOT EXISTS (SELECT 1 FROM operation f WHERE f.person = c.person AND f.object = :object AND f.state = 3);
+AND NOT EXISTS (SELECT 1 FROM operation f WHERE f.person = iif(s.id, c.person, 0)   -- asked when ``s`` is known
+  AND f.object = :object AND f.state = 3);
 
 -- name: update_records
 INSERT INTO operation (connection, object, kind, class, person, record, key, columns, payload, before, permit, state, run)

@@ -126,7 +126,7 @@ def compare(app: App, cycle: Cycle) -> int:
 
     def chunk(conn: Any, after: int) -> tuple[int, int]:
         conn.execute("DELETE FROM chunk")
-        conn.execute("INSERT INTO chunk SELECT person, 1 FROM attr WHERE person > ? ORDER BY person LIMIT ?",
+        conn.execute("INSERT INTO chunk (person, live) SELECT person, 1 FROM attr WHERE person > ? ORDER BY person LIMIT ?",
                      (after, people.CHUNK))
         plan.audiences(conn, cycle.rel, 0, bound)
         if conn.execute("SELECT 1 FROM operation WHERE state < 3 AND state = 0 LIMIT 1").fetchone():
