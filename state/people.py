@@ -39,22 +39,22 @@ Fold = Callable[[Case], Decided]
 
 def take(conn: db.Connection, rel: Relations) -> int:
     """Move up to CHUNK dirty people into ``chunk``; returns how many."""
-    q = load("people")
-    conn.execute("CREATE TEMP TABLE IF NOT EXISTS chunk (person INTEGER PRIMARY KEY, live INTEGER, records INTEGER,"
-                 " record INTEGER)")
-    conn.execute("DELETE FROM chunk")
-    streams = ",".join(str(s.stream) for s in rel.sources) or "NULL"
-    return int(conn.execute(q["take"].replace(":streams", streams), {"limit": CHUNK}).rowcount)
+    return _take(conn, rel, "SELECT person FROM dirty ORDER BY person LIMIT ?", CHUNK)
 
 
 def take_these(conn: db.Connection, rel: Relations, people: Iterable[int]) -> int:
     """Move these people into ``chunk``, dirty or not; at most CHUNK. Returns how many there are."""
-    q = load("people")
-    conn.execute("CREATE TEMP TABLE IF NOT EXISTS chunk (person INTEGER PRIMARY KEY, live INTEGER)")
+    count = _take(conn, rel, "SELECT value AS person FROM json_each(?)", orjson.dumps(list(people)).decode())
+    return count - conn.execute(load("people")["nobody"]).rowcount
+
+
+def _take(conn: db.Connection, rel: Relations, people: str, given: int | str) -> int:
+    conn.execute("CREATE TEMP TABLE IF NOT EXISTS chunk (person INTEGER PRIMARY KEY, live INTEGER, records INTEGER,"
+                 " record INTEGER)")
     conn.execute("DELETE FROM chunk")
     streams = ",".join(str(s.stream) for s in rel.sources) or "NULL"
-    conn.executemany(q["take_one"].replace(":streams", streams), ((p, p) for p in people))
-    return int(conn.execute("SELECT count(*) FROM chunk").fetchone()[0])
+    sql = load("people")["take"].replace(":streams", streams).replace(":people", people)
+    return int(conn.execute(sql, (given,)).rowcount)
 
 
 def attributes(conn: db.Connection, rel: Relations, parameters: Mapping[str, Any]) -> None:

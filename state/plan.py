@@ -29,8 +29,11 @@ from state.relations import (
 PLANNED, HELD, QUEUED, SEALED, DONE, REJECTED, DROPPED = 0, 1, 2, 3, 10, 11, 12
 SUPPRESS, GRANT, HARMLESS = 0, 1, 2
 
+FIRST_PLAN = "the first plan of this connection needs approval"
+NO_HOLDS: Mapping[int, int] = {}
+
 _INSERT = ("INSERT INTO operation (connection, object, kind, class, person, record, key, address, columns, payload,"
-           " before, permit, depends_on, state, run)")
+           " before, permit, depends_on, state, hold, run)")
 
 
 def forget_wishes(conn: db.Connection) -> None:
@@ -80,7 +83,7 @@ def _asked(among: str, exists: str) -> str:
 
 
 def audience_sql(a: AudienceDef, rel: Relations) -> dict[str, str]:
-    """The statements for one audience: ``upsert``, ``remove``. Bind :connection, :object, :run, :columns."""
+    """The statements for one audience: ``upsert``, ``remove``. Bind :connection, :object, :run, :columns, :state, :hold."""
     source = ("chunk c CROSS JOIN attr a ON a.person = c.person CROSS JOIN decision d ON d.person = c.person"
               " CROSS JOIN address ad ON ad.id = a.address"
               " CROSS JOIN subscriber_key k ON k.connection = :connection AND k.person = c.person")
@@ -91,6 +94,7 @@ def audience_sql(a: AudienceDef, rel: Relations) -> dict[str, str]:
                            *(f"{o} IS NOT ({v})" for o, v in zip(old, values, strict=True))])
     flying = _asked("operation WHERE state = 3", "EXISTS (SELECT 1 FROM operation f WHERE f.person = {p}.person"
                     " AND f.object = :object AND f.state = 3{more})")
+    vanished = _asked("vanished", "EXISTS (SELECT 1 FROM vanished v WHERE v.object = :object AND v.person = c.person)")
     payload, before = ", ".join(values), ", ".join(old)
     refused = _asked("quarantine WHERE closed_at IS NULL", "EXISTS (SELECT 1 FROM operation x"
                      " CROSS JOIN object b ON b.id = x.object CROSS JOIN quarantine z"
@@ -108,16 +112,16 @@ def audience_sql(a: AudienceDef, rel: Relations) -> dict[str, str]:
             CASE WHEN t.person IS NULL OR t.address IS NOT a.address THEN {GRANT} ELSE {HARMLESS} END,
             c.person, 0, k.key, a.address, :columns, json_array({payload}),
             CASE WHEN t.person IS NULL THEN NULL ELSE json_array({before}) END,
-            d.position, {depends.format(entering if siblings else status)}, {PLANNED}, :run
+            d.position, {depends.format(entering if siblings else status)}, :state, :hold, :run
             FROM {source} LEFT JOIN {a.table} t ON t.person = c.person
             WHERE {wanted} AND ({differs}) AND NOT {flying.format(p='c', more='')}
-            AND NOT {_asked("vanished", "EXISTS (SELECT 1 FROM vanished v WHERE v.object = :object AND v.person = c.person)")}
+            AND NOT {vanished}
             AND NOT {refused}""",
         "remove": f"""{_INSERT} SELECT :connection, :object, 'remove',
             CASE WHEN d.{mailable(a.topic)} = 1 THEN {HARMLESS} ELSE {SUPPRESS} END,
             c.person, 0, coalesce(t.key, k.key), t.address, '[]', '[]',
             CASE WHEN t.person IS NULL THEN NULL ELSE json_array({before}) END,
-            NULL, {depends.format(status)}, {PLANNED}, :run
+            NULL, {depends.format(status)}, :state, :hold, :run
             FROM chunk c LEFT JOIN {a.table} t ON t.person = c.person
             LEFT JOIN subscriber_key k ON k.connection = :connection AND k.person = c.person
             LEFT JOIN record w ON w.id = c.person   -- merged away: whoever has the record now decides
@@ -132,14 +136,30 @@ def audience_sql(a: AudienceDef, rel: Relations) -> dict[str, str]:
     }
 
 
-def audiences(conn: db.Connection, rel: Relations, run: int, parameters: Mapping[str, Any]) -> None:
-    """Row operations of every audience for the chunk."""
+def first_plans(conn: db.Connection, rel: Relations, now: int) -> dict[int, int]:
+    """Open the hold of the first plan of every connection that has audiences and no approval: its id by connection. Rows
+    of a first plan come by the million; planned as held already, they need not be written again when they are held."""
+    q, found = load("guard"), dict[int, int]()
+    if not conn.execute("SELECT 1 FROM dirty LIMIT 1").fetchone():
+        return found
+    for connection in dict.fromkeys(a.connection for a in rel.audiences):
+        if conn.execute("SELECT 1 FROM connection WHERE id = ? AND approved_at IS NULL", (connection,)).fetchone():
+            given = {"connection": connection, "object": None, "class": "first_plan", "reason": FIRST_PLAN, "now": now}
+            row = conn.execute(q["find_hold"], given).fetchone() or conn.execute(q["open_hold"], given).fetchone()
+            found[connection] = int(row[0])
+    return found
+
+
+def audiences(conn: db.Connection, rel: Relations, run: int, parameters: Mapping[str, Any],
+              holds: Mapping[int, int] = NO_HOLDS) -> None:
+    """Row operations of every audience for the chunk, under the hold of their connection where ``holds`` has one."""
     import orjson
 
     parts = []
     for a in rel.audiences:
         columns = orjson.dumps(a.columns).decode()
-        given = {**parameters, "connection": a.connection, "object": a.object, "run": run, "columns": columns}
+        given = {**parameters, "connection": a.connection, "object": a.object, "run": run, "columns": columns,
+                 "state": HELD if a.connection in holds else PLANNED, "hold": holds.get(a.connection)}
         parts.append((audience_sql(a, rel), given))
         conn.execute(parts[-1][0]["remove"], given)
         conn.execute(drift.removals(a, f"{rel.forbids(a.topic)} OR d.{standing(a.topic)} >= {OPTED_OUT}"), given)

@@ -79,9 +79,10 @@ class Decider:
         """Attributes, decisions, keys and wishes of every dirty person. Returns how many people that were."""
         bound = clock_parameters(now, self.zones)
         self.store.write(lambda conn: people.wake(conn, now))
-        total = self._chunks(run, bound)
+        holds = self.store.write(lambda conn: plan.first_plans(conn, self.rel, now))
+        total = self._chunks(run, bound, holds)
         while self.store.write(lambda conn: plan.rank(conn, self.rel, bound)):
-            total += self._chunks(run, bound)
+            total += self._chunks(run, bound, holds)
         self.store.write(lambda conn: self._own(conn, run))
         return total
 
@@ -90,18 +91,18 @@ class Decider:
             if audience.exclusive:
                 drift.own(conn, audience, run)
 
-    def _chunks(self, run: int, bound: Mapping[str, Any]) -> int:
+    def _chunks(self, run: int, bound: Mapping[str, Any], holds: Mapping[int, int]) -> int:
         total = 0
-        while count := self.store.write(lambda conn: self._chunk(conn, run, bound)):
+        while count := self.store.write(lambda conn: self._chunk(conn, run, bound, holds)):
             total += count
         return total
 
-    def _chunk(self, conn: Any, run: int, bound: Mapping[str, Any]) -> int:
+    def _chunk(self, conn: Any, run: int, bound: Mapping[str, Any], holds: Mapping[int, int]) -> int:
         count = people.take(conn, self.rel)
         if count:
             self._decide_chunk(conn, bound)
             people.due(conn, self.rel, bound)
-            self._plan_chunk(conn, run, bound)
+            self._plan_chunk(conn, run, bound, holds)
             conn.execute(load("people")["done"])
         return count
 
@@ -132,8 +133,9 @@ class Decider:
         people.assign_keys(conn, self.rel)
         people.decide(conn, self.rel, self.reconciler.decided, self.reconciler.default)
 
-    def _plan_chunk(self, conn: Any, run: int, bound: Mapping[str, Any], *, only_suppressions: bool = False) -> None:
+    def _plan_chunk(self, conn: Any, run: int, bound: Mapping[str, Any], holds: Mapping[int, int] = plan.NO_HOLDS, *,
+                    only_suppressions: bool = False) -> None:
         plan.forget_wishes(conn)
         plan.containers(conn, self.rel, run)
-        plan.audiences(conn, self.rel, run, bound)
+        plan.audiences(conn, self.rel, run, bound, holds)
         plan.flags(conn, self.rel, run, self.objects, only_suppressions=only_suppressions)

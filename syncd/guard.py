@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from state import drift
-from state.plan import GRANT, HARMLESS
+from state.plan import FIRST_PLAN, GRANT, HARMLESS
 from state.queries import load
 from state.relations import Relations, quote
 from state.store import Store
@@ -103,8 +103,7 @@ def step(store: Store, rel: Relations, limits: Limits, now: Micros) -> None:
         for connection, known in approved.items():
             if not known and conn.execute("SELECT 1 FROM operation WHERE state < 3 AND state = 0 AND connection = ? LIMIT 1",
                                           (connection,)).fetchone():
-                _hold(conn, connection, None, "first_plan", "the first plan of this connection needs approval", now,
-                      "hold_connection")
+                _hold(conn, connection, None, "first_plan", FIRST_PLAN, now, "hold_connection")
         mapping = conn.execute("SELECT value FROM meta WHERE name = 'approved_mapping'").fetchone()
         if mapping is not None and mapping[0] != rel.fingerprint:
             for connection in approved:
@@ -115,6 +114,7 @@ def step(store: Store, rel: Relations, limits: Limits, now: Micros) -> None:
                           "hold_open")
         _limits(conn, rel, limits, now)
         _all(conn, q["release"])
+        conn.execute(q["needless_holds"], (now,))
         conn.execute(q["empty_holds"], (now,))
     store.write(job)
 

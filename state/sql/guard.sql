@@ -82,6 +82,11 @@ UPDATE hold SET closed_at = :now, verdict = :verdict WHERE id = :hold AND closed
 UPDATE hold SET closed_at = ?, verdict = 'resolved' WHERE closed_at IS NULL AND class NOT IN ('empty_source', 'vanished', 'burst')
 AND NOT EXISTS (SELECT 1 FROM operation o WHERE o.state < 3 AND o.state = 1 AND o.hold = hold.id);
 
+-- name: needless_holds
+-- Opened before anything was planned, and nothing was.
+DELETE FROM hold WHERE class = 'first_plan' AND closed_at IS NULL AND opened_at = ?
+AND NOT EXISTS (SELECT 1 FROM operation o WHERE o.state < 3 AND o.state = 1 AND o.hold = hold.id);
+
 -- name: empty_accepted
 SELECT 1 FROM hold h WHERE h.connection = ? AND h.object = ? AND h.class = 'empty_source' AND h.verdict = 'approved'
 AND h.closed_at > (SELECT coalesce(s.full_at, 0) FROM stream s WHERE s.id = ?);

@@ -1,12 +1,11 @@
 -- name: take
 -- live: records that can give facts; records: all of them; record: the only one.
 INSERT INTO chunk SELECT d.person, count(r.id) FILTER (WHERE r.deleted = 0 AND r.stream IN (:streams)), count(r.id), min(r.id)
-FROM (SELECT person FROM dirty ORDER BY person LIMIT :limit) d LEFT JOIN record r ON r.person = d.person GROUP BY d.person;
+FROM (:people) d LEFT JOIN record r ON r.person = d.person GROUP BY d.person;
 
--- name: take_one
+-- name: nobody
 -- Who became part of somebody else meanwhile has no records and is left out.
-INSERT OR IGNORE INTO chunk SELECT ?, count(*) FILTER (WHERE r.deleted = 0 AND r.stream IN (:streams))
-FROM record r WHERE r.person = ? HAVING count(*) > 0;
+DELETE FROM chunk WHERE records = 0;
 
 -- name: in_flight
 SELECT p.value FROM json_each(?) p WHERE EXISTS (SELECT 1 FROM operation f WHERE f.person = p.value AND f.state = 3);
