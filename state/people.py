@@ -162,9 +162,9 @@ def decide(conn: db.Connection, rel: Relations, fold: Fold, default: Decided) ->
 
 # --------------------------------------------------------------------------- keys
 
-def assign_keys(conn: db.Connection, rel: Relations) -> None:
+def assign_keys(conn: db.Connection, rel: Relations, now: int) -> None:
     """Give each living person of the chunk its subscriber key at each destination, once and for good; what was said under
-    that key before is theirs."""
+    that key before is theirs. Whoever's key is somebody else's for good waits in quarantine."""
     q = load("people")
     for connection, (value, match_email) in rel.key_values.items():
         given = {"connection": connection}
@@ -175,4 +175,6 @@ def assign_keys(conn: db.Connection, rel: Relations) -> None:
         if value == "crm_id":
             # Somebody keeps that key who had this record once, or has one of the same id elsewhere.
             conn.execute(q["keys_new"].replace(":value", "r.rid || '.' || c.person"), given)
+        conn.execute(q["keys_free"], {**given, "now": now})
+        conn.execute(q["keys_taken"].replace(":value", new), {**given, "now": now})
         conn.execute(load("ledger")["bind_of_chunk"], given)

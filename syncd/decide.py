@@ -130,7 +130,7 @@ class Decider:
 
     def _decide_chunk(self, conn: Any, bound: Mapping[str, Any]) -> None:
         people.attributes(conn, self.rel, bound)
-        people.assign_keys(conn, self.rel)
+        people.assign_keys(conn, self.rel, int(bound["now"]))
         people.decide(conn, self.rel, self.reconciler.decided, self.reconciler.default)
 
     def _plan_chunk(self, conn: Any, run: int, bound: Mapping[str, Any], holds: Mapping[int, int] = plan.NO_HOLDS, *,

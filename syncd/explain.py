@@ -263,6 +263,7 @@ class Explainer:
     def _destinations(self, one: Person) -> list[Json]:
         keys = {name: (key, bool(existing)) for name, key, existing in self.store.rows(self.q["keys_of"], (one.id,))}
         names = {id_: name for id_, name, *_ in self.store.rows(load("guard")["approved"])}
+        taken = dict(self.store.rows(self.q["key_taken"], (one.id,)))
         found = []
         for audience in self.rel.audiences:
             connection = names[audience.connection]
@@ -271,7 +272,7 @@ class Explainer:
             key, existing = keys.get(connection, (None, False))
             found.append({
                 "connection": connection, "object": object_, "topic": audience.topic, "segment": audience.segment,
-                "key": key, "existed_before": existing, **self._target(audience, one.id),
+                "key": key, "existed_before": existing, "waits": taken.get(connection), **self._target(audience, one.id),
                 "last_write": next((o for o in own if o["state"] == "done"), None),
                 "pending": [o for o in own if o["state"] in OPEN.values()]})
         return found

@@ -73,5 +73,21 @@ SELECT 1 FROM ambiguous WHERE person = ?;
 -- name: record_of_entries
 SELECT e.position, e.record FROM record r CROSS JOIN entry e ON e.record = r.id WHERE r.person = ?;
 
+-- name: keys_taken
+-- An address that is the key of whoever had it before. A key is for good: an opt-out is held under it, there and in the ledger.
+INSERT INTO quarantine (connection, object, key, reason, remedy, opened_at)
+SELECT :connection, 'subscriber_key', r.rid, 'key_taken',
+  'the key this person would have is that of somebody who moved and keeps it; give the destination'
+  || ' a key that never moves (subscriber_key: crm_id) for people to come', :now
+FROM chunk c CROSS JOIN attr a ON a.person = c.person CROSS JOIN record r ON r.id = a.record
+CROSS JOIN subscriber_key t ON t.connection = :connection AND t.key = :value
+LEFT JOIN subscriber_key k ON k.connection = :connection AND k.person = c.person
+WHERE k.person IS NULL AND a.address IS NOT NULL
+ON CONFLICT (connection, object, key, reason) DO UPDATE SET closed_at = NULL;
+
+-- name: keys_free
+UPDATE quarantine SET closed_at = :now WHERE connection = :connection AND object = 'subscriber_key' AND closed_at IS NULL
+AND key IN (SELECT r.rid FROM chunk c CROSS JOIN record r ON r.person = c.person);
+
 -- name: done
 DELETE FROM dirty WHERE person IN (SELECT person FROM chunk);

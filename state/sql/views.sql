@@ -55,7 +55,13 @@ FROM quarantine q CROSS JOIN connection c ON c.id = q.connection WHERE q.id = ?;
 SELECT person FROM subscriber_key WHERE connection = :connection AND key = :key
 UNION SELECT r.person FROM stream s CROSS JOIN record r ON r.stream = s.id AND r.rid = :key
   WHERE s.connection = :connection AND s.kind = 'record'
-UNION SELECT r.person FROM address a CROSS JOIN record r ON r.address = a.id WHERE a.hash = :hash;
+UNION SELECT r.person FROM address a CROSS JOIN record r ON r.address = a.id WHERE a.hash = :hash
+UNION SELECT r.person FROM quarantine q CROSS JOIN stream s ON s.kind = 'record'
+  CROSS JOIN record r ON r.stream = s.id AND r.rid = q.key WHERE q.id = :id AND q.object = 'subscriber_key';
+
+-- name: key_taken
+SELECT c.name, q.remedy FROM record r CROSS JOIN quarantine q ON q.key = r.rid AND q.object = 'subscriber_key'
+  AND q.closed_at IS NULL CROSS JOIN connection c ON c.id = q.connection WHERE r.person = ?;
 
 -- name: close_quarantine
 UPDATE quarantine SET closed_at = :now WHERE id = :id AND closed_at IS NULL;

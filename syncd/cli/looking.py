@@ -98,7 +98,8 @@ def _explain_text(data: dict[str, Any]) -> Iterator[str]:
                 yield _write_text(segment["last_write"])
         for object_ in person["destinations"]:
             yield f"  {object_['connection']} {object_['object']} as {object_['key']}: " + (
-                "there" if object_["in"] else "not there") + (", should be" if object_["wanted"] else ", should not be")
+                "there" if object_["in"] else "not there") + (", should be" if object_["wanted"] else ", should not be") + (
+                f"; waits: {object_['waits']}" if object_["waits"] else "")
     for s in data["statements"]:
         yield f"  {_statement_text(s)}"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -430,3 +431,36 @@ def test_a_refusal_that_was_retracted_frees_those_whom_nobody_else_bars(lab: Lab
     assert lab.status("p1", "L2") == "subscribed"
     assert lab.send(NEWS) == {"p0", "p1"}
     assert lab.status("p2", "L2") == "unsubscribed"
+
+
+def explained(lab: Lab, name: str) -> set[str | None]:
+    """What `explain` says somebody waits for, over all audiences."""
+    from syncd.explain import Explainer
+
+    compiled = lab.app.compiled or lab.app.compile()
+    config: Any = SimpleNamespace(policy=lab.policy)
+    explainer = Explainer(lab.app.store, compiled, lab.app.mapping, config, lab.now())
+    found = explainer.explain(None, lab.ids[name])
+    return {d["waits"] for d in found["people"][0]["destinations"]}
+
+
+def test_who_gets_an_address_that_is_another_persons_key_waits_and_is_listed(tmp_path: Path) -> None:
+    """Keys do not change by themselves: an opt-out is held under them."""
+    text = MAPPING.replace("{value: crm_id, existing: match_email}", "{value: email, existing: match_email}")
+    with Lab(tmp_path, text) as lab:
+        lab.contacts(3)
+        lab.link()
+        lab.edit("p1", email="moved@mail.example")
+        lab.settle()
+        lab.contact("newcomer", email="p1@mail.example")
+        lab.settle()
+        assert lab.send(NEWS) == {"p0", "moved", "p2"}
+        [(object_, key, reason, remedy)] = lab.rows(
+            "SELECT object, key, reason, remedy FROM quarantine WHERE closed_at IS NULL")
+        assert (object_, key, reason) == ("subscriber_key", lab.ids["newcomer"], "key_taken")
+        assert "crm_id" in remedy
+        assert explained(lab, "newcomer") == {remedy}
+        lab.edit("newcomer", email="newcomer@mail.example")
+        lab.settle()
+        assert lab.send(NEWS) == {"p0", "moved", "p2", "newcomer"}
+        assert lab.rows("SELECT 1 FROM quarantine WHERE closed_at IS NULL") == []

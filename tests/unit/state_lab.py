@@ -129,7 +129,7 @@ class StateLab:
         def job(conn: Any) -> int:
             count = people.take(conn, self.rel)
             people.attributes(conn, self.rel, {"now": NOW})
-            people.assign_keys(conn, self.rel)
+            people.assign_keys(conn, self.rel, NOW)
             people.decide(conn, self.rel, fold, fold(Case(0, None, (), {})))
             plan.forget_wishes(conn)
             plan.containers(conn, self.rel, 1)
