@@ -54,6 +54,12 @@ class Connector(Protocol):
     def capabilities(self) -> Capabilities:
         """What this connection can do; constant while the connector lives."""
 
+    def login(self) -> None:
+        """Log in, unless we are: the calls that the first other verb would make. Afterwards the vendor's clock is known.
+
+        :raises Reauthenticate, Misconfigured, Outage, Retry, Throttled:
+        """
+
     def check(self) -> Health:
         """Log in, look at rights and quota. Cheap, read-only. Afterwards ``server_skew`` tells how the clocks compare.
 

@@ -33,6 +33,9 @@ class Wrapper:
     def capabilities(self, value: Capabilities) -> None:
         raise AttributeError("capabilities belong to the wrapped connector")
 
+    def login(self) -> None:
+        self.inner.login()
+
     def check(self) -> Health:
         return self.inner.check()
 

@@ -150,7 +150,7 @@ class App:
         for endpoint in self.endpoints.values():
             if endpoint.loopback and getattr(endpoint.connector, "server_skew", 0.0) is None and not self._asked:
                 with suppress(ConnectorError):  # reading meets the same fault, and says so
-                    endpoint.connector.check()
+                    endpoint.connector.login()
         self._asked = True
 
     def cycle_of(self, c: CompiledMapping) -> Cycle:

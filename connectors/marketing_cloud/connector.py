@@ -50,6 +50,10 @@ class MarketingCloudConnector:
         """Seconds the vendor's clock is ahead of ours; None before the first answer."""
         return self._wire.http.server_skew
 
+    def login(self) -> None:
+        """See ``Connector.login``."""
+        self._wire.token()
+
     def check(self) -> Health:
         """Log in, compare the package's scopes, read how the business unit unsubscribes."""
         return self._describer.check(self.counter)

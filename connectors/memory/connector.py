@@ -65,6 +65,11 @@ class MemoryConnector:
 
     # ------------------------------------------------------------------ looking around
 
+    def login(self) -> None:
+        """See ``Connector.login``."""
+        if self.server_skew is None:
+            self.check()
+
     def check(self) -> Health:
         """Is the world there, and what does its clock say?"""
         self.server_skew = self._ask("check")["now"] / 1e6 - time.time()

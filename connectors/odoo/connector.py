@@ -55,6 +55,10 @@ class OdooConnector:
 
     # -- looking
 
+    def login(self) -> None:
+        """See ``Connector.login``."""
+        self.wire.session()
+
     def check(self) -> Health:
         """Log in anew; look at version, rights, what may be hidden, and the key's expiry."""
         session = self.wire.session(fresh=True)

@@ -51,6 +51,10 @@ class SalesforceConnector:
         """The server's time: a window cut by our own clock would skip or repeat rows."""
         return self._clock() + (self.server_skew or 0.0)
 
+    def login(self) -> None:
+        """See ``Connector.login``."""
+        self._wire.session()
+
     def check(self) -> Health:
         """See ``Connector.check``; calls: /limits, a token and five describes unless we have them."""
         session = self._wire.session()

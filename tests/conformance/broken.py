@@ -317,6 +317,13 @@ class GivesUp(Broken):
             yield Page([], place.cursor, last=True, complete=True)
 
 
+class Uneasy(Broken):
+    """Logs in each time."""
+
+    def login(self) -> None:
+        self.check()
+
+
 class Uncounted(Broken):
     """Does not count its calls."""
 

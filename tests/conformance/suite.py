@@ -85,6 +85,13 @@ class Common:
         assert abs(lab.connector.server_skew) < 5
         assert all("@" not in route and "?" not in route for route in lab.connector.counter.by_route)
 
+    def test_a_login_tells_the_time_and_is_not_made_twice(self, lab: Lab) -> None:
+        lab.connector.login()
+        assert lab.connector.server_skew is not None
+        calls = lab.connector.counter.calls
+        lab.connector.login()
+        assert lab.connector.counter.calls == calls
+
     def test_throttling_is_reported_with_its_time(self, lab: Lab) -> None:
         lab.connector.check()
         lab.throttle(17)

@@ -44,6 +44,7 @@ from tests.conformance.broken import (
     Talkative,
     Uncounted,
     Undead,
+    Uneasy,
     Unhelpful,
     WrongTypes,
 )
@@ -58,6 +59,7 @@ CAUGHT: list[tuple[type[Broken], type[Any], str]] = [
     (Forgetful, Common, "test_what_was_learnt_is_believed_without_a_call"),
     (DeadFeed, Common, "test_every_feed_can_be_read"),
     (Uncounted, Common, "test_calls_are_counted_and_clocks_compared"),
+    (Uneasy, Common, "test_a_login_tells_the_time_and_is_not_made_twice"),
     (Impatient, Common, "test_throttling_is_reported_with_its_time"),
     (Impatient, Common, "test_revoked_credentials_need_a_person"),
     (AnyCursor, Common, "test_a_cursor_of_something_else_is_lost_and_not_misread"),
