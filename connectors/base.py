@@ -48,7 +48,7 @@ class Capabilities:
 class Connector(Protocol):
     """Six verbs. DESIGN names five; ``settle`` is the sixth, because a request accepted before a restart must be
     asked after by its id (docs/decisions/0001-settle.md). ``learnt`` and ``recall`` let the next process start without
-    asking what this one knows (docs/decisions/0011-remembered-descriptions.md)."""
+    asking what this one knows (docs/decisions/0013-remembered-descriptions.md)."""
 
     @property
     def capabilities(self) -> Capabilities:
