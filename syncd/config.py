@@ -204,6 +204,8 @@ class Odoo(Connection):
     lang: Text | None = None
     overlap: Duration | None = None
     page_size: Annotated[int | None, Field(ge=1)] = None
+    opt_out_reason: Annotated[int | None, Field(
+        ge=1, description="Id of the opt-out reason (mailing.subscription.optout) to note what syncd carries there.")] = None
 
     def settings(self) -> dict[str, Any]:
         return _seconds(super().settings(), overlap="overlap_seconds")

@@ -15,7 +15,7 @@ from mappings.checks import check_online
 from mappings.model import Mapping as MappingFile
 from mappings.problems import Problem
 from state import db
-from syncd import compose, control, sends
+from syncd import compose, control, sends, sides
 from syncd.app import objects_of
 from syncd.config import Config
 from syncd.failures import DAMAGED, FAILED, USAGE, Failure, failure_of
@@ -50,6 +50,7 @@ def examine(config: Config, mapping: MappingFile) -> Json:
         finally:
             connector.close()
     findings += [_finding(p.level, str(p.place), p.message, p.remedy, USAGE) for p in fitting(mapping, catalogues)]
+    findings += [_finding("info", u.connection, u.message, u.remedy) for u in sides.unheld(mapping)]
     free = shutil.disk_usage(_existing(Path(config.state))).free
     return {"connections": connections, "sqlite": ".".join(map(str, db.VERSION)), "free_bytes": free,
             "findings": findings}

@@ -46,6 +46,8 @@ class Person:
     operations: Sequence[Json]
     has_row: bool
     obstacles: Sequence[str]
+    stopped: frozenset[str]
+    """Connections that hold a stop of all mail under a key of this person's."""
 
     @property
     def id(self) -> int:
@@ -105,8 +107,9 @@ class Explainer:
         ambiguous = self.store.rows(self.q["ambiguous"], (person,))
         has_row = bool(self.store.rows("SELECT 1 FROM attr WHERE person = ?", (person,)))
         operations = [_operation(row) for row in self.store.rows(self.q["operations_of"], {"person": person})]
-        one = Person(case, decision, self._records(person, address), operations, has_row,
-                     self._obstacles(person, has_row))
+        statuses = self.store.rows(self.q["statuses_of"], {"person": person, "address": case.address})
+        one = Person(case, decision, self._records(person, address), operations, has_row, self._obstacles(person, has_row),
+                     frozenset(c for c, container, _, status, *_ in statuses if not container and status == "unsubscribed"))
         topics = {t.id: self._topic(t.id, one) for t in self.rel.topics}
         return {
             "person": person, "ambiguous": ambiguous[0][0] if ambiguous else None,
@@ -117,8 +120,7 @@ class Explainer:
             "segments": {s: self._segment(s, one, topics) for s in self.mapping.segments},
             "statuses": [{"connection": c, "container": container or "all mail", "key": key, "status": status,
                           "since": instant(at), "origin": origin}
-                         for c, container, key, status, at, origin in self.store.rows(
-                             self.q["statuses_of"], {"person": person, "address": case.address})],
+                         for c, container, key, status, at, origin in statuses],
             "destinations": self._destinations(one)}
 
     def _records(self, person: int, address: int | None) -> list[tuple[Json, int, Mapping[str, Any]]]:
@@ -162,7 +164,9 @@ class Explainer:
             why.append(f"the topic's rule is {_truth(rule['value'])}")
         objects = {c.object for c in self.rel.containers if c.topic == topic} | {
             a.object for a in self.rel.audiences if a.topic == topic and a.segment is None}
+        delivering = {d.connection for d in self.mapping.destinations.values() if topic in d.topics}
         return {"name": self.mapping.topics[topic].name, "in": not why, "why": why or [RULES[answer.rule]],
+                "held_back_by": sorted(delivering & one.stopped) if not why else [],
                 **self._said(one, topic, answer, objects), "rule": rule}
 
     def _said(self, one: Person, topic: str | None, answer: TopicDecision, objects: Collection[int] = ()) -> Json:

@@ -32,6 +32,7 @@ class OdooSettings:
     overlap_seconds  longer than the longest transaction of the server: a row bears the beginning of its transaction
                      and is seen at its end
     page_size        records per call
+    opt_out_reason   id of the reason that our own opt-outs are noted with, where the server keeps reasons (17 and later)
     """
 
     url: str
@@ -42,6 +43,7 @@ class OdooSettings:
     lang: str = "en_US"
     overlap_seconds: float = 300.0
     page_size: int = 2000
+    opt_out_reason: int | None = None
     ca_file: str | None = None
 
 

@@ -197,10 +197,11 @@ class Writes:
         address_of = {r["id"]: r["email"] for r in rows}
         archived = [r["id"] for r in rows if not r["active"]]
         progress.attempt(archived, lambda i: owners[address_of[i]],
-                         lambda ids: self._write(BLACKLIST, ids, {"active": True}))
+                         lambda ids: self._write(BLACKLIST, ids, {"active": True, **self._reason(BLACKLIST)}))
         missing = sorted(set(owners) - set(address_of.values()))
         progress.attempt(missing, owners.__getitem__,
-                         lambda part: self._create(BLACKLIST, [{"email": address} for address in part]))
+                         lambda part: self._create(
+                             BLACKLIST, [{"email": address, **self._reason(BLACKLIST)} for address in part]))
         created = [a for a in missing if any(progress.outcomes[n] is None for n in owners[a])]
         if not created:
             return
@@ -208,6 +209,11 @@ class Writes:
         for address in set(created) - {r["email"] for r in held}:
             for n in owners[address]:
                 progress.outcomes[n] = Outcome("retry")
+
+    def _reason(self, model: str) -> dict[str, int]:
+        """The reason to note with an opt-out of ours, where one is configured and the model keeps any."""
+        reason = self.wire.settings.opt_out_reason
+        return {"opt_out_reason_id": reason} if reason is not None and "opt_out_reason_id" in self.meta.fields(model) else {}
 
     def _unblock(self, owners: dict[str, list[int]], progress: Progress) -> None:
         """Off the blacklist, which keeps the row archived. An address without a row is not blocked."""
@@ -226,6 +232,7 @@ class Writes:
             progress.reject(progress.open(), RejectRecord("The mailing list does not exist.", code="list"))
             return
         model = self.statuses.subscription
+        state = {"opt_out": out, **(self._reason(model) if out else {})}
         contacts = self.statuses.contacts([["email_normalized", "in", sorted(owners)]])
         address_of = {c["id"]: c["email_normalized"] for c in contacts}
         subs = self.wire.search_read(model, [["list_id", "=", list_id], ["contact_id", "in", sorted(address_of)]],
@@ -233,12 +240,12 @@ class Writes:
         contact_of = {s["id"]: s["contact_id"] for s in subs}
         wrong = [s["id"] for s in subs if bool(s["opt_out"]) is not out]
         progress.attempt(wrong, lambda s: owners[address_of[contact_of[s]]],
-                         lambda ids: self._write(model, ids, {"opt_out": out}))
+                         lambda ids: self._write(model, ids, state))
         subscribed = {address_of[c] for c in contact_of.values()}
         joining = [c for c, a in address_of.items() if c not in contact_of.values() and (out or a not in subscribed)]
         progress.attempt(joining, lambda c: owners[address_of[c]], lambda part: self._create(
-            model, [{"contact_id": c, "list_id": list_id, "opt_out": out} for c in part]))
+            model, [{"contact_id": c, "list_id": list_id, **state} for c in part]))
         unknown = sorted(set(owners) - set(address_of.values()))
         line = "subscription_ids" if self.wire.session().major >= 17 else "subscription_list_ids"
         progress.attempt(unknown, owners.__getitem__, lambda part: self._create("mailing.contact", [
-            {"name": a, "email": a, line: [[0, 0, {"list_id": list_id, "opt_out": out}]]} for a in part]))
+            {"name": a, "email": a, line: [[0, 0, {"list_id": list_id, **state}]]} for a in part]))

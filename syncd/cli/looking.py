@@ -87,6 +87,9 @@ def _explain_text(data: dict[str, Any]) -> Iterator[str]:
         yield from _decision_text(person["all_marketing"])
         for name, topic in person["topics"].items():
             yield f"  topic {name}: {'in' if topic['in'] else 'not in'} - {'; '.join(topic['why'])}"
+            for connection in topic["held_back_by"]:
+                yield (f"      but {connection} holds a stop of all mail, which has no exceptions there: mail of this topic"
+                       " does not reach the person. If all mail is wanted again: `syncd consent grant -`")
             yield from _decision_text(topic)
             yield from _rule_text(topic["rule"])
         for name, segment in person["segments"].items():

@@ -9,7 +9,7 @@ import pytest
 
 from connectors.errors import Outage, Retry, Throttled
 from connectors.sim.odoo.people import OBJECTS
-from syncd.model import Batch, Op, Outcome
+from syncd.model import DONE, Batch, Op, Outcome
 from tests.unit.odoo_lab import Lab, odoo
 
 
@@ -274,3 +274,17 @@ def test_nothing_is_mailed_that_the_simulator_calls_blocked(lab18: Lab) -> None:
     assert (people["a@x.test"]["opted_out"], people["b@x.test"]["opted_out"]) == (True, False)
     assert (people["a@x.test"]["topics"]["offers"], people["b@x.test"]["topics"]["offers"]) == (True, False)
     assert mailed(lab18) == []
+
+
+# --------------------------------------------------------------------------- reasons
+
+@pytest.mark.parametrize("version", ["16.0", "18.0"])
+def test_our_opt_outs_bear_the_configured_reason_where_the_server_keeps_reasons(version: str) -> None:
+    with odoo(version, {"opt_out_reason": 4}) as lab:
+        contacts(lab, "a@x.test", "b@x.test")
+        assert lab.status("7", "unsubscribed", "a@x.test", "new@x.test") == [DONE, DONE]
+        assert lab.status("", "unsubscribed", "b@x.test") == [DONE]
+        table = "mailing.subscription" if lab.sim.major >= 17 else "mailing.contact.subscription"
+        reasons = [row.get("opt_out_reason_id") for model in (table, "mail.blacklist")
+                   for row in lab.sim.db.tables[model].rows.values() if row.get("opt_out") or model == "mail.blacklist"]
+        assert reasons == ([4, 4, 4] if lab.sim.major >= 17 else [None, None, None])
