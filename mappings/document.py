@@ -102,6 +102,8 @@ class Source(Doc):
     where: Annotated[Sql | None, Field(description="Which records are people; consent is read from all.")] = None
     becomes: Annotated[Stream | None, Field(description="The stream its records are converted into.")] = None
     master: Annotated[Path | None, Field(description="The flag that stops all marketing, if not the vendor's.")] = None
+    also_stops: Annotated[list[Path], BeforeValidator(_one_or_more), Field(
+        description="Further flags that stop all marketing (Individual.HasOptedOutSolicit): read, never written.")] = []
 
 
 class PeopleDoc(Doc):

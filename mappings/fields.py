@@ -33,6 +33,7 @@ def record_fields(mapping: Mapping) -> dict[str, tuple[str, ...]]:
 def _needed(mapping: Mapping) -> Iterator[tuple[str, str | None]]:
     for source in mapping.people.sources.values():
         yield source.stream, source.master
+        yield from ((source.stream, flag) for flag in source.also_stops)
         if source.where is not None:
             yield from ((source.stream, path) for path in names_in(source.where))
         yield from _attribute_fields(source.stream, source.attributes)

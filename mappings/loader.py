@@ -153,7 +153,8 @@ class _Builder:
             trail = ("people", "sources", stream)
             sources[stream] = PeopleSource(
                 stream, self._source.key(trail), self._source_attributes(trail, source.attributes),
-                self._optional_sql(trail, "where", source.where), source.becomes, source.master)
+                self._optional_sql(trail, "where", source.where), source.becomes, source.master,
+                tuple(source.also_stops))
         return People(self._source.key(("people",)), tuple(people.identity), people.same_email, sources,
                       people.currency)
 

@@ -62,7 +62,8 @@ class SourceAttribute:
 @dataclass(frozen=True, slots=True)
 class PeopleSource:
     """One stream whose records are people. ``becomes`` names the stream its records turn into (lead to contact);
-    ``master`` the flag that stops all marketing, None = the one the vendor declares."""
+    ``master`` the flag that stops all marketing, None = the one the vendor declares; ``also_stops`` further flags that do,
+    which are read and never written (those of a parent, such as Individual.HasOptedOutSolicit)."""
 
     stream: str
     place: Place
@@ -70,6 +71,7 @@ class PeopleSource:
     where: Expression | None = None
     becomes: str | None = None
     master: str | None = None
+    also_stops: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,9 +65,10 @@ def _streams(mapping: Mapping, catalogues: Map[str, Catalogue]) -> Iterator[Prob
                 yield Problem.at(places[stream, field], f'{stream} has no field "{field}" that the account may read.',
                                  did_you_mean(field, columns))
     for source in mapping.people.sources.values():
-        flag = None if source.master is None else find_field(source.stream, source.master, catalogues)
-        if flag is not None and flag.type not in (Type.BOOL, Type.ANY):
-            yield Problem.at(source.place, f'The master flag "{source.master}" is {flag.type}, not true or false.')
+        for named in filter(None, (source.master, *source.also_stops)):
+            flag = find_field(source.stream, named, catalogues)
+            if flag is not None and flag.type not in (Type.BOOL, Type.ANY):
+                yield Problem.at(source.place, f'The master flag "{named}" is {flag.type}, not true or false.')
 
 
 def _field_places(mapping: Mapping) -> dict[tuple[str, str], Place]:
@@ -82,8 +83,8 @@ def _field_places(mapping: Mapping) -> dict[tuple[str, str], Place]:
 
     for source in mapping.people.sources.values():
         places.setdefault((source.stream, ""), source.place)
-        if source.master is not None:
-            places.setdefault((source.stream, source.master), source.place)
+        for flag in filter(None, (source.master, *source.also_stops)):
+            places.setdefault((source.stream, flag), source.place)
         attributes(source.stream, source.attributes)
     for rows in mapping.related.values():
         places.setdefault((rows.stream, ""), rows.place)

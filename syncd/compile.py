@@ -180,6 +180,7 @@ class Compiler:
         if master is not None:
             flags.append(rel.FlagDef(master, None, {1: "opt_out", 0: "unknown", None: "unknown"},
                                      {"opt_out": 1, "opt_in": 0}))
+        flags += [rel.FlagDef(flag, None, {1: "opt_out", 0: "unknown", None: "unknown"}, {}) for flag in source.also_stops]
         into = self.streams.get(source.becomes) if source.becomes else None
         return rel.SourceDef(self.streams[source.stream], source.stream, rank, attributes, where, into, tuple(flags))
 

@@ -164,7 +164,7 @@ class DestinationCompiler:
                     found[c.connection].adopted.add(c.container)
         for d in self.mapping.destinations.values():
             own = found[d.connection]
-            own.unit = self._unit(d)
+            own.unit = d.unit
             own.create_unknown = d.unknown_subscriber == "create_unsubscribed"
             for t in d.topics.values():
                 if t.publication_list is not None:
@@ -172,12 +172,6 @@ class DestinationCompiler:
                     if d.existing_members == "adopt":
                         own.adopted.add(t.publication_list)
         return found
-
-    def _unit(self, destination: Destination) -> str | None:
-        """The destination's unit, unless the provider says that a stop of all mail there holds for the whole enterprise."""
-        info = self.wiring[destination.connection].catalogue.objects.get("subscribers")
-        wide = info is not None and info.properties.get("master_unsubscribe") == "ENTIRE_ENTERPRISE"
-        return None if wide else destination.unit
 
     def _containers(self, found: Destinations, name: str, lists: Subscriptions) -> None:
         """The containers of one connection, and its streams that carry consent."""

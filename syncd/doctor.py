@@ -76,6 +76,12 @@ def fitting(mapping: MappingFile, catalogues: Mapping[str, Catalogue]) -> list[P
     for destination in mapping.destinations.values():
         catalogue = catalogues.get(destination.connection)
         objects = catalogue.objects if catalogue is not None else {}
+        people = objects.get("subscribers")
+        if destination.unit and people is not None and people.properties.get("master_unsubscribe") == "ENTIRE_ENTERPRISE":
+            found.append(Problem.at(
+                destination.place,
+                f'A stop of all mail here holds for the whole enterprise, not for the unit "{destination.unit}".',
+                "Take the unit out of the mapping, or change the unsubscribe settings of the business unit."))
         for info in (info for name, info in objects.items() if name.startswith("send:")):
             what = f'The send "{info.label or info.name}" needs a look.'
             found += [Problem.at(destination.place, f"{what} {message}", remedy, level)

@@ -155,6 +155,8 @@ class StatusReader:
             event = latest.get(low)
             if event is not None and STATUS.get((event.get("CurrentStatus") or "").lower()) == row[3]:
                 row = (*row[:4], self._created(event), *self._evidence(event))
+                if row[3] == "subscribed":
+                    row = (*row[:5], "unknown", row[6])  # the reason is that of an unsubscribe: nobody says who undid it
             rows.append(row)
         rows += [("", key, None, "removed", None, "unknown", "subscriber:gone") for key in missing.values()]
         return rows

@@ -365,7 +365,6 @@ def test_the_first_source_that_knows_a_fact_gives_it(tmp_path: Path) -> None:
 
 
 
-
 def test_the_freshest_of_several_records_gives_the_facts_and_our_own_writes_do_not_freshen(lab: Lab) -> None:
     lab.contact("ann", first_name="Ann", spent="150.00", email=SHARED)
     lab.advance(1)
@@ -464,3 +463,31 @@ def test_who_gets_an_address_that_is_another_persons_key_waits_and_is_listed(tmp
         lab.settle()
         assert lab.send(NEWS) == {"p0", "moved", "p2", "newcomer"}
         assert lab.rows("SELECT 1 FROM quarantine WHERE closed_at IS NULL") == []
+
+
+# --------------------------------------------------------------------------- flags beside the own
+
+def test_a_flag_of_a_parent_stops_all_mail_and_is_left_as_it_is(tmp_path: Path) -> None:
+    """A privacy record that a contact points to: what it says counts everywhere, and nothing is written to it."""
+    second = SECOND.replace("{attributes:", "{also_stops: Individual.Solicit, attributes:")
+
+    def build(lab: Lab) -> None:
+        flags = {"out": "bool", "Individual.Solicit": "bool"}
+        lab.world.create_crm("odoo", {"Partner": {"fields": fields("email", "name", **flags), "master_flag": "out"}},
+                             blacklist=True)
+        lab.roles["odoo"] = "crm"
+    with Lab(tmp_path, MAPPING.replace("topics:", second + "topics:", 1), build=build) as lab:
+        lab.contacts(2)
+        [one] = lab.world.load("odoo", "Partner", [
+            {"email": "p1@mail.example", "name": "P1", "out": 0, "Individual.Solicit": 0}])
+        lab.link()
+        lab.world.act("odoo", "edit", object="Partner", id=one, set={"Individual.Solicit": 1})
+        lab.settle()
+        assert lab.send(NEWS) == {"p0"}
+        assert (lab.flags("p1")["opted_out"], lab.status("p1")) == (1, "unsubscribed")
+        for value in (1, 0):  # taking it back there is no opt-in
+            lab.world.act("odoo", "edit", object="Partner", id=one, set={"Individual.Solicit": value})
+            lab.settle()
+            [partner] = lab.world.truth()["odoo"]["people"]
+            assert (partner["fields"]["out"], partner["fields"]["Individual.Solicit"]) == (1, value)
+            assert lab.send(NEWS) == {"p0"}

@@ -341,3 +341,21 @@ def test_a_renamed_company_is_read_at_its_contacts(org: Make, settings: dict[str
         pages = list(c.changes(SPEC, cursor))
         cursor = pages[-1].cursor
     assert not rows(pages)
+
+
+def test_an_individual_who_objects_is_read_at_its_contacts(org: Make) -> None:
+    o = org(data_protection=True)
+    o.sim.load({"Individual": [{"Id": "0PK5g0000000001", "LastName": "N7"}]})
+    contact = id18(o, 7)
+    o.user("edit", id=contact, set={"IndividualId": "0PK5g0000000001"})
+    flag = "Individual.HasOptedOutSolicit"
+    c, spec = o.connect(), StreamSpec("Contact", fields=(Field("Email"), Field(flag, "bool")))
+    assert {f.name: f.type for f in c.describe(["Contact"]).objects["Contact"].fields}[flag] == "bool"
+    o.kernel.clock.advance(3600)
+    pages = list(c.changes(spec, None))
+    assert rows(pages)[contact][5] == 0
+    assert rows(pages)[id18(o, 8)][5] is None
+    o.kernel.clock.advance(3600)
+    o.user("edit", object="Individual", id="0PK5g0000000001", set={"HasOptedOutSolicit": True})
+    o.kernel.clock.advance(600)
+    assert rows(list(c.changes(spec, pages[-1].cursor)))[contact][5] == 1

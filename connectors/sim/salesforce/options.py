@@ -43,6 +43,7 @@ class Options:
     flows             [{"object", "when": condition, "set": {field: value}}]: applied before each save
     sharing           object -> condition; other rows are invisible to the API user
     topics            topic -> object -> field name, or {"field", "true", "false", "method", "said_at"}
+    data_protection   there are Individuals, to which contacts and leads point
     lead_conversion   lead custom field -> contact custom field
     """
 
@@ -52,6 +53,7 @@ class Options:
     jwt_public_key: str | None = None
     instance_url: str | None = None
     person_accounts: bool = False
+    data_protection: bool = False
     multi_currency: bool = False
     connect: bool = False
     custom_fields: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

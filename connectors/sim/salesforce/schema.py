@@ -175,7 +175,7 @@ def custom_field(name: str, spec: str | Mapping[str, Any]) -> FieldDef:
 
 
 def build(custom: Mapping[str, Mapping[str, Any]], *, person_accounts: bool, multi_currency: bool, connect: bool,
-          tracked: Mapping[str, Iterable[str]]) -> dict[str, ObjectDef]:
+          data_protection: bool, tracked: Mapping[str, Iterable[str]]) -> dict[str, ObjectDef]:
     """All objects of the organisation by name."""
     out: dict[str, ObjectDef] = {}
     for name, (prefix, text) in standard.OBJECTS.items():
@@ -184,6 +184,11 @@ def build(custom: Mapping[str, Mapping[str, Any]], *, person_accounts: bool, mul
             fields["CurrencyIsoCode"] = FieldDef("CurrencyIsoCode", "picklist", 3, values=("EUR", "USD", "GBP", "CHF"),
                                                  default="EUR")
         out[name] = ObjectDef(name, prefix, fields)
+    if data_protection:
+        fields = parse_fields(standard.SYSTEM + standard.INDIVIDUAL.strip() + standard.STAMPS)
+        out["Individual"] = ObjectDef("Individual", "0PK", fields)
+        for name in ("Contact", "Lead"):
+            out[name].fields.update(parse_fields("IndividualId reference ->Individual"))
     if connect:
         fields = parse_fields(standard.SYSTEM + standard.CONNECT.strip() + standard.STAMPS)
         out["et4ae5__SendDefinition__c"] = ObjectDef("et4ae5__SendDefinition__c", "a00", fields)

@@ -70,6 +70,7 @@ class SalesforceSim:
         self.options = opts.Options(**options)
         self.topics = opts.topic_fields(self.options)
         self.schema = schema.build(opts.all_custom_fields(self.options), person_accounts=self.options.person_accounts,
+                                   data_protection=self.options.data_protection,
                                    multi_currency=self.options.multi_currency, connect=self.options.connect,
                                    tracked=self.options.tracked)
         opts.check_fields(self.options, self.topics, self.schema)

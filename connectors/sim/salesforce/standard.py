@@ -100,6 +100,23 @@ LastName string 80
 """
 """Present on Account with person accounts only; Person* and __pc fields are added from Contact."""
 
+INDIVIDUAL = """
+FirstName string 40
+LastName string 80 required
+Name string 121 computed
+HasOptedOutTracking boolean
+HasOptedOutProfiling boolean
+HasOptedOutProcessing boolean
+HasOptedOutSolicit boolean
+HasOptedOutGeoTracking boolean
+ShouldForget boolean
+SendIndividualData boolean
+CanStorePiiElsewhere boolean
+OwnerId reference ->User
+MasterRecordId reference computed
+"""
+"""Present with data protection only; contacts and leads then point to it by IndividualId."""
+
 OPPORTUNITY = """
 Name string 120 required
 AccountId reference ->Account
