@@ -148,11 +148,13 @@ def _gather(conn: db.Connection, what: Erasure) -> None:
 # --------------------------------------------------------------------------- erasing
 
 class Erased(NamedTuple):
-    """What was found and erased; ``waiting`` operations are with a provider and go when it has answered."""
+    """What was found and erased; ``emails`` are the addresses that were there in the clear; ``waiting`` operations are with
+    a provider and go when it has answered."""
 
     counts: dict[str, int]
     positions: tuple[int, ...]
     keys: tuple[str, ...]
+    emails: tuple[str, ...]
     waiting: int
 
 
@@ -167,6 +169,7 @@ def _erase(conn: db.Connection, head: int, kept: Shape, now: int) -> Erased:
     given = {"now": now, "until": head}
     positions = tuple(row[0] for row in conn.execute(q["entries"], given).fetchall())
     keys = tuple(row[0] for row in conn.execute("SELECT key FROM gone_key"))
+    emails = tuple(row[0] for row in conn.execute(q["emails"]))
     counts = {"statements": len(positions), "fields": _fields(conn, kept)}
     for name in ("operations", "quarantine", "statuses", "foreign_rows", "subscriber_keys", "events", "requests", "echoes",
                  "rereads", "vanished", "ambiguous", "records"):
@@ -187,7 +190,8 @@ def _erase(conn: db.Connection, head: int, kept: Shape, now: int) -> Erased:
     conn.execute(q["again"])
     conn.execute(q["settle"])
     waiting = int(conn.execute(q["in_flight"], {"connection": None}).fetchone()[0])
-    return Erased({name: count for name, count in counts.items() if count}, positions, keys, waiting)
+    return Erased({name: count for name, count in counts.items() if count}, positions, keys, emails,
+                  waiting)
 
 
 def _inbox(conn: db.Connection, keys: Sequence[str]) -> int:
@@ -293,6 +297,8 @@ def holding(directory: Path, values: Sequence[bytes], apart: Callable[[Path], bo
 
 
 def _holds(path: Path, wanted: Sequence[bytes]) -> bool:
+    if not wanted:
+        return False
     tail, longest = b"", max(map(len, wanted), default=0)
     with path.open("rb") as stream:
         while block := stream.read(BLOCK):
@@ -347,10 +353,11 @@ def in_flight(conn: db.Connection, what: Erasure, connection: int) -> int:
     return int(conn.execute(load("forget")["in_flight"], {"connection": connection}).fetchone()[0])
 
 
-def asked(conn: db.Connection, id_: int, connection: int, key: str, request: str | None, error: str | None) -> None:
-    """A provider accepted, or refused, to delete a key."""
+def asked(conn: db.Connection, id_: int, connection: int, key: str, request: str | None, error: str | None, *,
+          name: str) -> None:
+    """A provider accepted, or refused, to delete a key, which is called ``name`` from now on."""
     conn.execute(load("forget")["key_asked"], {"erasure": id_, "connection": connection, "key": key, "request": request,
-                                               "error": error})
+                                               "error": error, "name": name})
 
 
 def key_done(conn: db.Connection, id_: int, connection: int, key: str) -> None:

@@ -141,6 +141,11 @@ class Store:
             time.sleep(0.05)
         return done
 
+    def compact(self) -> None:
+        """Write the whole file anew, so that no page holds what was moved out of it. Nobody writes meanwhile."""
+        self.writer.outside(lambda conn: conn.execute("VACUUM"))
+        self.scrub()
+
     def tidy(self) -> None:
         """After bulk work: truncate the log, give freed pages back."""
         def job(conn: db.Connection) -> None:

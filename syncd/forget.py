@@ -8,7 +8,7 @@ cycle goes on with what is not done (``follow``). The CRM is left alone.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from state import forget as state
 from state.forget import Begun, Erasure
 from state.journal import Gone
 from state.ledger import Utterance
+from syncd import normalise
 from syncd.answers import Answer
 from syncd.catalogues import LIFE
 from syncd.cycle import Cycle
@@ -134,6 +135,7 @@ class Step:
         """State, journal, copies, files, providers; then once more the state, as they may have been read meanwhile."""
         what = self._erasure()
         self.receipt = dict(what.receipt)
+        before = "journal" in self.receipt
         waiting = self._state(what)
         self.cycle.failpoint("forget_erased")
         if "journal" not in self.receipt:
@@ -148,6 +150,16 @@ class Step:
             self.done = True
         self._end(what)
         self.receipt["scrubbed"] = self.desk.store.scrub()
+        if not before and not waiting:
+            self._pages()
+
+    def _pages(self) -> None:
+        """SQLite overwrites what it deletes, but not each copy that it made while it moved rows about. Where one is left,
+        or nobody knows any more what to look for, the file is written anew."""
+        live = Path(self.desk.config.state)
+        wanted = [e.encode() for e in {*self.begun.emails, *self._emails}]
+        if not wanted or state.holding(live.parent, wanted, lambda path: path != live):
+            self.desk.store.compact()
 
     def _end(self, what: Erasure) -> None:
         """Keep the receipt; where everything is done, only that."""
@@ -184,11 +196,13 @@ class Step:
             state.note(conn, what.id, self.receipt)
             return erased
         erased = desk.store.write(job)
+        self._emails |= {*erased.emails}
         if "journal" not in self.receipt:
             self._gone = Gone(frozenset(erased.positions), frozenset(h.hex() for h in what.hashes),
                               frozenset(erased.keys) | {rid for _, rid in what.records})
         return erased.waiting
 
+    _emails: set[str] = field(default_factory=set)
     _gone: Gone = field(default_factory=lambda: Gone(frozenset(), frozenset(), frozenset()))
 
     def _files(self, what: Erasure) -> None:
@@ -204,7 +218,8 @@ class Step:
             for copy in copies:
                 (rewritten if state.rewrite(copy, what, kept, desk.now()) else by_hand).append(str(copy))
             apart = own | set(copies)
-            by_hand += map(str, state.holding(directory, [e.encode() for e in self.begun.emails], apart.__contains__))
+            wanted = [e.encode() for e in {*self.begun.emails, *self._emails}]
+            by_hand += map(str, state.holding(directory, wanted, apart.__contains__))
         outside = [p for p in known_backups(desk) if Path(p).exists() and Path(p).parent != live.parent]
         self.receipt |= {"journal": "rewritten", "copies_rewritten": rewritten, "files_by_hand": by_hand,
                          "backups_elsewhere": outside}
@@ -260,8 +275,13 @@ class Step:
                     state.key_done(conn, what.id, connection, key)
                 elif outcome.state in ("accepted", "rejected"):
                     reason = (outcome.reason or "refused").partition(":")[0] if outcome.state == "rejected" else None
-                    state.asked(conn, what.id, connection, key, outcome.request_id, reason)
+                    state.asked(conn, what.id, connection, key, outcome.request_id, reason, name=self._name(key))
         self.desk.store.write(job)
+
+    def _name(self, key: str) -> str:
+        """What a key is called once a provider has it: its address may not be kept, the job's id is enough."""
+        email = normalise.email(key) if "@" in key else None
+        return f"forgotten:{self.cycle.puller.rows.hashed(email).hex()}" if email else key
 
     # ------------------------------------------------------------------ the receipt
 
@@ -301,10 +321,3 @@ def remember_backup(desk: Desk, path: Path) -> None:
     """Keep where a backup went: it will have to be named when somebody is forgotten."""
     known = [p for p in known_backups(desk) if p != str(path) and Path(p).exists()]
     desk.store.remember("backups", orjson.dumps([*known, str(path)][-BACKUPS:]).decode())
-
-
-def status(desk: Desk) -> list[Mapping[str, Any]]:
-    """Erasures that are not done, for `syncd status`."""
-    with desk.store.reading() as conn:
-        return [{"erasure": what.id, "asked": instant(what.asked_at), "providers": state.keys_left(conn, what.id)}
-                for what in state.unfinished(conn)]

@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from state import forget
 from state.queries import load
 from state.store import Store
 from syncd.guard import Count, Hold, Plan, sort_of
@@ -62,6 +63,13 @@ def status(store: Store, now: Micros) -> Json:
             "holds": holds(store), "quarantine": sum(c["quarantine"] for c in connections),
             "audit": orjson.loads(audited) if (audited := store.meta("audit")) else None,
             "last_run": last[0] if last else None, "last_success": instant(store.rows(q["last_good_run"])[0][0])}
+
+
+def erasures(store: Store) -> list[Json]:
+    """People who are being forgotten, and what is left to do at the providers."""
+    with store.reading() as conn:
+        return [{"erasure": what.id, "asked": instant(what.asked_at), "providers": forget.keys_left(conn, what.id)}
+                for what in forget.unfinished(conn)]
 
 
 def runs(store: Store, limit: int) -> list[Json]:

@@ -192,7 +192,8 @@ SELECT c.name, k.request_id IS NOT NULL, k.error, count(*) FROM erasure_key k CR
 WHERE k.erasure = ? GROUP BY 1, 2, 3;
 
 -- name: key_asked
-UPDATE erasure_key SET request_id = :request, error = :error WHERE erasure = :erasure AND connection = :connection AND key = :key;
+UPDATE OR REPLACE erasure_key SET key = :name, request_id = :request, error = :error
+WHERE erasure = :erasure AND connection = :connection AND key = :key;
 
 -- name: key_done
 DELETE FROM erasure_key WHERE erasure = :erasure AND connection = :connection AND key = :key;
