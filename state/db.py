@@ -129,7 +129,7 @@ class Lock:
             if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
                 who = f" (process {holder})" if holder else ""
                 raise StateLocked(
-                    f"another syncd{who} holds {self.path.name}; stop it, or ask it with `syncd status`") from error
+                    f"another syncd{who} holds {self.path}.") from error
             raise
         os.ftruncate(fd, 0)
         os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)

@@ -75,8 +75,10 @@ class Journal:
             while written < len(data):
                 written += os.write(self._fd, data[written:])
             os.fdatasync(self._fd)
-        except OSError:
+        except OSError as error:
             os.ftruncate(self._fd, before)  # half a line would spoil the next one
+            if error.errno is not None:
+                error.filename = str(self._path)
             raise
 
     def beyond(self, head: int, *, new: bool = False) -> list[Line]:

@@ -298,8 +298,9 @@ FLAG_OFFSET, FLAG_COLUMNS = 6, 5
 
 def flag_changes(relations: Relations, source: SourceDef, every: bool = False) -> str | None:
     """Rows of ``page`` whose consent fields are new or different: (record, rid, fresh, address, hash, modified, then per
-    flag its old value, new value, said_at, method, person_made). A tombstone counts when it is first read,
-    and only what it holds. ``every``: those of all rows, changed or not."""
+    flag its old value, new value, said_at, method, person_made). The person made nothing where nothing of the flag moved:
+    what was found at a first link is not said again because another field of the record changed. A tombstone counts when it
+    is first read, and only what it holds. ``every``: those of all rows, changed or not."""
     if not source.flags:
         return None
     slot = {f.name: f"f{i}" for i, f in enumerate(relations.streams[source.stream])}
@@ -310,10 +311,12 @@ def flag_changes(relations: Relations, source: SourceDef, every: bool = False) -
         said = f"p.{slot[flag.said_at]}" if flag.said_at else "NULL"
         method = f"p.{slot[flag.method]}" if flag.method else "NULL"
         made = _over_page(flag.person_made, slot) if flag.person_made else "0"
-        columns.append(f"{old}, {new}, {said}, {method}, {made}")
-        different.append(f"{old} IS NOT {new}")
         # A confirmation may leave the box and its date as they were.
-        different += [f"x.{quote(name)} IS NOT {new}" for name, new in ((flag.said_at, said), (flag.method, method)) if name]
+        own = [f"{old} IS NOT {new}", *(f"x.{quote(name)} IS NOT {value}"
+                                        for name, value in ((flag.said_at, said), (flag.method, method)) if name)]
+        moved = "1" if every else f"p.fresh OR {' OR '.join(own)}"
+        columns.append(f"{old}, {new}, {said}, {method}, CASE WHEN {moved} THEN {made} ELSE 0 END")
+        different += own
     if every:
         different.append("1")
     return (f"SELECT p.record, p.rid, p.fresh, p.address, p.hash, p.modified, {', '.join(columns)} FROM page p"

@@ -123,7 +123,8 @@ class Store:
         self.writer.close()
         for _, conn in self._readers:
             conn.close()
-        self._conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        with suppress(db.OperationalError):  # no room: the log stays beside the file, and is read when that is opened
+            self._conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._conn.close()
         self.journal.close()
         self.lock.release()

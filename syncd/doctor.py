@@ -26,7 +26,7 @@ SKEW = 60.0
 """Seconds two clocks may differ before it is worth a word."""
 
 LOW_DISK = 1 << 30
-"""Free bytes below which the state's disk is warned about."""
+"""Free bytes below which the disk of state or journal is warned about."""
 
 
 def examine(config: Config, mapping: MappingFile) -> Json:
@@ -121,8 +121,8 @@ def _files(config: Config) -> list[Json]:
     if _existing(state).stat().st_dev == _existing(journal).stat().st_dev:
         found.append(_finding("info", str(journal), "The journal is on the same disk as the state.",
                               "On another disk it survives what the state does not."))
-    if shutil.disk_usage(_existing(state)).free < LOW_DISK:
-        found.append(_finding("warning", str(state), "Less than 1 GiB is free on its disk.", "Make room."))
+    found += [_finding("warning", str(path), "Less than 1 GiB is free on its disk.", "Make room.")
+              for path in (state, journal) if shutil.disk_usage(_existing(path)).free < LOW_DISK]
     if not db.wal_is_safe():
         found.append(_finding("info", str(state), "This SQLite lacks the WAL fix, so every read holds back the writer.",
                               "Install pysqlite3, or SQLite 3.51.3 or later."))

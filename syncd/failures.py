@@ -44,6 +44,18 @@ _BY_CLASS: Mapping[str, tuple[int, str]] = {
 """Class name -> exit code and next command. The first class of an error's ancestry that is named here counts."""
 
 
+_OF_SQLITE: Mapping[str, tuple[str, str]] = {
+    "database or disk is full": ("there is no room left on the disk of the state; what was stored stays stored.",
+                                 "Make room, then go on: nothing else is to be done."),
+    "disk I/O error": ("the disk of the state fails.", "Look at the system's log, then run `syncd doctor`."),
+    "attempt to write a readonly database": ("the state may not be written.",
+                                             "Let syncd's user write it, and the directory it is in."),
+    "unable to open database file": ("the state cannot be opened.",
+                                     "Let syncd's user read and write it, and the directory it is in."),
+}
+"""SQLite's own words for what is the machine's fault -> ours, and what to do."""
+
+
 class Failure(Exception):
     """Ends a command. ``message`` says what and why, ``next`` what to do; neither holds personal data.
 
@@ -89,6 +101,9 @@ def failure_of(error: BaseException) -> Failure:
         known = _BY_CLASS.get(cls.__name__)
         if known is not None:
             return _known(error, *known)
+    if isinstance(error, OSError) and error.strerror and isinstance(error.filename, str):
+        return Failure(FAILED, f"{error.filename}: {error.strerror}.", code=type(error).__name__,
+                       next="Correct that, then run the command again: nothing is lost.")
     return Failure(FAILED, f"unexpected {type(error).__name__} at {_place(error)}.", code=type(error).__name__,
                    next="Run the command again with --debug and report what it prints.")
 
@@ -106,6 +121,9 @@ def _known(error: BaseException, exit_code: int, next_: str) -> Failure:
         where = f"{name_of}: " if (name_of := getattr(error, "connection", "")) else ""
         return Failure(exit_code, where + str(getattr(error, "message", name)), next=str(error.remedy) or next_,
                        code=str(getattr(error, "code", "")) or name)
+    if str(error) in _OF_SQLITE:
+        message, next_ = _OF_SQLITE[str(error)]
+        return Failure(exit_code, message, next=next_, code=name)
     if name.endswith(("OperationalError", "IntegrityError", "DatabaseError")):
         return Failure(exit_code, f"the state answered with {name} at {_place(error)}.", next=next_, code=name)
     return Failure(exit_code, str(error), next=next_, code=name)

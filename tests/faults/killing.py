@@ -21,8 +21,8 @@ POINTS = ("page_stored", "pulled", "identified", "planned", "guarded", "sealed",
 EARLY, LATE = POINTS[:5], POINTS[5:]
 """Those that every cycle passes, and those that only one with something to write does."""
 OFTEN = ("page_stored", "sealed", "sent", "recorded")
-OPEN = 10
-"""Operations in a state below this are not finished."""
+OPEN, SENT = 10, 3
+"""Operations in a state below the one are not finished; those in the other were sent, and their end is not known."""
 
 
 class Driver:
@@ -63,14 +63,18 @@ def coverage(kills: Counter[str], points: tuple[str, ...], least: int, total: in
     assert kills.total() >= total, kills
 
 
-def intact(state: Path, journal: Path, hash_key: bytes, entries: int) -> None:
-    """The state file is whole, every entry (of more than ``entries``) fits its commitment, nothing is left open."""
+def intact(state: Path, journal: Path, hash_key: bytes, entries: int) -> set[tuple[Any, ...]]:
+    """The state file is whole, every entry (of more than ``entries``) fits its commitment, nothing that was sent is left
+    open; what still waits to be sent."""
     store = open_store(state, journal, hash_key)
     assert store.rows("PRAGMA integrity_check") == [("ok",)]
-    assert store.rows(f"SELECT count(*) FROM operation WHERE state < {OPEN}") == [(0,)]
+    assert store.rows("SELECT count(*) FROM operation WHERE state = ?", (SENT,)) == [(0,)]
     assert store.rows("SELECT count(*) FROM batch WHERE state <> 'closed'") == [(0,)]
     with store.reading() as conn:
         count, bad = verify(conn)
     assert count > entries
     assert not bad
+    waiting = set(store.rows("SELECT b.connection, b.name, o.kind, o.key FROM operation o JOIN object b ON b.id = o.object"
+                             " WHERE o.state < ?", (OPEN,)))
     store.close()
+    return waiting

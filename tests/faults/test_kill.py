@@ -179,5 +179,6 @@ def test_kills_anywhere_change_nothing_that_can_be_seen(killer: Driver, tmp_path
                 finish(c)
                 c.nobody_who_refused_would_be_mailed()
                 assert c.end_of_round() == expected[n], f"round {n} of seed {seed} ended otherwise"
-            intact(c.directory / "state.db", c.directory / "journal.log", driver.HASH_KEY, PEOPLE)
+            waiting = intact(c.directory / "state.db", c.directory / "journal.log", driver.HASH_KEY, PEOPLE)
+            assert not waiting
     coverage(kills, POINTS, 3, KILLS)

@@ -96,9 +96,9 @@ def test_kills_change_nothing_that_anybody_could_see(tmp_path: Path, people: int
             story = story or Story(residents(calm, mailed), seed=people)
             _round(story, n, calm, killer)
         coverage(killer.kills, PLACES, 3, least)
-        for company in (calm, other):
-            directory = company.config.parent
-            intact(directory / "state" / "syncd.db", directory / "journal" / "consent.log", hash_key(company), people)
+        one, two = (intact(c.config.parent / "state" / "syncd.db", c.config.parent / "journal" / "consent.log",
+                           hash_key(c), people) for c in (calm, other))
+        assert one == two
 
 
 def _round(story: Story, n: int, calm: Side, killer: Killed) -> None:

@@ -282,3 +282,21 @@ def test_a_box_that_asks_for_mail_and_is_mapped_after_the_link_counts_once_it_is
         lab.approve(plan)
         lab.settle()
         assert lab.keys(OFFERS) == {"p0", "p1"}
+
+
+def test_a_permission_found_at_a_first_link_is_not_given_anew_because_another_box_changed(lab: Lab) -> None:
+    """It loses to every refusal found with it; said again as news it would be later than an older one."""
+    lab.contact("ann")
+    eva = lab.contact("eva")
+    lab.world.act("mc", "import", list="L1", members={eva: "eva@mail.example"})
+    lab.unsubscribe("eva")
+    lab.advance(3600)
+    lab.web_opt_in("eva")
+    lab.advance(3600)
+    lab.link()
+    before = lab.entries()
+    assert "eva" not in lab.keys(OFFERS)
+    lab.edit("eva", no_news=1)
+    lab.settle()
+    assert lab.entries() == before + 1
+    assert "eva" not in lab.keys(OFFERS)

@@ -115,3 +115,14 @@ def test_a_failure_survives_the_socket() -> None:
     again = Failure.from_json(failure.as_json())
     assert again.as_json() == failure.as_json()
     assert set(EXIT_NAMES) == set(EXITS)
+
+
+@pytest.mark.parametrize(("error", "says"), [
+    (OperationalError("database or disk is full"), "no room"),
+    (OSError(28, "No space left", "/j/consent.log"), "/j/"),
+    (OperationalError("attempt to write a readonly database"), "may not be written")])
+def test_what_is_the_machines_fault_is_said_in_words(error: Exception, says: str) -> None:
+    failure = failure_of(error)
+    assert failure.exit_code == 1
+    assert says in failure.message
+    assert failure.next
