@@ -27,7 +27,9 @@ ON CONFLICT (object, key) DO UPDATE SET address = excluded.address, sweep = excl
 
 -- name: dirty_foreign
 INSERT OR IGNORE INTO dirty SELECT r.person FROM row_page p CROSS JOIN foreign_row f ON f.object = :object AND f.key = p.key
-CROSS JOIN record r ON r.address = p.address WHERE p.address IS NOT NULL;
+CROSS JOIN record r ON r.address = p.address WHERE p.address IS NOT NULL
+UNION SELECT r.person FROM row_page p CROSS JOIN foreign_row f ON f.object = :object AND f.key = p.key
+CROSS JOIN subscriber_key k ON k.connection = :connection AND k.key = p.key CROSS JOIN record r ON r.id = k.person;
 
 -- name: foreign_gone
 DELETE FROM foreign_row WHERE object = :object AND sweep < :sweep;
@@ -50,7 +52,11 @@ INSERT OR IGNORE INTO dirty SELECT person FROM vanished WHERE object = ? AND acc
 INSERT INTO operation (connection, object, kind, class, person, record, key, address, columns, payload, state, run)
 SELECT :connection, :object, 'remove', 0, c.person, f.id, f.key, f.address, '[]', '[]', 0, :run
 FROM (SELECT DISTINCT c.person, f.id FROM chunk c CROSS JOIN record r ON r.person = c.person AND r.address IS NOT NULL
-  CROSS JOIN foreign_row f ON f.address = r.address AND f.object = :object) w
+  CROSS JOIN foreign_row f ON f.address = r.address AND f.object = :object
+  UNION SELECT c.person, f.id FROM chunk c CROSS JOIN record r ON r.person = c.person
+  CROSS JOIN subscriber_key k ON k.connection = :connection AND k.person = r.id
+  CROSS JOIN foreign_row f ON f.object = :object AND f.key = k.key
+  WHERE EXISTS (SELECT 1 FROM foreign_row WHERE object = :object)) w   -- most audiences have none
 CROSS JOIN chunk c ON c.person = w.person CROSS JOIN foreign_row f ON f.id = w.id
 CROSS JOIN decision d ON d.person = c.person WHERE :blocked
 AND NOT EXISTS (SELECT 1 FROM operation o WHERE o.object = :object AND o.person = c.person AND o.record = f.id AND o.state = 3);

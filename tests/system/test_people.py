@@ -299,6 +299,28 @@ def test_foreign_rows_and_members_are_left_alone(lab: Lab) -> None:
     assert lab.status("guest", "L1") == "subscribed"
 
 
+@pytest.mark.parametrize("first", ["row", "refusal"])
+def test_a_foreign_row_under_the_key_of_whoever_refused_goes_whatever_its_address(lab: Lab, first: str) -> None:
+    lab.contacts(3)
+    lab.link()
+    row = {lab.ids["p1"]: {"email": "private@elsewhere.example"}}
+    if first == "refusal":
+        lab.unsubscribe("p1")
+        lab.settle()
+        assert "p1" not in lab.keys(NEWS)
+        lab.world.act("mc", "write_rows", audience=NEWS, rows=row)
+    else:
+        lab.edit("p1", email=None)
+        lab.settle()
+        lab.world.act("mc", "write_rows", audience=NEWS, rows=row)
+        lab.cycle(full=True)
+        assert "p1" in lab.keys(NEWS), "nobody refused anything yet"
+        lab.edit("p1", opted_out=1)
+    lab.cycle(full=True)
+    lab.settle()
+    assert lab.keys(NEWS) == {"p0", "p2"}
+
+
 def test_a_subscriber_who_was_deleted_at_the_provider_keeps_the_refusal(lab: Lab) -> None:
     lab.contacts(3)
     lab.link()
