@@ -95,6 +95,8 @@ def audience_sql(a: AudienceDef, rel: Relations) -> dict[str, str]:
     flying = _asked("operation WHERE state = 3", "EXISTS (SELECT 1 FROM operation f WHERE f.person = {p}.person"
                     " AND f.object = :object AND f.state = 3{more})")
     vanished = _asked("vanished", "EXISTS (SELECT 1 FROM vanished v WHERE v.object = :object AND v.person = c.person)")
+    rejected = _asked("rejection", "EXISTS (SELECT 1 FROM rejection j WHERE j.object = :object AND j.person = c.person"
+                      " AND j.kind = '{kind}')")
     payload, before = ", ".join(values), ", ".join(old)
     refused = _asked("quarantine WHERE closed_at IS NULL", "EXISTS (SELECT 1 FROM operation x"
                      " CROSS JOIN object b ON b.id = x.object CROSS JOIN quarantine z"
@@ -115,7 +117,7 @@ def audience_sql(a: AudienceDef, rel: Relations) -> dict[str, str]:
             d.position, {depends.format(entering if siblings else status)}, :state, :hold, :run
             FROM {source} LEFT JOIN {a.table} t ON t.person = c.person
             WHERE {wanted} AND ({differs}) AND NOT {flying.format(p='c', more='')}
-            AND NOT {vanished}
+            AND NOT {vanished} AND NOT (t.person IS NULL AND {rejected.format(kind='upsert')})
             AND NOT {refused}""",
         "remove": f"""{_INSERT} SELECT :connection, :object, 'remove',
             CASE WHEN d.{mailable(a.topic)} = 1 THEN {HARMLESS} ELSE {SUPPRESS} END,
@@ -132,7 +134,8 @@ def audience_sql(a: AudienceDef, rel: Relations) -> dict[str, str]:
                 CROSS JOIN address ad ON ad.id = a.address
                 WHERE a.person = coalesce(t.person, c.person) AND {wanted})   -- asked when ``t`` is known
             AND NOT {flying.format(p='c', more=" AND f.kind = 'remove'")}
-            AND (coalesce(d.{mailable(a.topic)}, 0) <> 1 OR NOT {flying.format(p='c', more='')})""",
+            AND (coalesce(d.{mailable(a.topic)}, 0) <> 1
+              OR NOT ({flying.format(p='c', more='')} OR {rejected.format(kind='remove')}))""",
     }
 
 
@@ -150,16 +153,27 @@ def first_plans(conn: db.Connection, rel: Relations, now: int) -> dict[int, int]
     return found
 
 
+def forget_rejections(conn: db.Connection, a: AudienceDef, rel: Relations, parameters: Mapping[str, Any]) -> None:
+    """What an operator rejected is asked anew once the wish was another in between: who was to leave is wanted again, who
+    was to come is not wanted any more."""
+    wanted = (f"EXISTS (SELECT 1 FROM attr a CROSS JOIN decision d ON d.person = a.person CROSS JOIN address ad"
+              f" ON ad.id = a.address WHERE a.person = rejection.person AND {member(a, rel)})")
+    conn.execute(f"DELETE FROM rejection WHERE object = :object AND person IN (SELECT person FROM chunk)"
+                 f" AND (kind = 'remove') = {wanted}", {**parameters, "object": a.object})
+
+
 def audiences(conn: db.Connection, rel: Relations, run: int, parameters: Mapping[str, Any],
               holds: Mapping[int, int] = NO_HOLDS) -> None:
     """Row operations of every audience for the chunk, under the hold of their connection where ``holds`` has one."""
     import orjson
 
-    parts = []
+    parts, rejections = [], conn.execute("SELECT EXISTS (SELECT 1 FROM rejection)").fetchone()[0]
     for a in rel.audiences:
         columns = orjson.dumps(a.columns).decode()
         given = {**parameters, "connection": a.connection, "object": a.object, "run": run, "columns": columns,
                  "state": HELD if a.connection in holds else PLANNED, "hold": holds.get(a.connection)}
+        if rejections:
+            forget_rejections(conn, a, rel, parameters)
         parts.append((audience_sql(a, rel), given))
         conn.execute(parts[-1][0]["remove"], given)
         conn.execute(drift.removals(a, f"{rel.forbids(a.topic)} OR d.{standing(a.topic)} >= {OPTED_OUT}"), given)

@@ -244,6 +244,7 @@ class Store:
                 conn.execute(sql)
             flags.conform(conn, rel)
             if changed:
+                conn.execute("DELETE FROM rejection")  # said of what another mapping wished
                 conn.execute("INSERT OR IGNORE INTO dirty SELECT DISTINCT person FROM record")
                 conn.execute("INSERT OR REPLACE INTO meta VALUES ('relations', ?)", (rel.fingerprint,))
         self.write(job)

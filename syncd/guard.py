@@ -279,6 +279,7 @@ def decide_hold(store: Store, hold_id: int, verdict: str, now: Micros) -> int:
                 conn.execute(q["approve_mapping"])
         else:
             _all(conn, q["opt_outs_wait"], (hold_id,))
+            conn.execute(q["remember_rejected"], (hold_id,))
             count = _all(conn, q["reject_hold"], (now, hold_id))
         conn.execute(q["close_hold"], {"hold": hold_id, "now": now, "verdict": verdict})
         return int(count)

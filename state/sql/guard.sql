@@ -75,6 +75,12 @@ UPDATE operation SET state = 0, hold = NULL WHERE id IN (
 UPDATE operation SET state = 12, reason = 'rejected_by_operator', closed_at = ? WHERE id IN (
   SELECT id FROM operation WHERE state < 3 AND state = 1 AND hold = ? LIMIT 20000);
 
+-- name: remember_rejected
+-- Of limits that stopped removals and creations; a plan or a mapping that was rejected is corrected, and asks anew.
+INSERT OR IGNORE INTO rejection SELECT o.object, o.person, o.kind FROM operation o
+CROSS JOIN hold h ON h.id = o.hold AND h.class IN ('removals', 'creations')
+WHERE o.state < 3 AND o.state = 1 AND o.hold = ? AND o.person <> 0;
+
 -- name: close_hold
 UPDATE hold SET closed_at = :now, verdict = :verdict WHERE id = :hold AND closed_at IS NULL;
 

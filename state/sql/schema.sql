@@ -293,6 +293,14 @@ CREATE TABLE burst (
   PRIMARY KEY (hold, source, after)
 ) STRICT, WITHOUT ROWID;
 
+-- Rows that an operator wants neither added (upsert) nor removed, until the wish itself changes.
+CREATE TABLE rejection (
+  object INTEGER NOT NULL,
+  person INTEGER NOT NULL,
+  kind TEXT NOT NULL,
+  PRIMARY KEY (object, person, kind)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE quarantine (
   id INTEGER PRIMARY KEY,
   connection INTEGER NOT NULL,

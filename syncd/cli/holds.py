@@ -52,8 +52,9 @@ def approve(obj: Context, hold: int) -> None:
 @command(LOCKED, DAMAGED, name="reject", group=holds)
 @click.argument("hold", type=int)
 def reject(obj: Context, hold: int) -> None:
-    """Drop a hold's operations. They come back when their people change."""
-    _decide(obj, hold, "rejected", "They are wanted again as soon as their people change.")
+    """Drop a hold's operations. Rows that were not to come or go are asked about again only if the wish was another in
+    between, or the mapping changes; other operations, when their people change."""
+    _decide(obj, hold, "rejected", "Rows neither come nor go until the wish itself changes.")
 
 
 def _decide(obj: Context, hold: int, verdict: str, after: str) -> None:

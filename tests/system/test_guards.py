@@ -52,6 +52,47 @@ def test_rejected_removals_leave_the_rows_and_are_not_asked_about_again(lab: Lab
         guard.decide_hold(lab.app.store, 999, "approved", lab.now())
 
 
+def test_rejected_rows_are_asked_about_again_only_when_the_wish_itself_was_another(lab: Lab) -> None:
+    linked(lab)
+    lab.contacts(30, 60)
+    lab.cycle()
+    lab.decide("creations", "rejected")
+    for n in range(60, 90):
+        lab.edit(f"p{n}", first_name="Other")
+    lab.cycle()
+    assert lab.holds() == ()
+    assert len(lab.keys(NEWS)) == 60
+    lab.edit("p61", no_news=1)
+    lab.settle()
+    lab.advance(HOUR)
+    lab.world.act("sf", "edit", object="Contact", id=lab.ids["p62"], set={"email": None})
+    lab.cycle()
+    lab.edit("p62", email="p62@mail.example")
+    lab.settle()
+    assert lab.keys(NEWS) - {f"p{n}" for n in range(60)} == {"p62"}, "she was not wanted in between"
+    lab.edit("p5", opted_out=1)
+    lab.settle()
+    assert "p5" not in lab.keys(NEWS)
+
+
+def test_rejected_removals_stay_rejected_and_let_a_refusal_through(lab: Lab) -> None:
+    linked(lab)
+    for n in range(25):
+        lab.edit(f"p{n}", email=None)
+    lab.cycle()
+    for hold in lab.holds():
+        guard.decide_hold(lab.app.store, hold.id, "rejected", lab.now())
+    for n in range(25):
+        lab.edit(f"p{n}", first_name="Other")
+    lab.settle()
+    assert lab.holds() == ()
+    assert len(lab.keys(NEWS)) == 60
+    lab.edit("p3", opted_out=1)
+    lab.settle()
+    assert "p3" not in lab.keys(NEWS)
+    assert "p4" in lab.keys(NEWS)
+
+
 def test_a_removal_that_was_waiting_is_struck_off_when_its_reason_is_gone(lab: Lab) -> None:
     linked(lab)
     for n in range(25):
