@@ -48,19 +48,19 @@ class Containers:
         """The topics that somebody leaves by leaving ``container`` from a mail of ``send``; () = none of the mapping's,
         None = nobody can tell.
 
-        The list and the audience both count: a mail of one topic may have gone through the list of another.
+        List, audience and name all count: a mail of one topic may have gone through the list of another.
         """
         found = [*self.topics.get(container or "", ())]
+        named: list[tuple[str, ...]] = []
         if send is not None:
+            named = [topics for pattern, topics in self.campaigns if _fits(pattern, send)]
             found += [t for name in sorted(send.containers) for t in self.topics.get(name, ())]
             found += [self.audiences[a] for a in sorted(map(str.casefold, send.audiences)) if a in self.audiences]
+            found += [topic for topics in named for topic in topics]
         if found or send is None:
             return tuple(dict.fromkeys(found)) or None
-        named = [topics for pattern, topics in self.campaigns if _fits(pattern, send)]
-        if named:
-            return tuple(dict.fromkeys(t for topics in named for t in topics))
         # Where the vendor tells both the list and the audiences of a send, and none is ours, it was about something else.
-        return () if send.audiences and (send.containers or container) else None
+        return () if named or (send.audiences and (send.containers or container)) else None
 
 
 def _fits(pattern: str, send: Send) -> bool:
