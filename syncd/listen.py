@@ -22,6 +22,9 @@ from syncd.statements import from_events, from_statuses
 if TYPE_CHECKING:
     from syncd.pull import Feed, Pulled
 
+MANY = 1_000
+"""More than this on one page is no work of single people. What they stopped is not asked about: each list counts for itself."""
+
 _SEND = 3
 """Where an event names its send."""
 
@@ -74,7 +77,7 @@ class Listener:
             return {}
         given = {"connection": feed.connection, "container": feed.spec.container, "keys": orjson.dumps(out).decode()}
         moved = [row[0] for row in self.state.rows(load("statuses")["not_out"], given)]
-        if not moved:
+        if not moved or len(moved) > MANY:
             return {}
         master = feed.master
         page = master.connector.fetch(master.spec, moved)
