@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from syncd.pull import Feed, Pulled
 
 MANY = 1_000
-"""More than this on one page is no work of single people. What they stopped is not asked about: each list counts for itself."""
+"""More than this on one page is no work of single people: what they stopped is not asked about, and each list counts."""
 
 _SEND = 3
 """Where an event names its send."""
