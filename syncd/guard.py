@@ -39,6 +39,9 @@ class Limits:
     """object -> expected_churn of its segment."""
 
 
+Todo = tuple[str, Mapping[str, Any]]
+"""An UPDATE that changes a part of what it is about, and what it is given."""
+
 PART = 500
 """Operations hashed at a time; the parts' borders follow from the operations alone."""
 
@@ -96,31 +99,41 @@ class Plan:
 
 
 def step(store: Store, rel: Relations, limits: Limits, now: Micros) -> None:
-    """Hold what the limits say, release the rest to the lanes."""
-    def job(conn: Any) -> None:
-        q = load("guard")
-        approved = {row[0]: bool(row[2]) for row in conn.execute(q["approved"])}
-        for connection, known in approved.items():
-            if not known and conn.execute("SELECT 1 FROM operation WHERE state < 3 AND state = 0 AND connection = ? LIMIT 1",
-                                          (connection,)).fetchone():
-                _hold(conn, connection, None, "first_plan", FIRST_PLAN, now, "hold_connection")
-        mapping = conn.execute("SELECT value FROM meta WHERE name = 'approved_mapping'").fetchone()
-        if mapping is not None and mapping[0] != rel.fingerprint:
-            for connection in approved:
-                if conn.execute("SELECT 1 FROM operation WHERE state < 3 AND state = 0 AND class > 0"
-                                " AND connection = ? LIMIT 1",
-                                (connection,)).fetchone():
-                    _hold(conn, connection, None, "mapping", "the mapping changed since the last approved plan", now,
-                          "hold_open")
-        _limits(conn, rel, limits, now)
-        _all(conn, q["release"])
+    """Hold what the limits say, release the rest to the lanes. What is to be held is decided at once and done part by part,
+    a transaction each; what is not held yet is not released either, so a crash in between leaves it to the next step."""
+    q = load("guard")
+    for (hold,) in store.rows(q["being_freed"]):
+        _free(store, hold)
+    _do(store, store.write(lambda conn: _unapproved(conn, rel, now)))
+    _do(store, store.write(lambda conn: _limits(conn, rel, limits, now)))
+    _do(store, [(q["release"], {})])
+
+    def tidy(conn: Any) -> None:
         conn.execute(q["needless_holds"], (now,))
         conn.execute(q["empty_holds"], (now,))
-    store.write(job)
+    store.write(tidy)
 
 
-def _limits(conn: Any, rel: Relations, limits: Limits, now: Micros) -> None:
-    q = load("guard")
+def _unapproved(conn: Any, rel: Relations, now: Micros) -> list[Todo]:
+    """Hold first plans, and what a mapping does that nobody has approved."""
+    q, todo = load("guard"), list[Todo]()
+    approved = {row[0]: bool(row[2]) for row in conn.execute(q["approved"])}
+    for connection, known in approved.items():
+        if not known and conn.execute("SELECT 1 FROM operation WHERE state < 3 AND state = 0 AND connection = ? LIMIT 1",
+                                      (connection,)).fetchone():
+            todo.append(_hold(conn, connection, None, "first_plan", FIRST_PLAN, now, "hold_connection"))
+    mapping = conn.execute("SELECT value FROM meta WHERE name = 'approved_mapping'").fetchone()
+    if mapping is not None and mapping[0] != rel.fingerprint:
+        for connection, known in approved.items():
+            if known and conn.execute("SELECT 1 FROM operation WHERE state < 3 AND state = 0 AND class > 0"
+                                      " AND connection = ? LIMIT 1", (connection,)).fetchone():
+                todo.append(_hold(conn, connection, None, "mapping", "the mapping changed since the last approved plan", now,
+                                  "hold_open"))
+    return todo
+
+
+def _limits(conn: Any, rel: Relations, limits: Limits, now: Micros) -> list[Todo]:
+    q, todo = load("guard"), list[Todo]()
     tables = {a.object: a for a in rel.audiences}
     sums: dict[tuple[int, int, str], int] = {}
     for connection, obj, kind, cls, count, fresh, unproved in conn.execute(q["planned"]).fetchall():
@@ -129,7 +142,8 @@ def _limits(conn: Any, rel: Relations, limits: Limits, now: Micros) -> None:
         elif kind == "upsert":
             found = {sort: n for sort, n in (("creations", fresh), ("updates", count - fresh)) if n}
         elif cls == GRANT and unproved:
-            _hold(conn, connection, obj, "reopening", f"{unproved} reopenings without evidence", now, "hold_reopenings")
+            todo.append(_hold(conn, connection, obj, "reopening", f"{unproved} reopenings without evidence", now,
+                              "hold_reopenings"))
             continue
         else:
             continue
@@ -143,49 +157,59 @@ def _limits(conn: Any, rel: Relations, limits: Limits, now: Micros) -> None:
         churn = max(limits.removals_share, limits.churn.get(obj, 0.0))
         if sort == "removals" and ((count > limits.removals_count and count > size * churn)
                                    or (count > limits.removals_most and obj not in limits.churn)):
-            _hold(conn, connection, obj, "removals", f"{count} of {size} rows would be removed", now, "hold_removals")
+            todo.append(_hold(conn, connection, obj, "removals", f"{count} of {size} rows would be removed", now,
+                              "hold_removals"))
         elif (sort == "creations" and size and count > max(limits.creations_count, size * limits.creations_share)
               and count - conn.execute(q["taken_back"], (obj,)).fetchone()[0] > limits.creations_count):
-            _hold(conn, connection, obj, "creations", f"{count} rows would be added to {size}", now, "hold_creations")
+            todo.append(_hold(conn, connection, obj, "creations", f"{count} rows would be added to {size}", now,
+                              "hold_creations"))
         elif sort == "updates":
             for index, name in enumerate(audience.columns):
                 blank = conn.execute(
                     f"SELECT count(*) FROM operation WHERE state < 3 AND state < 2 AND object = ? AND kind = 'upsert'"
                     f" AND before->>{index} IS NOT NULL AND payload->>{index} IS NULL", (obj,)).fetchone()[0]
                 if blank > limits.blanking_count and blank > size * limits.blanking_share:
-                    _hold(conn, connection, obj, "blanking", f"{quote(name)} would become empty for {blank} of {size}",
-                          now, "hold_updates")
+                    todo.append(_hold(conn, connection, obj, "blanking",
+                                      f"{quote(name)} would become empty for {blank} of {size}", now, "hold_updates"))
+    return todo
 
 
-def _all(conn: Any, sql: str, given: Mapping[str, Any] | Sequence[Any] = ()) -> int:
-    """Run an UPDATE that changes a part at a time until nothing is left; returns how many rows it changed."""
+def _do(store: Store, todo: Sequence[Todo]) -> int:
+    """Run UPDATEs that change a part at a time, a transaction each, until nothing is left to change; returns how many rows
+    they changed."""
     total = 0
-    while count := conn.execute(sql, given).rowcount:
-        total += count
+    for sql, given in todo:
+        while count := store.write(lambda conn, sql=sql, given=given: conn.execute(sql, given).rowcount):  # type: ignore[misc]
+            total += count
     return total
 
 
-def _hold(conn: Any, connection: int, obj: int | None, cls: str, reason: str, now: Micros,
-          how: str | None) -> int:
-    """Open a hold, or find it open, and put under it what the query ``how`` says."""
+def _hold(conn: Any, connection: int, obj: int | None, cls: str, reason: str, now: Micros, how: str,
+          **given: int) -> Todo:
+    """Open a hold, or find it open; what is to be done to put under it what the query ``how`` says."""
     q = load("guard")
-    given = {"connection": connection, "object": obj, "class": cls, "reason": reason, "now": now}
-    found = conn.execute(q["find_hold"], given).fetchone() if obj is None else None
-    hold = (found or conn.execute(q["open_hold"], given).fetchone())[0]
-    if how is not None:
-        _all(conn, q[how], {"hold": hold, "connection": connection, "object": obj})
-    return int(hold)
+    named = {"connection": connection, "object": obj, "class": cls, "reason": reason, "now": now}
+    found = conn.execute(q["find_hold"], named).fetchone() if obj is None else None
+    hold = (found or conn.execute(q["open_hold"], named).fetchone())[0]
+    return q[how], {"hold": int(hold), "connection": connection, "object": obj, **given}
 
 
 def hold_run(store: Store, run: int, cls: str, reason: str, now: Micros) -> None:
     """Hold everything a run put in the queue, opt-outs aside, until somebody has looked at it."""
-    def job(conn: Any) -> None:
+    def job(conn: Any) -> list[Todo]:
         q = load("guard")
-        for connection, *_ in conn.execute(q["approved"]).fetchall():
-            if conn.execute(q["queued_by_run"], {"run": run, "connection": connection}).fetchone():
-                hold = _hold(conn, connection, None, cls, reason, now, None)
-                _all(conn, q["hold_run"], {"hold": hold, "run": run, "connection": connection})
-    store.write(job)
+        return [_hold(conn, connection, None, cls, reason, now, "hold_run", run=run)
+                for connection, *_ in conn.execute(q["approved"]).fetchall()
+                if conn.execute(q["queued_by_run"], {"run": run, "connection": connection}).fetchone()]
+    _do(store, store.write(job))
+
+
+def _free(store: Store, hold: int) -> int:
+    """Queue what an approved hold held, part by part; returns how many operations that are."""
+    q = load("guard")
+    count = _do(store, [(q["approve_hold"], {"hold": hold})])
+    store.write(lambda conn: conn.execute(q["freed"], (hold,)).rowcount)
+    return count
 
 
 def current_plan(store: Store, rel: Relations, now: Micros) -> Plan:
@@ -238,24 +262,27 @@ def approve_plan(store: Store, rel: Relations, plan_id: str, by: str, now: Micro
     :raises KeyError: unknown plan
     :raises Stale: what waits now includes something the plan did not show
     """
-    def job(conn: Any) -> bool:
+    def job(conn: Any) -> list[int] | None:
         q = load("guard")
         row = conn.execute(q["plan"], (plan_id,)).fetchone()
         if row is None:
             raise KeyError(plan_id)
         if row[2] != rel.fingerprint or (conn.execute(q["newer"], (row[4],)).fetchone()[0]
                                          and _plan(conn, rel, now).id != plan_id):
-            return False
-        for hold in [Hold(*h) for h in conn.execute(q["open_holds"])]:
-            if hold.cls not in ("empty_source", "vanished", "burst"):
-                _all(conn, q["approve_hold"], (hold.id,))
-                conn.execute(q["close_hold"], {"hold": hold.id, "now": now, "verdict": "approved"})
+            return None
+        holds = [h.id for h in (Hold(*row) for row in conn.execute(q["open_holds"]))
+                 if h.cls not in ("empty_source", "vanished", "burst")]
+        for hold in holds:
+            conn.execute(q["approve"], {"hold": hold, "now": now})
         conn.execute(q["approve_connections"], (now,))
         conn.execute(q["approve_plan"], (now, by, plan_id))
         conn.execute("INSERT OR REPLACE INTO meta VALUES ('approved_mapping', ?)", (rel.fingerprint,))
-        return True
-    if not store.write(job):
+        return holds
+    approved = store.write(job)
+    if approved is None:
         raise Stale(current_plan(store, rel, now))
+    for hold in approved:
+        _free(store, hold)
 
 
 def decide_hold(store: Store, hold_id: int, verdict: str, now: Micros) -> int:
@@ -263,24 +290,33 @@ def decide_hold(store: Store, hold_id: int, verdict: str, now: Micros) -> int:
 
     :raises KeyError: no such open hold
     """
-    def job(conn: Any) -> int:
-        q = load("guard")
-        row = conn.execute("SELECT connection, class, object FROM hold WHERE id = ? AND closed_at IS NULL",
-                           (hold_id,)).fetchone()
-        if row is None:
-            raise KeyError(hold_id)
-        if row[1] == "vanished":
-            count = drift.decide(conn, row[2], again=verdict == "approved")
-        elif verdict == "approved":
-            count = _all(conn, q["approve_hold"], (hold_id,))
-            if row[1] == "first_plan":
-                conn.execute("UPDATE connection SET approved_at = ? WHERE id = ?", (now, row[0]))
-            if row[1] in ("first_plan", "mapping"):
-                conn.execute(q["approve_mapping"])
-        else:
-            _all(conn, q["opt_outs_wait"], (hold_id,))
-            conn.execute(q["remember_rejected"], (hold_id,))
-            count = _all(conn, q["reject_hold"], (now, hold_id))
+    q = load("guard")
+
+    def approve(conn: Any, connection: int, cls: str) -> None:
+        conn.execute(q["approve"], {"hold": hold_id, "now": now})
+        if cls == "first_plan":
+            conn.execute("UPDATE connection SET approved_at = ? WHERE id = ?", (now, connection))
+        if cls in ("first_plan", "mapping"):
+            conn.execute(q["approve_mapping"])
+
+    def close(conn: Any) -> None:
         conn.execute(q["close_hold"], {"hold": hold_id, "now": now, "verdict": verdict})
-        return int(count)
-    return store.write(job)
+
+    def decide_vanished(conn: Any, obj: int) -> int:
+        close(conn)
+        return int(drift.decide(conn, obj, again=verdict == "approved"))
+
+    rows = store.rows("SELECT connection, class, object FROM hold WHERE id = ? AND closed_at IS NULL", (hold_id,))
+    if not rows:
+        raise KeyError(hold_id)
+    [(connection, cls, obj)] = rows
+    if cls == "vanished":
+        return store.write(lambda conn: decide_vanished(conn, obj))
+    if verdict == "approved":
+        store.write(lambda conn: approve(conn, connection, cls))
+        return _free(store, hold_id)
+    _do(store, [(q["opt_outs_wait"], {"hold": hold_id})])
+    store.write(lambda conn: conn.execute(q["remember_rejected"], (hold_id,)).rowcount)
+    count = _do(store, [(q["reject_hold"], {"hold": hold_id, "now": now})])
+    store.write(close)
+    return count

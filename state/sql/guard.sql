@@ -64,16 +64,26 @@ UPDATE operation SET state = 2, hold = NULL WHERE id IN (
 
 -- name: approve_hold
 UPDATE operation SET state = 2, hold = NULL WHERE id IN (
-  SELECT id FROM operation WHERE state < 3 AND state = 1 AND hold = ? LIMIT 20000);
+  SELECT id FROM operation WHERE state < 3 AND state = 1 AND hold = :hold LIMIT 20000);
+
+-- name: approve
+-- What it holds is queued after this, part by part; nothing new comes under a closed hold.
+UPDATE hold SET closed_at = :now, verdict = 'approved', freed = 0 WHERE id = :hold AND closed_at IS NULL;
+
+-- name: being_freed
+SELECT id FROM hold WHERE freed = 0;
+
+-- name: freed
+UPDATE hold SET freed = 1 WHERE id = ?;
 
 -- name: opt_outs_wait
 -- A verdict about a plan drops no opt-out: those of a first plan wait for the next one.
 UPDATE operation SET state = 0, hold = NULL WHERE id IN (
-  SELECT id FROM operation WHERE state < 3 AND state = 1 AND hold = ? AND class = 0 LIMIT 20000);
+  SELECT id FROM operation WHERE state < 3 AND state = 1 AND hold = :hold AND class = 0 LIMIT 20000);
 
 -- name: reject_hold
-UPDATE operation SET state = 12, reason = 'rejected_by_operator', closed_at = ? WHERE id IN (
-  SELECT id FROM operation WHERE state < 3 AND state = 1 AND hold = ? LIMIT 20000);
+UPDATE operation SET state = 12, reason = 'rejected_by_operator', closed_at = :now WHERE id IN (
+  SELECT id FROM operation WHERE state < 3 AND state = 1 AND hold = :hold LIMIT 20000);
 
 -- name: remember_rejected
 -- Of limits that stopped removals and creations; a plan or a mapping that was rejected is corrected, and asks anew.

@@ -279,7 +279,8 @@ CREATE TABLE hold (
   reason TEXT NOT NULL,
   opened_at INTEGER NOT NULL,
   closed_at INTEGER,
-  verdict TEXT                       -- approved | rejected | resolved | retracted
+  verdict TEXT,                      -- approved | rejected | resolved | retracted
+  freed INTEGER NOT NULL DEFAULT 1   -- 0 = approved, and what it held is being queued
 ) STRICT;
 CREATE UNIQUE INDEX hold_open ON hold (connection, object, class) WHERE closed_at IS NULL;
 

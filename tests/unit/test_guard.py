@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from state import plan
 from syncd import guard
 from syncd.guard import Limits
 from tests.unit.state_lab import NOW, StateLab, contacts
@@ -101,8 +103,8 @@ def test_a_connection_is_written_only_once_its_first_plan_is_approved(lab: State
     lab.put(*contacts(2, name="Other"))
     assert {cls for cls, _ in step(lab)} == {"first_plan"}
     assert {state for *_, state in lab.open()} == {1}
-    plan = guard.current_plan(lab.store, lab.rel, NOW)
-    guard.approve_plan(lab.store, lab.rel, plan.id, "me", NOW)
+    waits = guard.current_plan(lab.store, lab.rel, NOW)
+    guard.approve_plan(lab.store, lab.rel, waits.id, "me", NOW)
     assert {state for *_, state in lab.open()} == {2}
     assert lab.rows("SELECT approved_by FROM plan WHERE approved_at IS NOT NULL") == [("me",)]
 
@@ -136,11 +138,11 @@ def test_equal_plans_have_equal_ids_and_different_ones_do_not(lab: StateLab) -> 
 def test_an_opt_out_that_comes_after_the_plan_does_not_make_it_stale(lab: StateLab) -> None:
     lab.put(*contacts(4, email=None))
     step(lab)
-    plan = guard.current_plan(lab.store, lab.rel, NOW)
-    assert plan.removals == plan.held == 4
+    waits = guard.current_plan(lab.store, lab.rel, NOW)
+    assert waits.removals == waits.held == 4
     lab.say("opt_out", record=9)
     step(lab)
-    guard.approve_plan(lab.store, lab.rel, plan.id, "me", NOW)
+    guard.approve_plan(lab.store, lab.rel, waits.id, "me", NOW)
     assert {state for *_, state in lab.open()} == {2}
 
 
@@ -155,3 +157,31 @@ def test_verdicts(lab: StateLab, verdict: str, state: int) -> None:
     with pytest.raises(KeyError):
         guard.decide_hold(lab.store, hold.id, verdict, NOW)
     assert step(lab) == []
+
+
+def test_an_approval_that_was_interrupted_is_finished_by_the_next_step(lab: StateLab,
+                                                                       monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.put(*contacts(4, email=None))
+    step(lab)
+    [hold] = guard.current_plan(lab.store, lab.rel, NOW).holds
+
+    def killed(store: Any, hold: int) -> int:
+        raise SystemExit
+    with monkeypatch.context() as patched:
+        patched.setattr(guard, "_free", killed)
+        with pytest.raises(SystemExit):
+            guard.decide_hold(lab.store, hold.id, "approved", NOW)
+    assert {state for *_, state in lab.open()} == {1}
+    assert step(lab) == []
+    assert {state for *_, state in lab.open()} == {2}
+    assert lab.rows("SELECT DISTINCT freed FROM hold") == [(1,)]
+
+
+def test_rows_of_a_first_plan_are_planned_as_held_and_a_hold_of_nothing_is_forgotten(lab: StateLab) -> None:
+    lab.store.write(lambda conn: conn.execute("UPDATE connection SET approved_at = NULL").rowcount)
+    assert lab.store.write(lambda conn: plan.first_plans(conn, lab.rel, NOW)) == {}, "nobody is dirty"
+    lab.store.write(lambda conn: conn.execute("INSERT INTO dirty VALUES (1)").rowcount)
+    [(connection, hold)] = lab.store.write(lambda conn: plan.first_plans(conn, lab.rel, NOW)).items()
+    assert lab.rows("SELECT connection, class FROM hold WHERE id = ?", hold) == [(connection, "first_plan")]
+    assert step(lab) == []
+    assert lab.rows("SELECT count(*) FROM hold") == [(0,)]
