@@ -7,7 +7,7 @@ hold until somebody says whether to add it or to accept that it is gone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from typing import Any
 
 from state import db
@@ -88,3 +88,14 @@ def own(conn: db.Connection, a: AudienceDef, run: int) -> None:
     given = {"object": a.object, "connection": a.connection, "run": run}
     conn.execute(q["forget_owned"], given)
     conn.execute(q["remove_owned"], given)
+
+
+def abandoned(conn: db.Connection, mapped: Set[tuple[str, str]]) -> list[tuple[str, str, int]]:
+    """(connection, audience, rows) of the audiences that hold rows of ours and that the mapping (its audiences as connection
+    and name) no longer names."""
+    found = []
+    for object_, connection, name in conn.execute(load("drift")["audiences"]).fetchall():
+        if (connection, name) not in mapped:
+            count = int(conn.execute(f"SELECT count(*) FROM target_{object_}").fetchone()[0])
+            found += [(connection, name, count)] if count else []
+    return found

@@ -14,7 +14,7 @@ from connectors.errors import ConnectorError
 from mappings.checks import check_online
 from mappings.model import Mapping as MappingFile
 from mappings.problems import Problem
-from state import db
+from state import db, drift
 from syncd import compose, control, sends, sides
 from syncd.app import objects_of
 from syncd.config import Config
@@ -31,7 +31,7 @@ LOW_DISK = 1 << 30
 
 def examine(config: Config, mapping: MappingFile) -> Json:
     """Findings about every connection, the mapping against what the connections describe, and this machine."""
-    findings = [*_files(config), *_state(Path(config.state))]
+    findings = [*_files(config), *_state(Path(config.state)), *_abandoned(Path(config.state), mapping)]
     connections: dict[str, Json] = {}
     catalogues: dict[str, Catalogue] = {}
     for name, connector in compose.connectors(config, threading.Event()).items():
@@ -145,6 +145,19 @@ def _state(path: Path) -> list[Json]:
         return [_finding("error", str(path), failure_of(error).message, "Restore a backup with `syncd restore`.",
                          DAMAGED)]
     return []
+
+
+def _abandoned(path: Path, mapping: MappingFile) -> list[Json]:
+    """Rows that nobody keeps in step any more: the mapping dropped their audience, and syncd deletes nothing unasked."""
+    mapped = {(d.connection, a.object) for d in mapping.destinations.values() for _, a in d.audiences}
+    try:
+        with closing(db.connect(path, read_only=True)) as conn:
+            left = drift.abandoned(conn, mapped)
+    except db.Error:
+        return []  # there is no state yet, or it is damaged, which another finding says
+    return [_finding("warning", connection, f"{name} holds {rows} rows of syncd's and is not in the mapping any more: who"
+                     " opts out keeps the row.", "Empty it at the provider before anybody sends to it, or map it again.")
+            for connection, name, rows in left]
 
 
 def _existing(path: Path) -> Path:

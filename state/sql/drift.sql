@@ -72,3 +72,8 @@ WHERE f.object = :object
 AND NOT EXISTS (SELECT 1 FROM operation o WHERE o.object = :object AND o.record = f.id AND o.kind = 'remove' AND o.state <= 3)
 AND NOT EXISTS (SELECT 1 FROM subscriber_key k CROSS JOIN operation o ON o.person = k.person AND o.object = :object
   AND o.kind = 'upsert' AND o.state <= 3 WHERE k.connection = :connection AND k.key = f.key);
+
+-- name: audiences
+-- Those that ever had a target.
+SELECT b.id, c.name, b.name FROM object b CROSS JOIN connection c ON c.id = b.connection
+WHERE b.kind = 'audience' AND EXISTS (SELECT 1 FROM sqlite_master m WHERE m.name = 'target_' || b.id) ORDER BY b.id;

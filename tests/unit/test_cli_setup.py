@@ -107,6 +107,17 @@ def test_doctor_tells_which_connection_refuses(good: Lab) -> None:
     assert [f["where"] for f in told["findings"] if f["exit"] == 6] == ["mc"]
 
 
+def test_doctor_names_audiences_that_the_mapping_dropped() -> None:
+    with lab() as made:
+        made.ask("once", "--approve")
+        assert "not in the mapping" not in str(made.ask("doctor", exit=2))
+        path = made.directory / "mapping.yaml"
+        path.write_text("".join(line for line in path.read_text().splitlines(keepends=True) if "key: TOP" not in line))
+        [found] = [f for f in made.ask("doctor", exit=2)["findings"] if "not in the mapping" in f["message"]]
+    assert (found["level"], found["where"]) == ("warning", "mc")
+    assert "de:TOP holds 3 rows" in found["message"]
+
+
 def test_doctor_finds_a_damaged_state(good: Lab) -> None:
     state = good.directory / "state" / "syncd.db"
     state.write_bytes(b"SQLite format 3\0" + b"\xff" * 4096)
