@@ -86,7 +86,7 @@ def _people(desk: Desk, subject: Subject, crm_id: str | None, everyone: bool) ->
         return found
     if len(subject.people) > 1 and not everyone:
         raise Failure(USAGE, f"{len(subject.people)} people have, or had, this address.",
-                      next="Say whose data is to go with --crm-id, or --everyone. Mail to the address stops in any case.")
+                      next="Say whose data is to go with --crm-id, or --everyone.")
     return subject.people
 
 

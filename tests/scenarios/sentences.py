@@ -151,6 +151,16 @@ def grant(t: Teller, m: re.Match[str]) -> None:
     t.grant(m[1], None if m[2] == "everything" else m[2])
 
 
+@sentence(r"(\w+) is forgotten")
+def forget(t: Teller, m: re.Match[str]) -> None:
+    t.forget(m[1])
+
+
+@sentence(r"an old list says that (\w+) refused (\w+)")
+def old_list(t: Teller, m: re.Match[str]) -> None:
+    t.list_says_no(m[1], None if m[2] == "everything" else m[2])
+
+
 @sentence(r"(\w+) unsubscribes at the second CRM")
 def unsubscribe_there(t: Teller, m: re.Match[str]) -> None:
     t.lab.world.act("odoo", "unsubscribe", email=t.fields(m[1])["email"])

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from connectors.memory.client import fields
-from syncd import grants, restoring
+from syncd import forget, grants, restoring, suppressions
 from syncd.app import Policy
 from syncd.config import Config, load_config
+from syncd.desk import Desk
 from syncd.guard import Plan
 from tests.system.lab import DAY, HOUR, MAPPING, NEWS, OFFERS, RICH, START, TOP, Lab, fresh
 
@@ -142,6 +143,20 @@ class Teller:
         self.lab.settle()
         grants.grant(self.lab.app.store, self.lab.app.mapping, self._config(), str(self.fields(name)["email"]), topic=topic,
                      evidence="a letter", by="an admin", crm_id=None, now=self.lab.now())
+
+    def forget(self, name: str) -> None:
+        """What `syncd forget` does."""
+        self.lab.settle()
+        desk = Desk(self._config(), self.lab.app.store, self.lab.app.mapping, clock=self.lab.now)
+        desk._app = self.lab.app  # the connections are the lab's
+        assert forget.run(desk, str(self.fields(name)["email"])).data["done"]
+
+    def list_says_no(self, name: str, topic: str | None) -> None:
+        """What `syncd consent import` does with a list that holds one address."""
+        self.lab.settle()
+        done = suppressions.take(self.lab.app.store, self.lab.app.mapping, self._config(), [str(self.fields(name)["email"])],
+                                 topic=topic, evidence="an old list", by="an admin", dry_run=False, now=self.lab.now())
+        assert done["bad"] == []
 
     def restore(self) -> None:
         """What `syncd restore` does, and the approval of the plan that follows it."""
