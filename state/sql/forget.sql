@@ -159,7 +159,10 @@ DELETE FROM decision WHERE person IN (SELECT id FROM gone_person);
 DELETE FROM ambiguous WHERE person IN (SELECT id FROM gone_person);
 
 -- name: records
-UPDATE record SET name = NULL, modified = NULL WHERE id IN (SELECT id FROM gone_record);
+-- A stub holds no address that is somebody else's: she would be mailed there.
+UPDATE record SET name = NULL, modified = NULL,
+  address = CASE WHEN address IN (SELECT id FROM gone_address) THEN address END
+WHERE id IN (SELECT id FROM gone_record);
 
 -- name: bury
 -- What the CRM has deleted does not come again, and needs no stub.

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.cli_lab import Lab, lab
+from tests.unit.cli_lab import MAPPING, Lab, lab
 
 P31 = "p31@example.org\n"
 TRACES = (b"p31@example.org", b"P31@Example.org", b"Name31")
@@ -168,3 +171,42 @@ def test_a_running_service_forgets_over_its_socket(linked: Lab) -> None:
         service.terminate()
         out, err = service.communicate(timeout=60)
     assert "p31" not in (out + err).lower()
+
+
+def test_a_provider_that_is_away_is_asked_by_the_next_run(linked: Lab) -> None:
+    linked.world.fault("outage", connection="mc", verb="erase", count=8)
+    receipt = linked.ask("forget", "--yes", "-", input=P31, exit=7)
+    assert (receipt["done"], [p["state"] for p in receipt["providers"]]) == (False, ["waiting"])
+    assert traces(linked) == [], "what is here goes at once"
+    assert not [name for name in at_provider(linked, linked.ids[31]) if name.startswith("de:")]
+    assert [p["keys"] for e in linked.ask("status")["erasures"] for p in e["providers"]] == [1]
+    linked.world.clear_faults()
+    linked.ask("once")
+    assert at_provider(linked, linked.ids[31]) == []
+    assert linked.ask("status")["erasures"] == []
+
+
+def test_what_is_with_the_provider_is_waited_for_first(linked: Lab) -> None:
+    linked.world.act("sf", "edit", object="Contact", id=linked.ids[31], set={"first_name": "Name31b"})
+    killed = subprocess.run(linked.command("once"), cwd=linked.root, env={**os.environ, "SYNCD_FAILPOINT": "sent:1"},
+                            capture_output=True, timeout=60, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert linked.ask("forget", "--yes", "-", input=P31)["done"]
+    assert traces(linked) == []
+    assert at_provider(linked, linked.ids[31]) == []
+
+
+def test_of_two_people_at_one_address_one_is_forgotten(linked: Lab) -> None:
+    linked.write(mapping=MAPPING.replace("same_email: one_person", "same_email: separate"))
+    linked.world.act("sf", "create", object="Contact", set={"email": P31.strip(), "first_name": "Wife"})
+    planned = linked.ask("plan", exit=4)
+    linked.ask("apply", planned["plan"]["id"])
+    asked = linked.ask("forget", "--yes", "-", input=P31, exit=2)
+    assert "--crm-id" in asked["error"]["next"]
+    receipt = linked.ask("forget", "--yes", "--crm-id", linked.ids[31], "-", input=P31)
+    assert (receipt["shared_addresses"], receipt["done"]) == (1, True)
+    linked.ask("once")
+    assert at_provider(linked, linked.ids[31]) == []
+    left = linked.ask("explain", "-", input=P31)["people"]
+    assert "Wife" in str(left)
+    assert b"Name31" not in (linked.directory / "state" / "syncd.db").read_bytes()
