@@ -133,6 +133,9 @@ def _groups(source: SourceDef, connection: int, baseline: bool, fresh: int, cell
                 together.setdefault(key, []).append(said(level, topic, "opt_in"))
             elif not fresh:
                 requests.found.append((record, flag.field))
+        elif meaning == "pending" and before != "pending":
+            # Asked and not confirmed yet: never mailable, also where the topic needs no opt-in.
+            together.setdefault(("flag", 0, None, None), []).append(said(level, topic, "pending"))
         if level == "master" and before == "opt_out" and meaning != "opt_out" and not fresh:
             requests.found.append((record, flag.field))
     for (name, author, at, proof), statements in together.items():

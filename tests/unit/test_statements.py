@@ -68,6 +68,17 @@ def test_towards_mail_is_only_a_request(flag: FlagDef, old: Any, new: Any) -> No
     assert requests.found == [(7, flag.field)]
 
 
+@pytest.mark.parametrize("since", [None, BEFORE])
+@pytest.mark.parametrize(("old", "new", "fresh", "said"), [
+    (None, "asked", 1, True), (None, "asked", 0, True), ("yes", "asked", 0, True), ("no", "asked", 0, True),
+    ("asked", "asked", 0, False)])
+def test_who_was_asked_and_has_not_confirmed_waits(old: Any, new: Any, fresh: int, said: bool, since: int | None) -> None:
+    flag = FlagDef("wish", "offers", {"yes": "opt_in", "no": "opt_out", "asked": "pending"}, {})
+    entries, requests = flags(old, new, flag=flag, fresh=fresh, since=since)
+    assert what(entries) == ([(("topic", "offers", "pending"), "flag", 0, int(since is None))] if said else [])
+    assert requests.found == []
+
+
 @pytest.mark.parametrize(("cells", "counts"), [
     ((0, 1, NOW - 5, "web", 1), True), ((0, 1, NOW - 5, "import", 0), False), ((0, 1, None, "web", 1), False),
     ((1, 1, NOW - 5, "web", 1), True)])
