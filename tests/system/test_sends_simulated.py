@@ -1,4 +1,4 @@
-"""Unsubscribes from mails at the simulated vendors: whatever the list, the person leaves what the mail was about."""
+"""At the simulated vendors: whatever list a mail went through, its reader leaves what it was about."""
 
 from __future__ import annotations
 
@@ -62,3 +62,16 @@ def test_a_journeys_mail_is_its_lists_topic(company: Company) -> None:
     assert gets(company, email) & {"news", "tips"} == {"news"}
     assert company.ask("quarantine")["quarantine"] == [q for q in company.ask("quarantine")["quarantine"]
                                                        if q["object"] != "sends"]
+
+
+def test_a_person_account_is_one_person_whichever_of_its_pages_says_no(company: Company) -> None:
+    def refuse(contact: str) -> bool:
+        """Tick the box on the account's page, if the contact has one."""
+        return bool(company.user("salesforce", "edit", object="Account", where={"PersonContactId": contact},
+                                 set={"PersonHasOptedOutOfEmail": True})["changed"])
+    rows = company.wanted().rows["news"]
+    email, contact = next((e, str(p.records[0]["id"])) for e, p in sorted(rows.items())
+                          if [r["source"] for r in p.all] == ["sf.Contact"] and refuse(str(p.records[0]["id"])))
+    company.cycle(good=False)
+    assert gets(company, email) == set()
+    assert company.record("salesforce", contact)["opted_out"] is True
