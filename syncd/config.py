@@ -204,8 +204,7 @@ class Odoo(Connection):
     lang: Text | None = None
     overlap: Duration | None = None
     page_size: Annotated[int | None, Field(ge=1)] = None
-    opt_out_reason: Annotated[int | None, Field(
-        ge=1, description="Id of the opt-out reason (mailing.subscription.optout) to note what syncd carries there.")] = None
+    opt_out_reason: Annotated[int | None, Field(ge=1, description="Id of the reason noted with our opt-outs.")] = None
 
     def settings(self) -> dict[str, Any]:
         return _seconds(super().settings(), overlap="overlap_seconds")
@@ -244,8 +243,7 @@ class MarketingCloud(Connection):
     sync_rows: Annotated[int | None, Field(ge=0)] = None
     overlap: Duration | None = None
     event_days: Annotated[int | None, Field(gt=0, le=730)] = None
-    webhooks: Annotated[dict[Name, Callback] | None, Field(
-        description="Callbacks of the Event Notification Service by name; `web` must be set too.")] = None
+    webhooks: Annotated[dict[Name, Callback] | None, Field(description="Callbacks by name; set `web`, too.")] = None
 
     @model_validator(mode="after")
     def _where(self) -> MarketingCloud:
