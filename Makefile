@@ -15,7 +15,7 @@ PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 NODE = tests/conformance/node
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak bench lint docs wheel lock clean
+.PHONY: help demo test soak mutants bench lint docs wheel lock clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -28,6 +28,9 @@ test: $(VENV)/.dev $(NODE)/node_modules ## All tests but the soak (JOBS=2, PYTES
 
 soak: $(VENV)/.dev ## The long tests, some hours; says what it covered (SOAK=1 for a look, SOAK=100 for days)
 	SYNCD_SOAK=$(SOAK) $(BIN)/python -m pytest -m soak -s $(PYTEST_FLAGS)
+
+mutants: $(VENV)/.dev ## Known-bad versions of the product, each of which the state machine must notice
+	$(BIN)/python -m tests.machine mutants
 
 bench: $(VENV)/.dev ## Figures against tests/bench/budgets.toml, scaled to this machine
 	$(BIN)/python -m tests.bench

@@ -197,6 +197,18 @@ class Company:
             self._failpoint = None
         return None
 
+    def midway(self) -> bool:
+        """The lanes send what is queued while the next cycle has read its pages and decided nothing yet. False when syncd
+        could not even begin."""
+        try:
+            cycle = self.app.cycle()
+        except ConnectorError:
+            self.stop()
+            return False
+        cycle.puller.run(cycle.feeds, self.host_now())
+        cycle.deliver(time.monotonic() + PATIENCE, wait=False)
+        return True
+
     def approve(self) -> bool:
         """An admin approves whatever waits, by the plan's id; False when nothing did."""
         try:

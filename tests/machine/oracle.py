@@ -12,7 +12,7 @@ It knows no ledger, no positions, no keys and no decisions. In doubt it says fre
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 TOLERANCE = 10 * 60_000_000
@@ -37,7 +37,8 @@ class Record:
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """Somebody said no. ``record`` is whose key or row it was said under, ``flag`` the CRM field that shows it, which may be
-    turned back before anybody reads it; ``made`` by the person, not by an employee or a file."""
+    turned back before anybody reads it; ``made`` by the person, not by an employee or a file. ``seen``: whoever reads the
+    field next is sure to see that it changed."""
 
     number: int
     record: str | None
@@ -47,6 +48,7 @@ class Refusal:
     at: int
     made: bool
     flag: str | None = None
+    seen: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,8 @@ class Return:
     at: int
     answers: frozenset[int]
 
+
+FLAGS = ("opted_out", "no_news")
 
 Pair = tuple[int, str]
 """A refusal's number and an address it must keep quiet."""
@@ -77,6 +81,10 @@ class Oracle:
         self.returns: list[Return] = []
         self.retracted: set[int] = set()
         self.read: set[int] = set()
+        self._addressed: set[int] = set()
+        """Refusals that were read while the refuser still had the address they were made at."""
+        self._glimpsed: dict[tuple[str, str], set[object]] = {}
+        """(record, flag) -> what syncd may have read there last."""
         self.seen: dict[str, Record] = {}
         self.learnt: dict[str, set[Pair]] = {e: set() for e in destinations}
         self.touched: dict[str, set[str]] = {e: set() for e in destinations}
@@ -85,6 +93,10 @@ class Oracle:
         """(ESP, subscriber key or address, topic) -> the refusal made right there, which that ESP itself knows."""
         self.doubted: set[str] = set()
         """Addresses about which liveness says nothing any more."""
+        self.undone: dict[tuple[str, str, str], str] = {}
+        """(ESP, audience, key) of rows an ESP's user deleted, with the address: they are not syncd's to add again."""
+        self.missed: set[tuple[str, str, str]] = set()
+        """Those of them that syncd has surely found missing since."""
         self._near: dict[str, str] = {}
 
     # ------------------------------------------------------------------ who is who
@@ -113,8 +125,14 @@ class Oracle:
     def put(self, record: Record) -> None:
         """A record is new or was edited."""
         self.records[record.id] = record
+        self._stirred(record.id)
         if record.address is not None:
             self.relate(record.id, record.address)
+
+    def _stirred(self, *names: str) -> None:
+        """Whatever happens to somebody can be a reason to write their rows again."""
+        groups = {self._group(name) for name in names}
+        self.undone = {row: address for row, address in self.undone.items() if self._group(address) not in groups}
 
     def doubt(self, *names: str) -> None:
         self.doubted.update(names)
@@ -127,15 +145,19 @@ class Oracle:
 
     def refuse(self, record: str | None, address: str, topics: frozenset[str], connection: str, at: int, *, made: bool,
                flag: str | None = None) -> Refusal:
-        refusal = Refusal(len(self.refusals), record, address, topics, connection, at, made, flag)
+        seen = flag is None or not any(self._glimpsed.get((record or "", flag), ()))
+        refusal = Refusal(len(self.refusals), record, address, topics, connection, at, made, flag, seen)
         self.refusals.append(refusal)
+        self._stirred(address)
         if record is not None:
             self.relate(record, address)
+            self._stirred(record)
         return refusal
 
     def come_back(self, record: str | None, address: str, topics: frozenset[str], at: int) -> None:
         answers = frozenset(r.number for r in self.refusals if r.number in self.read and at > r.at + 3 * TOLERANCE)
         self.returns.append(Return(record, address, topics, at, answers))
+        self._stirred(address, record or address)
 
     def retract(self, record: str | None, address: str | None) -> None:
         """An admin declared that something no person made about them was never said: which, the oracle does not ask."""
@@ -190,31 +212,49 @@ class Oracle:
 
     # ------------------------------------------------------------------ what syncd could learn
 
+    def glimpsed(self) -> None:
+        """Somebody may have read everything as it is now, or some of it."""
+        for record in self.records.values():
+            for flag in FLAGS:
+                self._glimpsed.setdefault((record.id, flag), set()).add(record.fields.get(flag))
+
     def cycled(self, healthy: frozenset[str], *, full: bool) -> None:
         """A cycle ran to its end, and every connection of ``healthy`` was reachable all the while. Call it with the model as
         it was when the cycle began: nobody acts meanwhile."""
         for record in self.records.values():
             if record.connection in healthy:
                 self.seen[record.id] = replace(record, fields=dict(record.fields))
+                self._glimpsed |= {(record.id, flag): {record.fields.get(flag)} for flag in FLAGS}
         for r in self.refusals:
-            if r.connection in healthy and (r.flag is None or self._shown(r)):
+            if r.number not in self.read and r.connection in healthy and self._legible(r):
                 self.read.add(r.number)
+                if r.flag is None or self.records[r.record or ""].address == r.address:
+                    self._addressed.add(r.number)
         for destination in self.learnt.keys() & healthy:
             if full:
                 self.touched[destination].clear()
+                self.missed |= {row for row in self.undone if row[0] == destination}
             self.learnt[destination] |= {
                 (r.number, address) for r in self.refusals if r.number in self.read for address in self.addresses(r)
                 if address not in self.touched[destination] and self._placed(r, address)}
 
-    def _shown(self, refusal: Refusal) -> bool:
+    def heard(self, healthy: frozenset[str], address: str, topic: str) -> Refusal | None:
+        """A refusal against this address that whoever has just read these connections knows."""
+        return next((r for r in self.refusals if r.connection in healthy and self._legible(r)
+                     and (r.flag is None or address == self.records[r.record or ""].address)
+                     and self.standing(r, address, topic)), None)
+
+    def _legible(self, refusal: Refusal) -> bool:
+        """Whether it can be read now: a box must still be ticked, and must have looked different when it was read last."""
+        if refusal.flag is None:
+            return True
         record = self.records.get(refusal.record or "")
-        return record is not None and record.live and bool(record.fields.get(refusal.flag or ""))
+        return refusal.seen and record is not None and record.live and bool(record.fields.get(refusal.flag))
 
     def _placed(self, refusal: Refusal, address: str) -> bool:
         """Whether syncd has read that the refuser is at this address."""
-        if address == refusal.address:
+        if refusal.record is None or (address == refusal.address and refusal.number in self._addressed):
             return True
-        assert refusal.record is not None
         chain, record = [], self.records[refusal.record]
         while True:
             chain.append(record)
@@ -256,8 +296,9 @@ class Oracle:
         address = record.address
         if not record.live or address is None or self.doubtful(record.id):
             return False
-        if self.ambiguous(self.component(record.id)):
-            return False
+        component = self.component(record.id)
+        if self.ambiguous(component) or {r.address for i in component if (r := self.records[i]).live} != {address}:
+            return False  # one person gets one mail, at one address
         group = self._group(record.id)
         against = {r.number for r in self.refusals if topic in r.topics
                    and group in (self._group(r.address), self._group(r.record or r.address))}
@@ -270,3 +311,15 @@ class Oracle:
                 r.record == record.id and r.address == address and r.topics == own[-1].topics
                 for r in (self.refusals[n] for n in against))
         return True
+
+    def settled(self) -> Iterator[tuple[Refusal, Record]]:
+        """Refusals about which nothing is in doubt, that nobody took back, of people who still have their record and
+        address; each with the record. Every side has to show them once everything was delivered."""
+        for r in self.refusals:
+            record = self.records.get(r.record or "")
+            if record is None or not record.live or record.address != r.address or r.number in self.retracted \
+                    or r.number not in self.read or self.doubtful(record.id) or self.ambiguous(self.component(record.id)):
+                continue
+            group = self._group(record.id)
+            if all(b.at <= r.at or self._group(b.address) != group for b in self.returns):
+                yield r, record

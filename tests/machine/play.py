@@ -1,56 +1,31 @@
-"""A play: steps carried out on a company, the oracle told of each, and every mail judged."""
+"""A play: steps carried out one after the other, and what must hold after each."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
 
 from connectors.memory.table import BadCall
-from syncd import grants
-from syncd.failures import Failure
-from tests.machine.company import (
-    ALL,
-    MAPPINGS,
-    MINUTE,
-    NAMES,
-    OBJECTS,
-    ROLES,
-    TOPIC_OF,
-    TOPICS,
-    Company,
-    contact,
-    mapping,
-    partner,
-)
-from tests.machine.oracle import BACKOFF, Oracle, Record
+from tests.machine.acts import Acts
+from tests.machine.company import ALL, MINUTE, ROLES, TOPIC_OF
+from tests.machine.oracle import BACKOFF, Refusal
+from tests.machine.stage import ESPS, FIELD_TOPICS, LISTS
 from tests.machine.steps import Step
 
-ESPS = tuple(name for name, role in ROLES.items() if role == "esp")
-LISTS = {topic.id: topic.lists for topic in TOPICS}
-FIELD_TOPICS = {"opted_out": ALL, "no_news": frozenset({"news"}), "offers": frozenset({"offers"})}
+MAX_CONSENT_AGE = 60 * MINUTE
+Rows = dict[tuple[str, str, str], str]
+"""(ESP, audience, key) of rows, with the address of each."""
 
 
 class Broken(AssertionError):
     """An invariant does not hold."""
 
 
-class Play:
-    """One company and its oracle. ``counts`` tells what was really exercised.
+class Play(Acts):
+    """One play on one company.
 
     :raises Broken: from ``do``
     """
-
-    def __init__(self, counts: Counter[str] | None = None) -> None:
-        self.counts: Counter[str] = Counter() if counts is None else counts
-        self.steps: list[Step] = []
-        self.oracle = Oracle(ESPS)
-        self._company: Company | None = None
-        self.site_ahead = 0
-        self.approved = False
-        self._backups: list[bool] = []
-        self._struck = dict.fromkeys(ROLES, -BACKOFF)
-        self._down: set[str] = set()
 
     def do(self, step: Step) -> None:
         """One step; one that makes no sense as things are does nothing."""
@@ -67,254 +42,7 @@ class Play:
         self.counts["steps"] += 1
         self.counts[f"{kind}{'' if done is not False else ' (idle)'}"] += 1
 
-    def close(self) -> None:
-        if self._company is not None:
-            self._company.close()
-
-    # ------------------------------------------------------------------ the scene
-
-    @property
-    def company(self) -> Company:
-        assert self._company is not None
-        return self._company
-
-    def do_begin(self, host: int, site: int, linked: int) -> bool:
-        if self._company is not None:
-            return False
-        self._company = Company.linked() if linked else Company.unlinked()
-        self._company.host_ahead, self.site_ahead = host * MINUTE, site * MINUTE
-        self.approved = bool(linked)
-        for crm in OBJECTS:
-            for row in self.world.truth()[crm]["people"]:
-                self._meet(crm, row["id"])
-                for flag in ("opted_out", "no_news"):
-                    if row["fields"][flag]:
-                        self.oracle.refuse(row["id"], row["email"], FIELD_TOPICS[flag], crm, 0, made=False, flag=flag)
-                if row["fields"].get("offers"):
-                    self.oracle.come_back(row["id"], row["email"], frozenset({"offers"}), 1)
-        if linked:
-            self.oracle.cycled(frozenset(ROLES), full=True)
-        return True
-
-    @property
-    def world(self) -> Any:
-        return self.company.world
-
-    def _meet(self, crm: str, rid: str) -> Record:
-        """Tell the oracle how a record is now."""
-        found = self.world.account(crm).crm.find(OBJECTS[crm], rid)
-        email = found.values["email"]
-        record = Record(rid, crm, email.casefold() if email else None,
-                        f"{found.values['first_name']} {found.values['last_name']}", not found.deleted, found.merged_into,
-                        dict(found.values))
-        self.oracle.put(record)
-        return record
-
-    def _who(self, n: int, crm: str | None = None, fits: Callable[[Record], object] = lambda record: True) -> Record:
-        """The n-th record of those that fit."""
-        found = [r for r in self.oracle.records.values() if crm in (None, r.connection) and fits(r)]
-        if not found:
-            raise BadCall("There is no such record.")
-        return found[n % len(found)]
-
-    def _living(self, n: int, crm: str | None = None, fits: Callable[[Record], object] = lambda record: True) -> Record:
-        return self._who(n, crm, lambda r: r.live and fits(r))
-
-    def _address(self, n: int) -> str:
-        address = self._who(n).address
-        if address is None:
-            raise BadCall("This record has no address.")
-        return address
-
-    def _act(self, connection: str, do: str, **args: Any) -> dict[str, Any]:
-        answer: dict[str, Any] = self.world.act(connection, do, args)
-        return answer
-
-    def _record_of(self, key: str) -> str | None:
-        return key if key in self.oracle.records else None
-
-    def _emails(self, esp: str, keys: Iterable[str]) -> dict[str, str]:
-        rows = self.world.account(esp).esp.containers[""].rows
-        return {key: rows[key].email.casefold() for key in keys if key in rows}
-
-    # ------------------------------------------------------------------ recipients
-
-    def do_unsubscribe(self, who: int, esp: str, scope: str) -> None:
-        name = "" if scope == "all" else LISTS[scope][esp]
-        keys = self._act(esp, "unsubscribe", email=self._address(who), list=name)["keys"]
-        self._refused_at(esp, keys, ALL if scope == "all" else frozenset({scope}))
-
-    def do_complain(self, who: int, esp: str) -> None:
-        self._refused_at(esp, self._act(esp, "complain", email=self._address(who))["keys"], ALL)
-
-    def _refused_at(self, esp: str, keys: list[str], topics: frozenset[str]) -> None:
-        for key, email in self._emails(esp, keys).items():
-            refusal = self.oracle.refuse(self._record_of(key), email, topics, esp, self.company.now(), made=True)
-            for topic in topics:
-                self.oracle.at_once[esp, key, topic] = refusal.number
-
-    def do_block(self, who: int, esp: str) -> None:
-        """The vendor learns no more than the address."""
-        address = self._address(who)
-        self._act(esp, "unsubscribe", email=address, keyed=False)
-        refusal = self.oracle.refuse(None, address, ALL, esp, self.company.now(), made=True)
-        for topic in ALL:
-            self.oracle.at_once[esp, address, topic] = refusal.number
-
-    def do_resubscribe(self, who: int, esp: str, scope: str) -> bool:
-        address, name = self._address(who), "" if scope == "all" else LISTS[scope][esp]
-        done = self._act(esp, "resubscribe", email=address, list=name)
-        for key, email in self._emails(esp, done["keys"]).items():
-            self.oracle.come_back(self._record_of(key), email, ALL if scope == "all" else frozenset({scope}),
-                                  self.company.now())
-        if scope == "all":
-            self.oracle.come_back(None, address, ALL, self.company.now())
-        self.oracle.doubt(address)
-        return bool(done["changed"])
-
-    def do_web(self, who: int) -> None:
-        """The person asks for offers on the company's web site, whose clock may be off."""
-        record = self._living(who, "sf")
-        self._edit(record, by="person", offers=1, offers_how="web", offers_at=self.company.now() + self.site_ahead)
-        if record.address is not None:
-            self.oracle.come_back(record.id, record.address, frozenset({"offers"}), self.company.now())
-
-    def do_bounce(self, who: int, esp: str) -> None:
-        address = self._address(who)
-        self._act(esp, "bounce", email=address)
-        self.oracle.doubt(address)
-
-    # ------------------------------------------------------------------ the CRMs' users
-
-    def _edit(self, record: Record, by: str = "user", **values: Any) -> Record:
-        self._act(record.connection, "edit", object=OBJECTS[record.connection], id=record.id, set=values, by=by)
-        return self._meet(record.connection, record.id)
-
-    def do_tick(self, who: int, flag: str) -> None:
-        self._set_flag(self._living(who, fits=lambda r: not r.fields[flag]), flag, 1)
-
-    def _set_flag(self, record: Record, flag: str, value: int, by: str = "user") -> None:
-        record = self._edit(record, by, **{flag: value})
-        if value and record.address is not None:
-            self.oracle.refuse(record.id, record.address, FIELD_TOPICS[flag], record.connection, self.company.now(),
-                               made=False, flag=flag)
-
-    def do_untick(self, who: int, flag: str) -> None:
-        """Towards mail, without evidence: it counts for nothing."""
-        self._set_flag(self._living(who, fits=lambda r: r.fields[flag]), flag, 0)
-
-    def do_untick_offers(self, who: int) -> None:
-        """Towards no mail. A box that was ticked only since the last reading says nothing to who never saw it ticked."""
-        record = self._edit(self._living(who, "sf", lambda r: r.fields["offers"]), offers=0)
-        if record.address is not None:
-            self.oracle.doubt(record.address)
-
-    def do_tick_offers(self, who: int) -> None:
-        """Towards mail, and nobody says who wanted it."""
-        self._edit(self._living(who, "sf", lambda r: not r.fields["offers"]), offers=1)
-
-    def do_rename(self, who: int, other: int) -> None:
-        record = self._living(who)
-        self._edit(record, last_name="Roe" if other else "Doe")
-
-    def do_move(self, who: int, to: int | None) -> None:
-        """The address changes: to a fresh one, or to that of somebody else."""
-        record = self._living(who)
-        address = f"new{len(self.steps)}@mail.example" if to is None else self._address(to)
-        self._edit(record, email=address)
-
-    def do_create(self, crm: str, like: int | None, opted_out: int) -> None:
-        """A new record: of somebody new, or of somebody who has one already."""
-        n = len(self.oracle.records)
-        values = contact(n) if crm == "sf" else partner(n)
-        if like is not None:
-            old = self._who(like)
-            values |= {"email": old.address, "first_name": old.fields["first_name"], "last_name": old.fields["last_name"]}
-        else:
-            values["email"] = f"{NAMES[n % len(NAMES)]}{n}@mail.example"
-        values["opted_out"] = opted_out
-        if "offers_at" in values:
-            values["offers_at"] = self.company.now() + self.site_ahead
-        rid = self._act(crm, "create", object=OBJECTS[crm], set=values)["id"]
-        record = self._meet(crm, rid)
-        if record.address is None:
-            return
-        if "offers" in values:
-            self.oracle.come_back(rid, record.address, frozenset({"offers"}), self.company.now())
-        if opted_out:
-            self.oracle.refuse(rid, record.address, ALL, crm, self.company.now(), made=False, flag="opted_out")
-
-    def do_delete(self, who: int) -> None:
-        record = self._living(who)
-        self._act(record.connection, "delete", object=OBJECTS[record.connection], id=record.id)
-        self._meet(record.connection, record.id)
-
-    def do_undelete(self, who: int) -> None:
-        record = self._who(who, fits=lambda r: not r.live)
-        self._act(record.connection, "undelete", object=OBJECTS[record.connection], id=record.id)
-        self._meet(record.connection, record.id)
-
-    def do_merge(self, who: int, into: int) -> None:
-        loser = self._living(who)
-        winner = self._living(into, loser.connection, lambda r: r.id != loser.id)
-        self._act(loser.connection, "merge", object=OBJECTS[loser.connection], id=loser.id, into=winner.id)
-        self.oracle.relate(loser.id, winner.id)
-        self._meet(loser.connection, winner.id)
-        self._meet(loser.connection, loser.id)
-
-    def do_import_flags(self, crm: str, flag: str, value: int) -> None:
-        """A file sets a flag on everybody."""
-        others = [r for r in self.oracle.records.values() if r.connection == crm and r.live and r.fields[flag] != value]
-        for record in others:
-            self._set_flag(record, flag, value, "import")
-
-    def do_spend(self, who: int, amount: int) -> None:
-        self._edit(self._living(who, "sf"), spent=f"{amount}.00")
-
-    # ------------------------------------------------------------------ the ESPs' users
-
-    def _key(self, esp: str, address: str) -> str:
-        keys: list[str] = self.world.account(esp).esp.keys(address)
-        if not keys:
-            raise BadCall("No subscriber has this address.")
-        return keys[0]
-
-    def do_import_members(self, who: int, esp: str, scope: str) -> None:
-        """A file of subscribers, opted out ones and all."""
-        address = self._address(who)
-        name = "" if scope == "all" else LISTS[scope][esp]
-        self._act(esp, "import", list=name, members={self._key(esp, address): address})
-        self.oracle.touch(esp, address)
-
-    def do_remove_member(self, who: int, esp: str, scope: str) -> bool:
-        address = self._address(who)
-        done = False
-        for topic in (ALL if scope == "all" else (scope,)):
-            done |= bool(self._act(esp, "remove_members", list=LISTS[topic][esp], keys=[self._key(esp, address)])["changed"])
-        self.oracle.touch(esp, address)
-        return done
-
-    def do_delete_subscriber(self, who: int, esp: str) -> None:
-        address = self._address(who)
-        self._act(esp, "delete_subscribers", keys=[self._key(esp, address)])
-        self.oracle.touch(esp, address)
-
-    def do_add_row(self, who: int, esp: str, topic: str, own: int) -> None:
-        """An employee adds somebody to an audience, under the key syncd uses or under another."""
-        address = self._address(who)
-        key = self._who(who).id if own else f"manual-{who}"
-        audience = next(a for (e, a), t in TOPIC_OF.items() if (e, t) == (esp, topic))
-        self._act(esp, "write_rows", audience=audience, rows={key: {"email": address}})
-        self.oracle.touch(esp, address)
-
-    def do_delete_row(self, who: int, esp: str, topic: str) -> bool:
-        address = self._address(who)
-        audience = next(a for (e, a), t in TOPIC_OF.items() if (e, t) == (esp, topic))
-        rows = self.world.account(esp).esp.audience(audience).rows.rows
-        keys = [key for key, (email, _) in rows.items() if email.casefold() == address]
-        self._act(esp, "delete_rows", audience=audience, keys=keys)
-        self.oracle.doubt(address)
-        return bool(keys)
+    # ------------------------------------------------------------------ sends
 
     def do_send(self, esp: str, topic: str) -> None:
         for (e, audience), t in TOPIC_OF.items():
@@ -336,90 +64,6 @@ class Play:
                 raise Broken(f"{esp} {audience}: {topic} reached {address} (key {key}) against {broken}")
         return {address for _, address in sent}
 
-    # ------------------------------------------------------------------ admins
-
-    def do_grant(self, who: int, scope: str) -> bool:
-        """An admin writes down what somebody told them."""
-        record = self._living(who)
-        seen = self.oracle.seen.get(record.id)
-        if record.address is None or seen is None or (seen.address, seen.live) != (record.address, True):
-            return False
-        try:
-            grants.grant(self.company.app.store, mapping(self.company.mapping), self.company.config(), record.address,
-                         topic=None if scope == "all" else scope, evidence="letter", by="admin", crm_id=record.id,
-                         now=self.company.host_now())
-        except Failure:
-            return False
-        self.oracle.come_back(record.id, record.address, ALL if scope == "all" else frozenset({scope}), self.company.now())
-        return True
-
-    def do_retract(self, who: int) -> bool:
-        """An admin declares the newest statement about somebody, that no person made, a mistake."""
-        record = self._who(who)
-        rows = self.company.app.store.rows(
-            "SELECT max(e.position) FROM entry e CROSS JOIN utterance u ON u.id = e.utterance CROSS JOIN record r"
-            " ON r.id = e.record WHERE r.rid = ? AND u.person_made = 0 AND u.said LIKE '%opt_out%'", (record.id,))
-        if rows[0][0] is None:
-            return False
-        try:
-            grants.retract(self.company.app.store, rows[0][0], evidence="file was wrong", by="admin",
-                           now=self.company.host_now())
-        except Failure:
-            return False
-        self.oracle.retract(record.id, record.address)
-        return True
-
-    def do_approve(self) -> bool:
-        done = self.company.approve()
-        self.approved = self.approved or done
-        return done
-
-    def do_remap(self, number: int) -> bool:
-        if number % len(MAPPINGS) == self.company.mapping:
-            return False
-        self.company.remap(number)
-        return True
-
-    def do_backup(self) -> None:
-        self.company.backup()
-        self._backups.append(self.approved)
-
-    def do_restore(self, number: int | None) -> bool:
-        """A backup, or the journal alone, becomes the state."""
-        if not self.company.restore(number):
-            return False
-        self.approved = number is not None and self._backups[number % len(self._backups)]
-        return True
-
-    # ------------------------------------------------------------------ faults, and time
-
-    def do_fault(self, connection: str, fault: str, count: int, skip: int) -> None:
-        """So many calls fail, after some that go well."""
-        self.world.faults.add(fault, connection=connection, count=count, skip=skip, rows=1)
-        self._down.add(connection)
-
-    def do_down(self, connection: str) -> None:
-        """A vendor cannot be reached until further notice."""
-        self.world.faults.add("outage", connection=connection, count=None)
-        self._down.add(connection)
-
-    def do_forget_requests(self) -> None:
-        """The vendor loses what it had accepted."""
-        self._act("late", "forget_requests")
-        self._struck["late"] = self.company.now()
-
-    def do_heal(self) -> bool:
-        """Every fault is over."""
-        self.world.faults.clear()
-        for connection in self._down:
-            self._struck[connection] = self.company.now()
-        healed = bool(self._down)
-        self._down.clear()
-        return healed
-
-    def do_wait(self, minutes: int) -> None:
-        self.company.advance(minutes * 60.0)
-
     # ------------------------------------------------------------------ syncd
 
     def do_cycle(self) -> None:
@@ -431,17 +75,62 @@ class Play:
 
     def do_hasty(self) -> None:
         """One that leaves to the next what is still in flight."""
+        self.oracle.glimpsed()
         self.company.cycle(wait=False)
 
+    def do_midway(self) -> None:
+        """The lanes run while the next cycle has only read: nobody is added who was heard refusing."""
+        healthy, before = self._healthy(), self._rows()
+        self.oracle.glimpsed()
+        if not self.company.midway():
+            return
+        for (esp, audience, key), address in self._rows().items():
+            if (esp, audience, key) not in before:
+                self.counts["rows added midway"] += 1
+                refusal = self.oracle.heard(healthy, address, TOPIC_OF[esp, audience])
+                if refusal is not None:
+                    raise Broken(f"{esp} {audience}: {key} was added in spite of {refusal}, which had just been read")
+
+    def _healthy(self) -> frozenset[str]:
+        """Connections that can be reached, and to which nothing is put off any more."""
+        now = self.company.now()
+        return frozenset(c for c in ROLES if c not in self._down and now - self._struck[c] >= BACKOFF)
+
     def do_crash(self, point: str, passing: int) -> bool:
+        self.oracle.glimpsed()
         return self.company.cycle(crash=(point, passing)) is None
 
     def _cycle(self, *, full: bool = False) -> None:
-        now = self.company.now()
-        healthy = frozenset(c for c in ROLES if c not in self._down and now - self._struck[c] >= BACKOFF)
-        # What was put off because of one side can wait for it; consent is what waits for nobody.
-        if self.company.cycle(full=full) is not None and self.approved:
+        now, healthy, before = self.company.now(), self._healthy(), self._rows()
+        self.oracle.glimpsed()
+        if self.company.cycle(full=full) is None:
+            return
+        after = self._rows()
+        self._kept(before, after)
+        if any(now - since > MAX_CONSENT_AGE for since in self._silent.values()):
+            self.counts["cycles in which grants had to wait"] += 1
+            for place in after.keys() - before.keys():
+                raise Broken(f"{place} was added although a consent feed is down for long")
+        self._restored = self._restored and healthy != frozenset(ROLES)
+        if self.approved:
             self.oracle.cycled(healthy, full=full)
+
+    def _rows(self) -> Rows:
+        """(ESP, audience, key) of every row, with its address."""
+        return {(esp, audience, key): email.casefold() for esp, audience in TOPIC_OF
+                for key, (email, _) in self.world.account(esp).esp.audience(audience).rows.rows.items()}
+
+    def _kept(self, before: Rows, after: Rows) -> None:
+        """Whoever must be mailed keeps the row, whatever fails."""
+        if self.company.mapping:
+            return
+        gone = {(esp, audience, address) for (esp, audience, _), address in before.items() if audience != "de:RICH"}
+        gone -= {(esp, audience, address) for (esp, audience, _), address in after.items()}
+        for esp, audience, address in gone:
+            topic = TOPIC_OF[esp, audience]
+            for record in self.oracle.holders(address):
+                if (topic == "news" or record.connection == "sf") and self.oracle.wanted(record, topic, topic == "offers"):
+                    raise Broken(f"{esp} {audience}: {record.id} at {address} lost the row of {topic}")
 
     def do_calm(self) -> None:
         """Nothing is wrong any more, and an admin is at hand: within two cycles everybody gets what they want."""
@@ -451,10 +140,14 @@ class Play:
             self._cycle(full=True)
             self.do_approve()
         self.company.advance(120.0)
-        number = self.company.mapping
+        self._carried()
+        self._reached()
+
+    def _reached(self) -> None:
+        """Send everything, and miss nobody."""
         for (esp, audience), topic in TOPIC_OF.items():
             reached = self._send(esp, audience)
-            if audience == "de:RICH" or number != 0:
+            if audience == "de:RICH" or self.company.mapping:
                 continue
             for record in self.oracle.records.values():
                 if topic == "offers" and record.connection != "sf":
@@ -463,6 +156,34 @@ class Play:
                     self.counts["recipients that had to be reached"] += 1
                     if record.address not in reached:
                         raise Broken(f"{esp} {audience}: {topic} did not reach {record.id} at {record.address}")
+
+    def _carried(self) -> None:
+        """Every side shows every refusal: no row, the blocking status, the flag. What an ESP's user took out stays out."""
+        rows = self._rows()
+        for row in self.oracle.undone:
+            self.counts["rows taken out by hand"] += 1
+            if row in rows:
+                raise Broken(f"{row} was taken out by hand and came back")
+        for refusal, record in self.oracle.settled():
+            self.counts["refusals that had to be carried"] += 1
+            for (esp, audience, key), address in rows.items():
+                if address == refusal.address and TOPIC_OF[esp, audience] in refusal.topics:
+                    raise Broken(f"{esp} {audience}: the row of {key} is left in spite of {refusal}")
+            for esp in ESPS:
+                self._blocked_at(esp, refusal)
+            flag = "opted_out" if refusal.topics == ALL else "no_news"
+            if record.id not in self._unticked and refusal.topics in (ALL, FIELD_TOPICS["no_news"]) \
+                    and not self._meet(record.connection, record.id).fields[flag]:
+                raise Broken(f"{record.id} does not show {refusal}")
+
+    def _blocked_at(self, esp: str, refusal: Refusal) -> None:
+        containers = self.world.account(esp).esp.containers
+        name = "" if refusal.topics == ALL else LISTS[next(iter(refusal.topics))][esp]
+        state = containers[""].rows.get(refusal.record)
+        if state is not None and state.email.casefold() == refusal.address:
+            member = containers[name].rows.get(refusal.record)
+            if member is None or member.status == "subscribed":
+                raise Broken(f"{esp}: {refusal.record} is not blocked in {name or 'all mail'} in spite of {refusal}")
 
 
 def run(steps: Iterable[Step], counts: Counter[str] | None = None) -> Broken | None:

@@ -49,6 +49,7 @@ KINDS: dict[str, Callable[[Pick], Step]] = {
     "import_flags": lambda p: (p(CRMS), p(FLAGS), p((0, 1))),
     "spend": lambda p: (p(WHO), p((10, 50, 200, 900))),
     # the ESPs' users
+    "suppress": lambda p: (p(WHO), p(ESPS)),
     "import_members": lambda p: (p(WHO), p(ESPS), p(SCOPES)),
     "remove_member": lambda p: (p(WHO), p(ESPS), p(SCOPES)),
     "delete_subscriber": lambda p: (p(WHO), p(ESPS)),
@@ -72,6 +73,7 @@ KINDS: dict[str, Callable[[Pick], Step]] = {
     "cycle": lambda p: (),
     "full": lambda p: (),
     "hasty": lambda p: (),
+    "midway": lambda p: (),
     "crash": lambda p: (p(POINTS), p((1, 1, 1, 2, 3))),
     "calm": lambda p: (),
 }

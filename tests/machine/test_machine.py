@@ -7,7 +7,11 @@ from collections import Counter
 
 import pytest
 
+from tests.machine.inline import inline
 from tests.machine.machine import explore
+from tests.machine.mutants import MUTANTS, Mutant, stored
+from tests.machine.play import run
+from tests.machine.search import breaks, find
 from tests.machine.steps import KINDS
 
 STEPS = int(os.environ.get("SYNCD_MACHINE_STEPS", "5000"))
@@ -41,3 +45,18 @@ def exercised(counts: Counter[str], steps: int) -> None:
     assert counts["mails judged"] >= steps // 4
     assert counts["addresses that had to be quiet"] >= steps // 20
     assert counts["recipients that had to be reached"] >= steps // 20
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda m: m.name)
+def test_mutant_is_killed_by_its_counterexample(mutant: Mutant) -> None:
+    steps = stored()[mutant.name]
+    with inline():
+        assert run(steps) is None
+        assert breaks(mutant, steps) is not None
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda m: m.name)
+def test_mutant_is_found_afresh(mutant: Mutant) -> None:
+    with inline():
+        assert find(mutant, 600.0, seed=int.from_bytes(os.urandom(4), "big")) is not None

@@ -1,0 +1,277 @@
+"""What recipients, employees and admins do, and what goes wrong: each act is done to the company and told to the oracle."""
+
+from __future__ import annotations
+
+from syncd import grants
+from syncd.failures import Failure
+from tests.machine.company import ALL, MAPPINGS, NAMES, OBJECTS, TOPIC_OF, contact, mapping, partner
+from tests.machine.stage import LISTS, Stage
+
+
+class Acts(Stage):
+    """Every ``do_NAME`` is a kind of step; False says that it came to nothing."""
+
+    # ------------------------------------------------------------------ recipients
+
+    def do_unsubscribe(self, who: int, esp: str, scope: str) -> None:
+        name = "" if scope == "all" else LISTS[scope][esp]
+        keys = self._act(esp, "unsubscribe", email=self._address(who), list=name)["keys"]
+        self._refused_at(esp, keys, ALL if scope == "all" else frozenset({scope}))
+
+    def do_complain(self, who: int, esp: str) -> None:
+        self._refused_at(esp, self._act(esp, "complain", email=self._address(who))["keys"], ALL)
+
+    def _refused_at(self, esp: str, keys: list[str], topics: frozenset[str]) -> None:
+        for key, email in self._emails(esp, keys).items():
+            refusal = self.oracle.refuse(self._record_of(key), email, topics, esp, self.company.now(), made=True)
+            for topic in topics:
+                self.oracle.at_once[esp, key, topic] = refusal.number
+
+    def do_block(self, who: int, esp: str) -> None:
+        """The vendor learns no more than the address."""
+        address = self._address(who)
+        self._act(esp, "unsubscribe", email=address, keyed=False)
+        refusal = self.oracle.refuse(None, address, ALL, esp, self.company.now(), made=True)
+        for topic in ALL:
+            self.oracle.at_once[esp, address, topic] = refusal.number
+
+    def do_resubscribe(self, who: int, esp: str, scope: str) -> bool:
+        address, name = self._address(who), "" if scope == "all" else LISTS[scope][esp]
+        done = self._act(esp, "resubscribe", email=address, list=name)
+        for key, email in self._emails(esp, done["keys"]).items():
+            self.oracle.come_back(self._record_of(key), email, ALL if scope == "all" else frozenset({scope}),
+                                  self.company.now())
+        if scope == "all":
+            self.oracle.come_back(None, address, ALL, self.company.now())
+        self.oracle.doubt(address)
+        return bool(done["changed"])
+
+    def do_web(self, who: int) -> None:
+        """The person asks for offers on the company's web site, whose clock may be off."""
+        record = self._living(who, "sf")
+        self._edit(record, by="person", offers=1, offers_how="web", offers_at=self.company.now() + self.site_ahead)
+        if record.address is not None:
+            self.oracle.come_back(record.id, record.address, frozenset({"offers"}), self.company.now())
+
+    def do_bounce(self, who: int, esp: str) -> None:
+        address = self._address(who)
+        self._act(esp, "bounce", email=address)
+        self.oracle.doubt(address)
+
+    # ------------------------------------------------------------------ the CRMs' users
+
+    def do_tick(self, who: int, flag: str) -> None:
+        self._set_flag(self._living(who, fits=lambda r: not r.fields[flag]), flag, 1)
+
+    def do_untick(self, who: int, flag: str) -> None:
+        """Towards mail, without evidence: it counts for nothing."""
+        self._set_flag(self._living(who, fits=lambda r: r.fields[flag]), flag, 0)
+
+    def do_untick_offers(self, who: int) -> None:
+        """Towards no mail. A box that was ticked only since the last reading says nothing to who never saw it ticked."""
+        record = self._edit(self._living(who, "sf", lambda r: r.fields["offers"]), offers=0)
+        if record.address is not None:
+            self.oracle.doubt(record.address)
+
+    def do_tick_offers(self, who: int) -> None:
+        """Towards mail, and nobody says who wanted it."""
+        self._edit(self._living(who, "sf", lambda r: not r.fields["offers"]), offers=1)
+
+    def do_rename(self, who: int, other: int) -> None:
+        record = self._living(who)
+        self._edit(record, last_name="Roe" if other else "Doe")
+
+    def do_move(self, who: int, to: int | None) -> None:
+        """The address changes: to a fresh one, or to that of somebody else."""
+        record = self._living(who)
+        address = f"new{len(self.steps)}@mail.example" if to is None else self._address(to)
+        self._edit(record, email=address)
+
+    def do_create(self, crm: str, like: int | None, opted_out: int) -> None:
+        """A new record: of somebody new, or of somebody who has one already."""
+        n = len(self.oracle.records)
+        values = contact(n) if crm == "sf" else partner(n)
+        if like is not None:
+            old = self._who(like)
+            values |= {"email": old.address, "first_name": old.fields["first_name"], "last_name": old.fields["last_name"]}
+        else:
+            values["email"] = f"{NAMES[n % len(NAMES)]}{n}@mail.example"
+        values["opted_out"] = opted_out
+        if "offers_at" in values:
+            values["offers_at"] = self.company.now() + self.site_ahead
+        rid = self._act(crm, "create", object=OBJECTS[crm], set=values)["id"]
+        record = self._meet(crm, rid)
+        if record.address is None:
+            return
+        if "offers" in values:
+            self.oracle.come_back(rid, record.address, frozenset({"offers"}), self.company.now())
+        if opted_out:
+            self.oracle.refuse(rid, record.address, ALL, crm, self.company.now(), made=False, flag="opted_out")
+
+    def do_delete(self, who: int) -> None:
+        record = self._living(who)
+        self._act(record.connection, "delete", object=OBJECTS[record.connection], id=record.id)
+        self._meet(record.connection, record.id)
+
+    def do_undelete(self, who: int) -> None:
+        record = self._who(who, fits=lambda r: not r.live)
+        self._act(record.connection, "undelete", object=OBJECTS[record.connection], id=record.id)
+        self._meet(record.connection, record.id)
+
+    def do_merge(self, who: int, into: int) -> None:
+        loser = self._living(who)
+        winner = self._living(into, loser.connection, lambda r: r.id != loser.id)
+        self._act(loser.connection, "merge", object=OBJECTS[loser.connection], id=loser.id, into=winner.id)
+        self.oracle.relate(loser.id, winner.id)
+        self._meet(loser.connection, winner.id)
+        self._meet(loser.connection, loser.id)
+
+    def do_import_flags(self, crm: str, flag: str, value: int) -> None:
+        """A file sets a flag on everybody."""
+        others = [r for r in self.oracle.records.values() if r.connection == crm and r.live and r.fields[flag] != value]
+        for record in others:
+            self._set_flag(record, flag, value, "import")
+
+    def do_spend(self, who: int, amount: int) -> None:
+        missed = {row: address for row, address in self.oracle.undone.items() if row in self.oracle.missed}
+        self._edit(self._living(who, "sf"), spent=f"{amount}.00")
+        self.oracle.undone |= missed  # no reason to write a row again that is known to have been taken out
+
+    # ------------------------------------------------------------------ the ESPs' users
+
+    def do_suppress(self, who: int, esp: str) -> None:
+        """An employee puts an address on a suppression list."""
+        address = self._address(who)
+        self._act(esp, "suppress", email=address)
+        refusal = self.oracle.refuse(None, address, ALL, esp, self.company.now(), made=False)
+        for topic in ALL:
+            self.oracle.at_once[esp, address, topic] = refusal.number
+
+    def do_import_members(self, who: int, esp: str, scope: str) -> None:
+        """A file of subscribers, opted out ones and all."""
+        address = self._address(who)
+        name = "" if scope == "all" else LISTS[scope][esp]
+        self._act(esp, "import", list=name, members={self._key(esp, address): address})
+        self.oracle.touch(esp, address)
+
+    def do_remove_member(self, who: int, esp: str, scope: str) -> bool:
+        address = self._address(who)
+        done = False
+        for topic in (ALL if scope == "all" else (scope,)):
+            done |= bool(self._act(esp, "remove_members", list=LISTS[topic][esp], keys=[self._key(esp, address)])["changed"])
+        self.oracle.touch(esp, address)
+        return done
+
+    def do_delete_subscriber(self, who: int, esp: str) -> None:
+        address = self._address(who)
+        self._act(esp, "delete_subscribers", keys=[self._key(esp, address)])
+        self.oracle.touch(esp, address)
+
+    def do_add_row(self, who: int, esp: str, topic: str, own: int) -> None:
+        """An employee adds somebody to an audience, under the key syncd uses or under another."""
+        address = self._address(who)
+        key = self._who(who).id if own else f"manual-{who}"
+        audience = next(a for (e, a), t in TOPIC_OF.items() if (e, t) == (esp, topic))
+        self._act(esp, "write_rows", audience=audience, rows={key: {"email": address}})
+        self.oracle.touch(esp, address)
+
+    def do_delete_row(self, who: int, esp: str, topic: str) -> bool:
+        address = self._address(who)
+        audience = next(a for (e, a), t in TOPIC_OF.items() if (e, t) == (esp, topic))
+        rows = self.world.account(esp).esp.audience(audience).rows.rows
+        keys = [key for key, (email, _) in rows.items() if email.casefold() == address]
+        self._act(esp, "delete_rows", audience=audience, keys=keys)
+        self.oracle.doubt(address)
+        if not self._restored:
+            self.oracle.undone |= {(esp, audience, key): address for key in keys}
+            self.oracle.missed -= {(esp, audience, key) for key in keys}
+        return bool(keys)
+
+    # ------------------------------------------------------------------ admins
+
+    def do_grant(self, who: int, scope: str) -> bool:
+        """An admin writes down what somebody told them."""
+        record = self._living(who)
+        seen = self.oracle.seen.get(record.id)
+        if record.address is None or seen is None or (seen.address, seen.live) != (record.address, True):
+            return False
+        try:
+            grants.grant(self.company.app.store, mapping(self.company.mapping), self.company.config(), record.address,
+                         topic=None if scope == "all" else scope, evidence="letter", by="admin", crm_id=record.id,
+                         now=self.company.host_now())
+        except Failure:
+            return False
+        self.oracle.come_back(record.id, record.address, ALL if scope == "all" else frozenset({scope}), self.company.now())
+        return True
+
+    def do_retract(self, who: int) -> bool:
+        """An admin declares the newest statement about somebody, that no person made, a mistake."""
+        record = self._who(who)
+        rows = self.company.app.store.rows(
+            "SELECT max(e.position) FROM entry e CROSS JOIN utterance u ON u.id = e.utterance CROSS JOIN record r"
+            " ON r.id = e.record WHERE r.rid = ? AND u.person_made = 0 AND u.said LIKE '%opt_out%'", (record.id,))
+        if rows[0][0] is None:
+            return False
+        try:
+            grants.retract(self.company.app.store, rows[0][0], evidence="file was wrong", by="admin",
+                           now=self.company.host_now())
+        except Failure:
+            return False
+        self.oracle.retract(record.id, record.address)
+        return True
+
+    def do_approve(self) -> bool:
+        done = self.company.approve()
+        self.approved = self.approved or done
+        return done
+
+    def do_remap(self, number: int) -> bool:
+        if number % len(MAPPINGS) == self.company.mapping:
+            return False
+        self.company.remap(number)
+        self.oracle.undone.clear()
+        return True
+
+    def do_backup(self) -> None:
+        self.company.backup()
+        self._backups.append(self.approved)
+
+    def do_restore(self, number: int | None) -> bool:
+        """A backup, or the journal alone, becomes the state."""
+        if not self.company.restore(number):
+            return False
+        self._restored = True
+        self.oracle.undone.clear()
+        self.approved = number is not None and self._backups[number % len(self._backups)]
+        return True
+
+    # ------------------------------------------------------------------ faults, and time
+
+    def do_fault(self, connection: str, fault: str, count: int, skip: int) -> None:
+        """So many calls fail, after some that go well."""
+        self.world.faults.add(fault, connection=connection, count=count, skip=skip, rows=1)
+        self._down.add(connection)
+
+    def do_down(self, connection: str) -> None:
+        """A vendor cannot be reached until further notice."""
+        self.world.faults.add("outage", connection=connection, count=None)
+        self._down.add(connection)
+        self._silent.setdefault(connection, self.company.now())
+
+    def do_forget_requests(self) -> None:
+        """The vendor loses what it had accepted."""
+        self._act("late", "forget_requests")
+        self._struck["late"] = self.company.now()
+
+    def do_heal(self) -> bool:
+        """Every fault is over."""
+        self.world.faults.clear()
+        for connection in self._down:
+            self._struck[connection] = self.company.now()
+        healed = bool(self._down)
+        self._down.clear()
+        self._silent.clear()
+        return healed
+
+    def do_wait(self, minutes: int) -> None:
+        self.company.advance(minutes * 60.0)

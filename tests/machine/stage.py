@@ -1,0 +1,124 @@
+"""The scene of a play: a company, its oracle, and how both are told of what somebody did."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from connectors.memory.table import BadCall
+from tests.machine.company import ALL, MINUTE, OBJECTS, ROLES, TOPICS, Company
+from tests.machine.oracle import BACKOFF, Oracle, Record
+from tests.machine.steps import Step
+
+ESPS = tuple(name for name, role in ROLES.items() if role == "esp")
+LISTS = {topic.id: topic.lists for topic in TOPICS}
+FIELD_TOPICS = {"opted_out": ALL, "no_news": frozenset({"news"}), "offers": frozenset({"offers"})}
+
+
+class Stage:
+    """Who there is, and what they did so far. ``counts`` tells what was really exercised."""
+
+    def __init__(self, counts: Counter[str] | None = None) -> None:
+        self.counts: Counter[str] = Counter() if counts is None else counts
+        self.steps: list[Step] = []
+        self.oracle = Oracle(ESPS)
+        self._company: Company | None = None
+        self.site_ahead = 0
+        self.approved = False
+        self._backups: list[bool] = []
+        self._struck = dict.fromkeys(ROLES, -BACKOFF)
+        self._down: set[str] = set()
+        self._restored = False
+        """The state may not know the rows it wrote."""
+        self._silent: dict[str, int] = {}
+        """Connections that cannot be reached at all, since when."""
+        self._unticked: set[str] = set()
+        """Records whose flags a user turned towards mail: syncd sets them once more, and then leaves it to people."""
+
+    def close(self) -> None:
+        if self._company is not None:
+            self._company.close()
+    # ------------------------------------------------------------------ who is who
+
+    @property
+    def company(self) -> Company:
+        assert self._company is not None
+        return self._company
+
+    def do_begin(self, host: int, site: int, linked: int) -> bool:
+        if self._company is not None:
+            return False
+        self._company = Company.linked() if linked else Company.unlinked()
+        self._company.host_ahead, self.site_ahead = host * MINUTE, site * MINUTE
+        self.approved = bool(linked)
+        for crm in OBJECTS:
+            for row in self.world.truth()[crm]["people"]:
+                self._meet(crm, row["id"])
+                for flag in ("opted_out", "no_news"):
+                    if row["fields"][flag]:
+                        self.oracle.refuse(row["id"], row["email"], FIELD_TOPICS[flag], crm, 0, made=False, flag=flag)
+                if row["fields"].get("offers"):
+                    self.oracle.come_back(row["id"], row["email"], frozenset({"offers"}), 1)
+        if linked:
+            self.oracle.cycled(frozenset(ROLES), full=True)
+        return True
+
+    @property
+    def world(self) -> Any:
+        return self.company.world
+
+    def _meet(self, crm: str, rid: str) -> Record:
+        """Tell the oracle how a record is now."""
+        found = self.world.account(crm).crm.find(OBJECTS[crm], rid)
+        email = found.values["email"]
+        record = Record(rid, crm, email.casefold() if email else None,
+                        f"{found.values['first_name']} {found.values['last_name']}", not found.deleted, found.merged_into,
+                        dict(found.values))
+        self.oracle.put(record)
+        return record
+
+    def _who(self, n: int, crm: str | None = None, fits: Callable[[Record], object] = lambda record: True) -> Record:
+        """The n-th record of those that fit."""
+        found = [r for r in self.oracle.records.values() if crm in (None, r.connection) and fits(r)]
+        if not found:
+            raise BadCall("There is no such record.")
+        return found[n % len(found)]
+
+    def _living(self, n: int, crm: str | None = None, fits: Callable[[Record], object] = lambda record: True) -> Record:
+        return self._who(n, crm, lambda r: r.live and fits(r))
+
+    def _address(self, n: int) -> str:
+        address = self._who(n).address
+        if address is None:
+            raise BadCall("This record has no address.")
+        return address
+
+    def _act(self, connection: str, do: str, **args: Any) -> dict[str, Any]:
+        answer: dict[str, Any] = self.world.act(connection, do, args)
+        return answer
+
+    def _record_of(self, key: str) -> str | None:
+        return key if key in self.oracle.records else None
+
+    def _emails(self, esp: str, keys: Iterable[str]) -> dict[str, str]:
+        rows = self.world.account(esp).esp.containers[""].rows
+        return {key: rows[key].email.casefold() for key in keys if key in rows}
+
+    def _edit(self, record: Record, by: str = "user", **values: Any) -> Record:
+        self._act(record.connection, "edit", object=OBJECTS[record.connection], id=record.id, set=values, by=by)
+        return self._meet(record.connection, record.id)
+
+    def _set_flag(self, record: Record, flag: str, value: int, by: str = "user") -> None:
+        record = self._edit(record, by, **{flag: value})
+        if not value:
+            self._unticked.add(record.id)
+        if value and record.address is not None:
+            self.oracle.refuse(record.id, record.address, FIELD_TOPICS[flag], record.connection, self.company.now(),
+                               made=False, flag=flag)
+
+    def _key(self, esp: str, address: str) -> str:
+        keys: list[str] = self.world.account(esp).esp.keys(address)
+        if not keys:
+            raise BadCall("No subscriber has this address.")
+        return keys[0]
