@@ -9,11 +9,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.bench import calibrate, measures
+from tests.bench import calibrate, hooks, measures
 from tests.bench.measures import Figures
 
 BUDGETS = Path(__file__).with_name("budgets.toml")
 QUICK, BURST, MILLION = 50_000, 200_000, 1_000_000
+BACKFILL = 200_000
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -45,7 +46,7 @@ def _million(people: int) -> Figures:
 
 PARTS: Mapping[str, Callable[[int], Figures]] = {
     "people": _million, "slow": lambda people: measures.slow(), "start": lambda people: measures.start(),
-    "burst": lambda people: measures.burst(min(people, BURST)),
+    "webhooks": lambda people: hooks.measure(min(people, BACKFILL)), "burst": lambda people: measures.burst(min(people, BURST)),
 }
 
 

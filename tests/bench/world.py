@@ -35,8 +35,15 @@ class World:
         self._post("/sandbox/act", {"actor": "crm_user", "crm": "salesforce", "do": "mass_edit", "object": "Contact",
                                     "where": {}, "set": {field: True}})
 
-    def _post(self, path: str, body: dict[str, Any]) -> None:
-        requests.post(self.control + path, json=body, timeout=300).raise_for_status()
+    def act(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Somebody acts; what the control API answers."""
+        return self._post("/sandbox/act", body)
+
+    def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        answer = requests.post(self.control + path, json=body, timeout=300)
+        answer.raise_for_status()
+        found: dict[str, Any] = answer.json()
+        return found
 
 
 @contextmanager
