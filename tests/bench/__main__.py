@@ -46,7 +46,8 @@ def _million(people: int) -> Figures:
 
 PARTS: Mapping[str, Callable[[int], Figures]] = {
     "people": _million, "slow": lambda people: measures.slow(), "start": lambda people: measures.start(),
-    "webhooks": lambda people: hooks.measure(min(people, BACKFILL)), "burst": lambda people: measures.burst(min(people, BURST)),
+    "webhooks": lambda people: hooks.measure(min(people, BACKFILL)),
+    "burst": lambda people: measures.burst(min(people, BURST)),
 }
 
 

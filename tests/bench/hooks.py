@@ -58,7 +58,8 @@ def measure(people: int) -> dict[str, float]:
         lost = len(dropped) - len(crms.refusing(dropped))
         crms.close()
     cuts = statistics.quantiles(took, n=100)
-    return {"webhooks in a backfill: to both CRMs, median": cuts[49], "webhooks in a backfill: to both CRMs, 99 of 100": cuts[98],
+    return {"webhooks in a backfill: to both CRMs, median": cuts[49],
+            "webhooks in a backfill: to both CRMs, 99 of 100": cuts[98],
             "webhooks in a backfill: not there at its end": float(len(clicks) - len(took)),
             "webhooks dropped: not found by the next poll": float(lost)}
 
