@@ -37,8 +37,8 @@ class Case(NamedTuple):
 Fold = Callable[[Case], Decided]
 
 
-def take(conn: db.Connection, rel: Relations) -> int:
-    """Move up to CHUNK dirty people into ``chunk``; returns how many."""
+def take(conn: db.Connection, rel: Relations, most: int = CHUNK) -> int:
+    """Move up to ``most`` dirty people into ``chunk``; returns how many."""
     return _take(conn, rel, "SELECT person FROM dirty ORDER BY person LIMIT ?", CHUNK)
 
 

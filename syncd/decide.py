@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,11 @@ from state.store import Store
 from syncd.model import Micros
 from syncd.reconcile import Reconciler
 from syncd.statements import from_parting
+
+TURN = 0.2
+"""Seconds that one transaction may take."""
+LEAST = 50
+"""People who are decided together, however long that takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +98,25 @@ class Decider:
                 drift.own(conn, audience, run)
 
     def _chunks(self, run: int, bound: Mapping[str, Any], holds: Mapping[int, int]) -> int:
-        total = 0
-        while count := self.store.write(lambda conn: self._chunk(conn, run, bound, holds)):
-            total += count
-        return total
+        """As many people to a transaction as fit into its time: what is urgent waits for one of them at most."""
+        total, size = 0, people.CHUNK // 20
 
-    def _chunk(self, conn: Any, run: int, bound: Mapping[str, Any], holds: Mapping[int, int]) -> int:
-        count = people.take(conn, self.rel)
+        def job(conn: Any) -> tuple[int, float]:
+            began = time.monotonic()
+            return self._chunk(conn, run, bound, holds, size), time.monotonic() - began
+        while True:
+            count, seconds = self.store.write(job)
+            if not count:
+                return total
+            total += count
+            # The next people may be dearer than the last: grow only with room to spare.
+            if seconds > TURN:
+                size = max(LEAST, int(size * TURN / seconds))
+            elif seconds < TURN / 4:
+                size = min(people.CHUNK, 2 * size)
+
+    def _chunk(self, conn: Any, run: int, bound: Mapping[str, Any], holds: Mapping[int, int], most: int) -> int:
+        count = people.take(conn, self.rel, most)
         if count:
             self._decide_chunk(conn, bound)
             people.due(conn, self.rel, bound)

@@ -50,7 +50,8 @@ FROM spoken s;
 INSERT OR IGNORE INTO subscriber_key (connection, person, key, existing)
 SELECT :connection, c.person, s.key, 1
 FROM chunk c CROSS JOIN attr a ON a.person = c.person CROSS JOIN record r ON r.id = a.record
-CROSS JOIN remote_status s ON s.address = a.address AND s.connection = :connection AND s.container = ''
+CROSS JOIN remote_status s INDEXED BY remote_status_address   -- or each person would look through all subscribers
+  ON s.address = a.address AND s.connection = :connection AND s.container = ''
   AND s.status <> 'removed'
 LEFT JOIN subscriber_key k ON k.connection = :connection AND k.person = c.person
 WHERE k.person IS NULL AND (s.key = r.rid OR NOT EXISTS (SELECT 1 FROM stream t CROSS JOIN record o

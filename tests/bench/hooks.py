@@ -1,7 +1,7 @@
 """Webhooks while everything is read and decided anew: how long an unsubscribe takes from the click to both CRMs.
 
-The sandbox itself posts its notifications; a daemon runs the backfill, and whether an unsubscribe has arrived is asked of the
-CRMs' simulators.
+The sandbox itself posts its notifications; a daemon runs the backfill, and whether an unsubscribe has arrived is asked of
+the CRMs' simulators.
 """
 
 from __future__ import annotations
