@@ -133,6 +133,10 @@ class StatusLab(Lab):
     def unsubscribe(self, key: str, email: str, container: str) -> None:
         """The recipient opts out of a container by the vendor's own means."""
 
+    def end_deletions(self) -> None:
+        """Let the vendor finish what it was asked to delete."""
+        self.settle()
+
 
 class AudienceLab(Lab):
     """Hands in an ESP's audience ``audience``, whose rows have ``columns``, of which ``columns[0]`` is a text."""

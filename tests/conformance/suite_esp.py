@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import orjson
 
+from connectors.base import Eraser
 from connectors.errors import Throttled
 from syncd.model import (
     EVENT_KINDS,
@@ -16,6 +17,7 @@ from syncd.model import (
     Field,
     FieldInfo,
     Op,
+    Outcome,
     StreamSpec,
     Value,
 )
@@ -72,6 +74,23 @@ class Statuses:
                 assert row["status"] in STATUSES
                 assert row["origin"] in ORIGINS
                 assert row["at"] is None or isinstance(row["at"], int)
+
+    def test_a_deleted_subscriber_is_in_no_container_and_the_others_stay(self, lab: StatusLab) -> None:
+        connector = lab.connector
+        if not connector.capabilities.erases:
+            absent("this vendor deletes nobody by its API")
+        assert isinstance(connector, Eraser)
+        people = self.people(lab)
+        gone, *left = people
+        asked = [connector.erase([gone, lab.unknown_key]) for _ in range(2)]
+        assert {o.state for outcomes in asked for o in outcomes} <= {"accepted", "done"}
+        lab.end_deletions()
+        for request in {o.request_id for outcomes in asked for o in outcomes if o.request_id is not None}:
+            assert connector.erased(request) == Outcome("done")
+        for container in lab.containers:
+            found = {str(row[1]) for row in connector.fetch(self.feed(lab, container), [gone, *left]).rows}
+            assert gone not in found
+            assert container in lab.opt_outs_only or set(left) <= found
 
     def test_an_opt_out_at_the_vendor_arrives_in_its_feed(self, lab: StatusLab) -> None:
         people = self.people(lab)

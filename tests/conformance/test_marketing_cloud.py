@@ -53,6 +53,9 @@ class MarketingCloudLab(StatusLab, AudienceLab):
         route = "key:OFFERS/row" if kind == "upsert" else "Service.asmx"
         self.kernel.faults.add(Fault(SIDE, "reset_after", route=route, count=1))
 
+    def end_deletions(self) -> None:
+        self.kernel.clock.advance(3 * 86_400)
+
     def join(self, key: str, email: str) -> str:
         self.sim.load({"Subscriber": [{"SubscriberKey": key, "EmailAddress": email}],
                        "ListSubscriber": [{"ListID": each, "SubscriberKey": key} for each in self.containers if each]})
