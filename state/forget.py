@@ -269,6 +269,19 @@ def databases(directory: Path, live: Path) -> list[Path]:
     return found
 
 
+def is_copy(path: Path, fingerprint: str) -> bool | None:
+    """Whether a file is a copy of the state with this hash key; None where it cannot be read. It is only looked at."""
+    try:
+        with closing(db.connect(path, read_only=True)) as conn:
+            tables = {row[0] for row in conn.execute("SELECT name FROM sqlite_master")}
+            if not {"meta", "entry", "address"} <= tables:
+                return False
+            row = conn.execute("SELECT value FROM meta WHERE name = 'hash_key'").fetchone()
+            return row is not None and row[0] == fingerprint
+    except db.Error:
+        return None
+
+
 def rewrite(path: Path, what: Erasure, kept: Shape, now: int) -> bool:
     """Erase the person in a backup. False where it cannot be read as a state of this version."""
     try:

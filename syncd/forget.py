@@ -216,7 +216,10 @@ class Step:
         for directory in sorted({live.parent, journal.parent}):
             copies = state.databases(directory, live)
             for copy in copies:
-                (rewritten if state.rewrite(copy, what, kept, desk.now()) else by_hand).append(str(copy))
+                if ours := state.is_copy(copy, str(desk.store.meta("hash_key"))):
+                    (rewritten if state.rewrite(copy, what, kept, desk.now()) else by_hand).append(str(copy))
+                elif ours is None:
+                    by_hand.append(str(copy))
             apart = own | set(copies)
             wanted = [e.encode() for e in {*self.begun.emails, *self._emails}]
             by_hand += map(str, state.holding(directory, wanted, apart.__contains__))

@@ -32,7 +32,7 @@ KEYED, SHA256 = 32, 64
 """Hexadecimal digits of our own keyed hash, as `consent export` writes it, and of a plain SHA-256 of the address."""
 
 MOST = 5_000
-"""Values of one call: a transaction of about 100 ms."""
+"""Values of one call: a transaction of less than 200 ms."""
 
 
 def take(store: Store, mapping: MappingFile, config: Config, values: Sequence[str], *, topic: str | None,

@@ -16,7 +16,7 @@ from syncd.cli.common import Context, asking, call, command, say, show, table
 from syncd.cli.consent import consent
 from syncd.failures import DAMAGED, LOCKED, PARTIAL, USAGE, Failure
 
-PART, LETTERS = 5_000, 400_000
+PART, LETTERS = 2_500, 400_000
 """Rows that are recorded together, and characters of them: a question to the running syncd has a limit."""
 
 LONGEST = 400

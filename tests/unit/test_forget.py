@@ -7,11 +7,13 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from state import db
 from tests.unit.cli_lab import MAPPING, Lab, lab
 
 P31 = "p31@example.org\n"
@@ -88,12 +90,17 @@ def test_a_copy_beside_the_state_is_written_anew_and_others_are_named(linked: La
     linked.ask("backup", str(elsewhere))
     (linked.directory / "state" / "plan.json").write_text('{"email": "p31@EXAMPLE.org"}')
     (linked.directory / "state" / "odd.db").write_bytes(b"SQLite format 3\0 and then nothing")
+    other = linked.directory / "journal" / "other.db"
+    with closing(db.plain(other)) as conn:
+        conn.execute("CREATE TABLE theirs (x)")
+    before = other.read_bytes()
     assert b"p31@example.org" in copy.read_bytes()
     receipt = linked.ask("forget", "--yes", "-", input=P31)
     assert b"p31@example.org" not in copy.read_bytes()
     assert receipt["copies_rewritten"] == [str(copy)]
     assert sorted(Path(p).name for p in receipt["files_by_hand"]) == ["odd.db", "plan.json"]
     assert receipt["backups_elsewhere"] == [str(elsewhere)]
+    assert other.read_bytes() == before, "a database that is none of ours is left alone"
     linked.ask("restore", str(copy), "--yes")
     assert [name for name, _ in traces(linked)] == ["plan.json"] * 2
     linked.ask("plan")
