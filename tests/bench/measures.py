@@ -107,9 +107,12 @@ def burst(people: int) -> Figures:
     if found["burst"]["entries"] != people or found["retraction"]["retracted"] != people:
         raise RuntimeError(f"the burst was of {found['burst']['entries']} opt-outs, {people} expected")
     held = found["burst held"]
+    if held["held"] < people:
+        raise RuntimeError(f"only {held['held']} writes to other systems waited: the burst would prove nothing")
     return {"burst: CPU per opt-out": found["burst"]["cpu"] / people * 1e6,
             "burst: peak memory": found["burst"]["peak"] / MB,
             "burst: people still mailable": held["mailable"] + held["rows"],
+            "burst: writes that wait for approval": held["held"],
             "burst: written elsewhere before approval": held["written"],
             "burst: CPU per statement retracted": found["retraction"]["cpu"] / people * 1e6,
             "burst: CPU per person who is back": found["back"]["cpu"] / people * 1e6,

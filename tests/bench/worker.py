@@ -157,7 +157,9 @@ def burst(app: App, meter: Meter) -> None:
     with meter.measure("burst") as facts:
         facts |= facts_of(cycle.run("once"))
     written = "SELECT count(*) FROM operation WHERE kind IN ('status', 'update') AND state IN (2, 3, 10)"
-    emit({"name": "burst held", "written": count(written), "rows": count(f"SELECT count(*) FROM {table}"),
+    emit({"name": "burst held", "written": count(written),
+          "held": count("SELECT count(*) FROM operation WHERE state = 1"),
+          "rows": count(f"SELECT count(*) FROM {table}"),
           "mailable": count("SELECT count(*) FROM decision WHERE master <> 3")})
     with meter.measure("retraction") as facts:
         facts |= grants.retract_burst(app.store, count("SELECT max(hold) FROM burst"), evidence="bench", by="bench",
