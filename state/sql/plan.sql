@@ -9,7 +9,9 @@ DELETE FROM operation WHERE state = 0 AND person IN (SELECT person FROM chunk)
 AND (class <> 0 OR connection IN (SELECT id FROM connection WHERE approved_at IS NULL));
 
 -- name: release_suppressions
-UPDATE operation SET state = 2 WHERE state = 0 AND person IN (SELECT person FROM chunk);
+-- While a burst is undecided only rows go at once: what else is demanded by the click, and not by the burst, the cycle tells.
+UPDATE operation SET state = 2 WHERE state = 0 AND person IN (SELECT person FROM chunk)
+AND (kind = 'remove' OR NOT EXISTS (SELECT 1 FROM hold WHERE class = 'burst' AND closed_at IS NULL));
 
 -- name: wait
 -- Whoever has something in flight is looked at again when it has resolved.

@@ -190,3 +190,18 @@ def test_only_a_burst_can_be_retracted_as_one(lab: Lab) -> None:
     with pytest.raises(Failure, match="no burst"):
         grants.retract_burst(lab.app.store, 1, evidence="x", by="y", now=lab.now())
     assert guard.Limits().burst_count == 20
+
+
+def test_the_express_way_of_a_click_does_not_carry_a_burst_along(lab: Lab) -> None:
+    """A webhook tells that somebody clicked who is in a burst, too: her rows go at once, the rest with the next cycle."""
+    lab.contacts(60)
+    lab.link()
+    data_load(lab, opted_out=1)
+    lab.settle()
+    [(person,)] = lab.rows("SELECT person FROM record WHERE rid = ?", lab.ids["p8"])
+    lab.app.cycle().decider.suppress([person], lab.now(), lambda conn: None)
+    assert lab.rows("SELECT kind FROM operation WHERE state = 2") == []
+    lab.unsubscribe("p8", "L2")
+    lab.settle()
+    assert lab.flags("p8")["no_news"] == 1
+    assert lab.status("p8") == "subscribed"
