@@ -89,6 +89,7 @@ class Cycle:
              deadline: float | None, wait: bool) -> Report:
         began = time.monotonic()
         brought = self.inbox.run(now)
+        self.inbox.tidy(now)
         report = Report(run, self.puller.run(self.feeds, now, full=full))
         report.pulled.entries += brought.entries
         report.pulled.failed |= brought.failed

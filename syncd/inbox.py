@@ -69,6 +69,10 @@ class Resolver:
     """One at a time: a cycle, or the express way of opt-outs."""
     failpoint: Callable[[str], None] = lambda name: None
 
+    def tidy(self, now: Micros) -> None:
+        """Forget deliveries of long ago."""
+        self.store.write(lambda conn: inbox.expire(conn, now))
+
     def run(self, now: Micros) -> Resolved:
         """Resolve all that waits. Never raises for a connector's error: what waits goes on waiting."""
         with self.turn:

@@ -14,7 +14,8 @@ SELECT DISTINCT connection FROM inbox WHERE resolved_at IS NULL;
 UPDATE inbox SET resolved_at = ?, notices = NULL WHERE id = ? RETURNING connection, digest;
 
 -- name: expire
-DELETE FROM inbox WHERE received_at < ?;
+-- The oldest first, some at a time.
+DELETE FROM inbox WHERE id IN (SELECT id FROM inbox ORDER BY id LIMIT 1000) AND received_at < ?;
 
 -- name: name
 SELECT name FROM connection WHERE id = ?;

@@ -24,7 +24,7 @@ UPDATE operation SET state = 3, batch = :batch, attempts = attempts + 1 WHERE id
   ORDER BY o.class, o.id LIMIT :size);
 
 -- name: stamp
-UPDATE operation SET stamp = (SELECT r.stamp FROM record r WHERE r.id = operation.record) WHERE batch = :batch;
+UPDATE operation SET stamp = (SELECT r.stamp FROM record r WHERE r.id = operation.record) WHERE batch = :batch AND state = 3;
 
 -- name: gate_stale
 -- Somebody said something that is not folded yet: the person is dirty and will be planned again.

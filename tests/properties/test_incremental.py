@@ -176,7 +176,7 @@ def scanned(conn: Any, statements: list[str], growing: set[str]) -> Any:
         alias = {a: t for t in growing for a in aliases(sql, t)}
         for *_, detail in conn.execute("EXPLAIN QUERY PLAN " + sql):
             words = str(detail).split(" ")
-            if words[0] == "SCAN" and words[1] in alias and "USING INDEX operation_" not in str(detail):
+            if words[0] == "SCAN" and words[1] in alias and "INDEX operation_" not in str(detail):
                 yield alias[words[1]], sql
 
 

@@ -239,3 +239,31 @@ def test_secrets_show_themselves_to_nobody(tmp_path: Path, credentials: dict[str
             leak(config.hash_key)
     assert Secret("a") == Secret("a") != Secret("b")
     assert isinstance(config, Config)
+
+
+HOOKED = SMALL.replace("connections: {a: {type: memory, socket: world.sock, name: a}}", """\
+connections:
+  mc: {type: marketing_cloud, subdomain: mc1, client_id: x, client_secret: "${KEY}", webhooks: WEBHOOKS}
+""")
+
+
+def test_webhooks_and_their_listener(tmp_path: Path, credentials: dict[str, str]) -> None:
+    text = HOOKED.replace("WEBHOOKS", '{one: {key: "${KEY}"}, two: {key: ["${KEY}", "${SF_ID}"]}, new: {}}')
+    config = load_config(write(tmp_path, text + 'web: {listen: "[::1]:8080", slow: 3s}\n'), credentials)
+    assert config.web is not None
+    assert (config.web.address, config.web.slow) == (("::1", 8080), 3_000_000)
+    keys = {name: [key.reveal() for key in found] for name, found in config.connections["mc"].callbacks.items()}
+    assert keys == {"one": [KEY], "two": [KEY, "sf-client"], "new": []}
+    assert "webhooks" not in config.connections["mc"].settings()
+    assert KEY not in repr(config)
+    assert load_config(write(tmp_path, SMALL), credentials).web is None
+
+
+def test_what_is_wrong_with_webhooks_is_told_with_its_place(tmp_path: Path, credentials: dict[str, str]) -> None:
+    told = problems(tmp_path, HOOKED.replace("WEBHOOKS", '{one: {key: plain}}') + "web: {listen: here:8080}\n", credentials)
+    assert len(told) == 2
+    assert any("a secret is never written into the file" in text for text in told)
+    assert any("the address before the port must be a number" in text and text.startswith(":") for text in told)
+    [told] = problems(tmp_path, HOOKED.replace("WEBHOOKS", "{one: {}}"), credentials)
+    assert "nothing listens for them" in told
+    assert "web: {listen: 127.0.0.1:8080}" in told
