@@ -107,6 +107,7 @@ def test_an_approved_burst_is_written_everywhere_and_still_comes_back(tmp_path: 
         retract(lab)
         lab.settle()
         assert no_mail(lab, odoo) == 0
+        assert retract(lab)["retracted"] == 0, "asked again, it finds nothing left"
         assert lab.status("p9") == "subscribed"
         assert len(lab.keys(NEWS)) == len(lab.keys(OFFERS)) == 60
 

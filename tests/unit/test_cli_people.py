@@ -246,6 +246,26 @@ def test_a_changed_ledger_is_noticed(linked: Lab) -> None:
     assert linked.ask("consent", "verify", exit=9)["broken"] == [7]
 
 
+def test_a_burst_is_listed_cannot_be_rejected_and_is_retracted_by_its_number(linked: Lab) -> None:
+    linked.world.act("sf", "mass_edit", object="Contact", where={}, set={"opted_out": 1})
+    linked.ask("once", exit=5)
+    assert linked.rows("NEWS") == 0
+    [hold] = linked.ask("holds", "list")["holds"]
+    assert (hold["class"], hold["connection"]) == ("burst", "sf")
+    number = str(hold["id"])
+    refused = linked.run("holds", "reject", number)
+    assert refused.exit_code == 2
+    assert f"syncd consent retract --burst {number}" in refused.stderr
+    words = ("consent", "retract", "--evidence", "ticket 7", "--by", "Ann")
+    assert linked.run(*words).exit_code == linked.run(*words, "7", "--burst", number).exit_code == 2
+    told = linked.ask(*words, "--burst", number)
+    assert (told["retracted"], told["own_word"]) == (PEOPLE, 0)
+    linked.ask("once")
+    linked.ask("once")
+    assert linked.rows("NEWS") == PEOPLE
+    assert linked.ask("holds", "list")["holds"] == []
+
+
 # --------------------------------------------------------------------------- backup and restore
 
 def test_restore_replays_the_journal_and_doubts_everything(linked: Lab) -> None:
