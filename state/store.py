@@ -142,10 +142,14 @@ class Store:
             time.sleep(0.05)
         return done
 
-    def compact(self) -> None:
-        """Write the whole file anew, so that no page holds what was moved out of it. Nobody writes meanwhile."""
-        self.writer.outside(lambda conn: conn.execute("VACUUM"))
-        self.scrub()
+    def compact(self) -> bool:
+        """Write the whole file anew, so that no page holds what was moved out of it. Nobody writes meanwhile. False where
+        that is not possible now: there is no room for it, or somebody reads."""
+        try:
+            self.writer.outside(lambda conn: conn.execute("VACUUM"))
+        except db.OperationalError:
+            return False
+        return self.scrub()
 
     def tidy(self) -> None:
         """After bulk work: truncate the log, give freed pages back."""

@@ -221,7 +221,7 @@ class Desk:
     def plan(self, operations: bool = False) -> Answer:
         """Read everything and compute what would be written; write nothing."""
         calls = self.calls()
-        report = self._ran(lambda cycle: cycle.run("plan", deliver=False))
+        report = self._ran(lambda cycle: cycle.run("plan", deliver=False), writes=False)
         data = self._report(report, calls)
         if operations:
             data["mapping"] = self.compiled.relations.fingerprint
@@ -288,10 +288,11 @@ class Desk:
         report = self._ran(lambda cycle: cycle.run(trigger, approve=approve, deadline=time.monotonic() + deadline))
         return Answer(self._report(report, calls), exit_of_run(report, self._unfinished(report)))
 
-    def _ran(self, run: Callable[[Cycle], Report], life: Micros = LIFE) -> Report:
-        """One cycle. If it stopped because what it read did not fit a description, another one by a new description."""
+    def _ran(self, run: Callable[[Cycle], Report], life: Micros = LIFE, *, writes: bool = True) -> Report:
+        """One cycle, after what is left of an erasure. If it stopped because what it read did not fit a description, another
+        one by a new description."""
         cycle = self.cycle_of_now(life)
-        if self.store.rows(load("forget")["is_any"])[0][0]:
+        if writes and self.store.rows(load("forget")["is_any"])[0][0]:
             from syncd import forget
 
             forget.follow(self, cycle)

@@ -107,7 +107,10 @@ def follow(desk: Desk, cycle: Cycle) -> int:
     for what, keys in open_:
         step = Step(desk, cycle, Begun(what.id, (), 0, ()))
         if _is_due(what, keys, desk.now()):
-            step.take()
+            try:
+                step.take()
+            except OSError as error:  # the journal's or a copy's disk: `status` goes on to show it, cycles go on
+                step.give_up(error)
         left += not step.done
     return left
 
@@ -151,15 +154,16 @@ class Step:
         self._end(what)
         self.receipt["scrubbed"] = self.desk.store.scrub()
         if not before and not waiting:
-            self._pages()
+            self.receipt["scrubbed"] &= self._pages()
 
-    def _pages(self) -> None:
+    def _pages(self) -> bool:
         """SQLite overwrites what it deletes, but not each copy that it made while it moved rows about. Where one is left,
         or nobody knows any more what to look for, the file is written anew."""
         live = Path(self.desk.config.state)
         wanted = [e.encode() for e in {*self.begun.emails, *self._emails}]
         if not wanted or state.holding(live.parent, wanted, lambda path: path != live):
-            self.desk.store.compact()
+            return self.desk.store.compact()
+        return True
 
     def _end(self, what: Erasure) -> None:
         """Keep the receipt; where everything is done, only that."""
@@ -170,6 +174,11 @@ class Step:
             if self.done:
                 state.finish(conn, what.id, self.desk.now())
         self.desk.store.write(job)
+
+    def give_up(self, error: OSError) -> None:
+        """Keep why files could not be written; the next run tries again."""
+        self.receipt.setdefault("errors", {})["files"] = error.strerror or type(error).__name__
+        self.desk.store.write(lambda conn: state.note(conn, self.begun.id, self.receipt))
 
     def _erasure(self) -> Erasure:
         with self.desk.store.reading() as conn:
@@ -226,6 +235,7 @@ class Step:
         outside = [p for p in known_backups(desk) if Path(p).exists() and Path(p).parent != live.parent]
         self.receipt |= {"journal": "rewritten", "copies_rewritten": rewritten, "files_by_hand": by_hand,
                          "backups_elsewhere": outside}
+        self.receipt.get("errors", {}).pop("files", None)
         self._note(what)
 
     # ------------------------------------------------------------------ at the providers

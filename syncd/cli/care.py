@@ -41,6 +41,8 @@ def _receipt(data: dict[str, Any]) -> Iterator[str]:
     yield "the journal was written anew; the address stays blocked by its keyed hash"
     if data["shared_addresses"]:
         yield f"{data['shared_addresses']} addresses are somebody else's too and stay"
+    if not data["scrubbed"]:
+        yield "the state could not be written anew (no room, or in use): run `syncd forget` again"
     if data["waiting"]:
         yield f"{data['waiting']} writes are with a provider; they are erased when it has answered"
     for path in data["copies_rewritten"]:

@@ -188,6 +188,8 @@ def test_a_provider_that_is_away_is_asked_by_the_next_run(linked: Lab) -> None:
     assert not [name for name in at_provider(linked, linked.ids[31]) if name.startswith("de:")]
     assert [p["keys"] for e in linked.ask("status")["erasures"] for p in e["providers"]] == [1]
     linked.world.clear_faults()
+    linked.run("plan")
+    assert at_provider(linked, linked.ids[31]) == ["subscribers"], "a plan writes nothing"
     linked.ask("once")
     assert at_provider(linked, linked.ids[31]) == []
     assert linked.ask("status")["erasures"] == []
