@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
 from collections.abc import Iterator
 
 import pytest
+import requests
 
-from tests.system.web_lab import Running, unsubscribes
+from tests.system.web_lab import Post, Running, unsubscribes
 
 PEOPLE = 150
 TIPS = "4713"
@@ -121,3 +123,33 @@ def test_metrics_tell_counts_and_nothing_about_anybody(running: Running) -> None
     assert float(figures['syncd_opt_outs_waiting{connection="sf"}']) == 0
     assert "@" not in text
     assert running.post.get("/readyz") == (200, "ok\n")
+
+
+def test_a_new_callback_is_answered_for_and_its_key_taken_in_by_a_reload(running: Running) -> None:
+    """As an admin does it: the callback is named without a key, made at the vendor, and the key named then."""
+    settings = running.config.connections["mc_main"].settings()
+    url = running.company.box.urls["marketing_cloud"]
+    grant = {"grant_type": "client_credentials", "client_id": settings["client_id"],
+             "client_secret": settings["client_secret"], "account_id": settings["mid"]}
+    token = requests.post(f"{url}/v2/token", json=grant, timeout=30).json()["access_token"]
+    hook = running.company.box.hooks["mc_main"].replace("unsubs", "fresh")
+    made = requests.post(f"{url}/platform/v1/ens-callbacks", timeout=30, headers={"Authorization": f"Bearer {token}"},
+                         json=[{"callbackName": "fresh", "url": hook, "maxBatchSize": 100}])
+    assert made.status_code == 201, made.text
+    [callback] = made.json()
+    running.until(lambda: bool(running.events("webhook_asked")))
+    assert running.events("webhook_asked")[0]["verified"] is True
+    assert running.company.box.marketing_cloud.ens.callbacks[callback["callbackId"]].verified
+
+    [leaver] = running.couples(1)
+    post = Post(hook, callback["signatureKey"])
+    body = unsubscribes([running.numbers[leaver]], TIPS)
+    assert post.send(body) == 403
+    (running.config_path.parent / "secrets" / "fresh").write_text(callback["signatureKey"])
+    text = running.config_path.read_text().replace("fresh: {}", 'fresh: {key: "${file:secrets/fresh}"}', 1)
+    running.config_path.write_text(text)
+    assert running.process is not None
+    running.process.send_signal(signal.SIGHUP)
+    running.until(lambda: bool(running.events("config_reloaded")))
+    assert post.send(body) == 204
+    running.until(lambda: running.carried({leaver}))
