@@ -120,7 +120,8 @@ MUTANTS = (
     # what is wished
     _one("rows of people who left stay", "state.plan:audience_sql", "WHERE (t.person IS NOT NULL OR",
          "WHERE 0 AND (t.person IS NOT NULL OR"),
-    _one("the blocking status is written nowhere", "sql:plan.block_key", "WHERE s.status IS NOT 'unsubscribed'", "WHERE 0"),
+    _one("the blocking status is written nowhere", "sql:plan.block_key", "WHERE s.status IS NOT 'unsubscribed'",
+         "WHERE s.status IS 'unsubscribed'"),
     _one("opt-outs are not carried to the CRM", "state.plan:flags", "    if not source.flags:", "    if source.flags:"),
     _one("a row that vanished is added again", "state.plan:audience_sql",
          "AND NOT {vanished} AND", "AND",
