@@ -110,7 +110,8 @@ def quarantine(conn: db.Connection, connection: int, object_: str, doubts: Seque
     longer do."""
     q = load("records")
     given = {"connection": connection, "object": object_, "now": now}
-    conn.execute(q["repaired"], {**given, "still": orjson.dumps(doubts).decode()})
+    if conn.execute(q["doubtful"], given).fetchone():
+        conn.execute(q["repaired"], {**given, "still": orjson.dumps(doubts).decode()})
     conn.executemany(q["doubt"], ({**given, "key": rid, "reason": reason} for rid, reason in doubts))
 
 

@@ -57,8 +57,10 @@ AND k.key = entry.key RETURNING entry.record;
 -- name: bind_of_chunk
 -- What was said under the key of somebody in the chunk before the key was known to be theirs.
 UPDATE entry SET record = (SELECT k.person FROM subscriber_key k WHERE k.connection = :connection AND k.key = entry.key)
-WHERE record IS NULL AND key IS NOT NULL AND utterance IN (SELECT id FROM utterance WHERE connection = :connection)
-AND key IN (SELECT k.key FROM chunk c CROSS JOIN subscriber_key k ON k.connection = :connection AND k.person = c.person);
+WHERE position IN (SELECT e.position FROM chunk c
+  CROSS JOIN subscriber_key k ON k.connection = :connection AND k.person = c.person
+  CROSS JOIN entry e INDEXED BY entry_unbound ON e.key = k.key AND e.record IS NULL AND e.key IS NOT NULL
+  CROSS JOIN utterance u ON u.id = e.utterance AND u.connection = :connection);
 
 -- name: find_addresses
 -- A list member's entry can come before the subscriber whose address it is. 2 = so the address is not in the commitment.

@@ -77,6 +77,9 @@ ON CONFLICT (record, field) DO UPDATE SET asked_at = excluded.asked_at;
 -- name: withdraw
 DELETE FROM request WHERE record = ? AND field = ?;
 
+-- name: doubtful
+SELECT 1 FROM quarantine WHERE connection = :connection AND object = :object AND closed_at IS NULL LIMIT 1;
+
 -- name: repaired
 UPDATE quarantine SET closed_at = :now WHERE connection = :connection AND object = :object AND closed_at IS NULL
 AND reason LIKE 'invalid%' AND key IN (SELECT rid FROM page)
