@@ -58,9 +58,15 @@ def _take(conn: db.Connection, rel: Relations, people: str, given: int | str) ->
 
 
 def attributes(conn: db.Connection, rel: Relations, parameters: Mapping[str, Any]) -> None:
-    """Rebuild ``attr`` for the chunk; ``parameters`` bind now and today."""
+    """Rebuild ``attr`` for the chunk; ``parameters`` bind now and today. Who ceases to be synced leaves the subscriber of
+    its key to whoever holds that subscriber's address: they are dirty."""
+    q = load("people")
+    conn.execute("CREATE TEMP TABLE IF NOT EXISTS had (person INTEGER PRIMARY KEY)")
+    conn.execute("DELETE FROM had")
+    conn.execute(q["had"])
     for sql in relations.attributes(rel):
         conn.execute(sql, parameters)
+    conn.execute(q["dirty_heirs"])
 
 
 def due(conn: db.Connection, rel: Relations, parameters: Mapping[str, Any]) -> None:

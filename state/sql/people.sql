@@ -7,6 +7,16 @@ FROM (:people) d LEFT JOIN record r ON r.person = d.person GROUP BY d.person;
 -- Who became part of somebody else meanwhile has no records and is left out.
 DELETE FROM chunk WHERE records = 0;
 
+-- name: had
+INSERT INTO had SELECT c.person FROM chunk c CROSS JOIN attr a ON a.person = c.person;
+
+-- name: dirty_heirs
+INSERT OR IGNORE INTO dirty SELECT r.person FROM had h CROSS JOIN connection n
+CROSS JOIN subscriber_key k ON k.connection = n.id AND k.person = h.person
+CROSS JOIN remote_status m ON m.connection = n.id AND m.container = '' AND m.key = k.key
+CROSS JOIN record r ON r.address = m.address
+WHERE r.person <> h.person AND NOT EXISTS (SELECT 1 FROM attr a WHERE a.person = h.person);
+
 -- name: in_flight
 SELECT p.value FROM json_each(?) p WHERE EXISTS (SELECT 1 FROM operation f WHERE f.person = p.value AND f.state = 3);
 

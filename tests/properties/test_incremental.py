@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from connectors.memory.table import BadCall
@@ -76,7 +76,15 @@ def everybody_again(conn: Any) -> None:
     conn.execute("INSERT OR IGNORE INTO dirty_record SELECT id FROM record")
 
 
+INHERITED: list[list[tuple[str, str, dict[str, Any]]]] = [
+    [("edit", "p2", {"email": "p0@mail.example", "offers": 0, "vip_until": "2025-06-15", "no_news": 0}),
+     ("edit", "p0", {"email": None, "spent": "10.00", "vip_until": "2025-06-15", "no_news": 0})],
+    [("delete", "p0", {})]]
+"""The subscriber under p0's key has the address that p2 holds now: once p0 is gone, p2's refusals are carried to it."""
+
+
 @pytest.mark.parametrize("policy", ["one_person", "separate"])
+@example(rounds=INHERITED)
 @settings(max_examples=12 * FACTOR, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(rounds=st.lists(st.lists(EDITS, min_size=1, max_size=5), min_size=1, max_size=4))
 def test_looking_at_everybody_again_changes_nothing(tmp_path_factory: pytest.TempPathFactory, policy: str,
