@@ -39,7 +39,7 @@ Fold = Callable[[Case], Decided]
 
 def take(conn: db.Connection, rel: Relations, most: int = CHUNK) -> int:
     """Move up to ``most`` dirty people into ``chunk``; returns how many."""
-    return _take(conn, rel, "SELECT person FROM dirty ORDER BY person LIMIT ?", CHUNK)
+    return _take(conn, rel, "SELECT person FROM dirty ORDER BY person LIMIT ?", most)
 
 
 def take_these(conn: db.Connection, rel: Relations, people: Iterable[int]) -> int:
