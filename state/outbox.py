@@ -40,7 +40,8 @@ def seal(conn: db.Connection, rel: Relations, connection: int, limits: Mapping[s
          now: int, only_suppressions: bool = False) -> Sealed | None:
     """Take the next batch of a destination: suppressions first, then in order of creation. None when nothing may go."""
     q = load("outbox")
-    given: dict[str, Any] = {"connection": connection, "grants": int(grants), "now": now, "only": int(only_suppressions)}
+    given: dict[str, Any] = {"connection": connection, "grants": int(grants), "now": now, "only": int(only_suppressions),
+                             "switches": orjson.dumps(rel.switches).decode()}
     while True:
         first = conn.execute(q["next"], given).fetchone()
         if first is None:

@@ -47,22 +47,30 @@ def forget_wishes(conn: db.Connection) -> None:
 def containers(conn: db.Connection, rel: Relations, run: int) -> None:
     """Status operations: opt-outs at every subscriber of the person, reopenings only where the decision says so."""
     for c in rel.containers:
-        code = "d.master" if c.about is None else f"d.{standing(c.about)}"
         given = {"connection": c.connection, "object": c.object, "container": c.container, "run": run,
                  "create": int(c.create_unknown)}
-        for sql in _container_sql(c, code):
+        for sql in _container_sql(c, rel):
             conn.execute(sql, given)
 
 
-def _container_sql(c: ContainerDef, code: str) -> list[str]:
+def _container_sql(c: ContainerDef, rel: Relations) -> list[str]:
+    """A stop of all mail with exceptions: the lists of every other topic are shut, and only then the switch for all mail is
+    opened, where a topic is delivered to which the person came back (``seal`` lets it wait)."""
     q = load("plan")
     names = ["block_address", "reopen_address"] if c.keyed_by == "address" else [
         "block_key", "block_unknown", "reopen_key"]
-    may = "1" if c.topic is None else f"d.{mailable(c.topic)} = 1"
-    reopened = (f"{may} AND ({code} = {OPTED_IN} OR ({code} = {NEVER_SAID}"
-                f" AND (s.ours IS NOT NULL OR {history.TAKEN_BACK})))")
-    return [q[n].replace(":opted_out", f"{code} >= {OPTED_OUT}").replace(":reopened", reopened)
-            for n in names]
+    code = "d.master" if c.about is None else f"d.{standing(c.about)}"
+    out, may, back = f"{code} >= {OPTED_OUT}", "1", "0"
+    if c.object in rel.switches:
+        back = f"({out} AND ({rel.came_back(c.unit, c.connection)}))"
+        out = f"({out} AND NOT ({rel.came_back(c.unit)}))"
+    elif c.topic is not None:
+        may = f"d.{mailable(c.topic)} = 1"
+        if c.connection in {a.connection for a in rel.audiences}:
+            out = f"({out} OR (({rel.forbids(c.topic)}) AND NOT {may} AND ({rel.came_back(None)})))"
+    reopened = (f"({back} OR ({may} AND ({code} = {OPTED_IN} OR ({code} = {NEVER_SAID}"
+                f" AND (s.ours IS NOT NULL OR {history.TAKEN_BACK})))))")
+    return [q[n].replace(":opted_out", out).replace(":reopened", reopened) for n in names]
 
 
 def member(a: AudienceDef, rel: Relations) -> str:

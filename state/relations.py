@@ -178,6 +178,23 @@ class Relations:
         units = self.units if unit is None else [u for u in self.units if u == unit]
         return " OR ".join([f"d.master >= {OPTED_OUT}", *(f"d.{standing(unit_id(u))} >= {OPTED_OUT}" for u in units)])
 
+    def exceptions(self, unit: str | None, connection: int | None = None) -> list[str]:
+        """Topics that may be an exception of a stop of all mail: marketing mail that a destination (or the one of
+        ``connection``) delivers there."""
+        delivered = {a.topic for a in self.audiences if connection in (None, a.connection)}
+        return [t.id for t in self.topics if t.id in delivered and t.purpose == "marketing" and t.channel == "email"
+                and (unit is None or t.unit in (None, unit))]
+
+    def came_back(self, unit: str | None, connection: int | None = None) -> str:
+        """SQL over d, of somebody who stopped all mail: whether the stop has exceptions."""
+        return " OR ".join([f"d.{mailable(t)} = 1" for t in self.exceptions(unit, connection)]) or "0"
+
+    @property
+    def switches(self) -> tuple[int, ...]:
+        """The objects that hold a stop of all mail at a destination."""
+        delivering = {a.connection for a in self.audiences}
+        return tuple(c.object for c in self.containers if c.topic is None and c.connection in delivering)
+
     def source(self, stream: int) -> SourceDef | None:
         return next((s for s in self.sources if s.stream == stream), None)
 

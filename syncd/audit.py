@@ -131,6 +131,8 @@ class Auditor:
             status = row[columns["status"]] if row is not None else None
             out = person in decided and decided[person].codes[c.about] >= OPTED_OUT
             tally.compared += 1
+            if out and self._has_exceptions(c, decided[person]):
+                continue  # the lists tell, whatever the switch for all mail says
             kind = OPEN if out and status in ("subscribed", "pending") else \
                 REFUSED if status == "unsubscribed" and not out else None
             if kind is None:
@@ -146,6 +148,10 @@ class Auditor:
                 unknown.append(dict(zip(feed.spec.columns, row, strict=True)))
         self.entries += self.cycle.puller.take(feed, rows, now).entries
         self._record(c.connection, [self._status_entry(c, feed, row, now) for row in unknown], now)
+
+    def _has_exceptions(self, c: ContainerDef, decisions: Decisions) -> bool:
+        """Whether somebody who stopped all mail came back to a topic."""
+        return c.object in self.rel.switches and any(decisions.mailable[t] for t in self.rel.exceptions(c.unit))
 
     def _is_ours(self, c: ContainerDef, key: str) -> bool:
         rows = self._ask("ours", (), connection=c.connection, container=c.container, key=key)

@@ -37,5 +37,5 @@ def unheld(mapping: MappingFile) -> Iterator[Unheld]:
                 yield Unheld(destination.connection, f'It has no list for the topic "{delivery.topic}": who leaves it only '
                              "loses the row, and a click there means all mail.", 'Name a "publication_list".')
         yield Unheld(destination.connection, "It holds a stop of all mail without exceptions: who stopped all and then came "
-                     "back to one topic is in its audience and gets no mail.",
-                     "If the person wants all mail again: syncd consent grant -")
+                     "back to one topic is Active there, with the lists of all other topics shut.",
+                     "Give every commercial send a list of the mapping: a send without one asks nobody's lists.")

@@ -133,8 +133,9 @@ def _groups(source: SourceDef, connection: int, baseline: bool, fresh: int, cell
                 together.setdefault(key, []).append(said(level, topic, "opt_in"))
             elif not fresh:
                 requests.found.append((record, flag.field))
-        elif meaning == "pending" and before != "pending":
-            # Asked and not confirmed yet: never mailable, also where the topic needs no opt-in.
+        elif meaning == "pending" and not fresh and before != "pending":
+            # Asked again, and not confirmed yet. Found on a record seen for the first time it takes nothing back: another
+            # record of the person may hold the answer.
             together.setdefault(("flag", 0, None, None), []).append(said(level, topic, "pending"))
         if level == "master" and before == "opt_out" and meaning != "opt_out" and not fresh:
             requests.found.append((record, flag.field))

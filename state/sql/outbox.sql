@@ -1,12 +1,15 @@
 -- name: next
 -- What can make someone mailable waits for every consent feed. A suppression waits for nothing, not even for the status that
--- should come before it: that one may be refused.
+-- should come before it: that one may be refused. A stop of all mail (``:switches``) is opened only when whatever else is to
+-- be shut for the person is shut everywhere: one account of a provider may hold the switch of several.
 SELECT o.object, o.kind, o.columns, o.class, o.max_batch FROM operation o
 WHERE o.connection = :connection AND o.state = 2 AND (o.not_before IS NULL OR o.not_before <= :now)
 AND (o.class = 0 OR NOT :only)
 AND (o.class = 0 OR :grants OR (o.class = 2 AND o.kind <> 'status'))
 AND (o.class = 0 OR o.depends_on IS NULL
   OR NOT EXISTS (SELECT 1 FROM operation p WHERE p.id = o.depends_on AND p.state < 10))
+AND (o.class <> 1 OR o.object NOT IN (SELECT value FROM json_each(:switches)) OR NOT EXISTS (
+  SELECT 1 FROM operation p WHERE p.person = o.person AND p.class = 0 AND p.kind IN ('status', 'remove') AND p.state < 10))
 ORDER BY o.class, o.id LIMIT 1;
 
 -- name: new_batch
@@ -21,6 +24,8 @@ UPDATE operation SET state = 3, batch = :batch, attempts = attempts + 1 WHERE id
   AND (o.class = 0 OR :grants OR (o.class = 2 AND o.kind <> 'status'))
   AND (o.class = 0 OR o.depends_on IS NULL
   OR NOT EXISTS (SELECT 1 FROM operation p WHERE p.id = o.depends_on AND p.state < 10))
+  AND (o.class <> 1 OR o.object NOT IN (SELECT value FROM json_each(:switches)) OR NOT EXISTS (
+    SELECT 1 FROM operation p WHERE p.person = o.person AND p.class = 0 AND p.kind IN ('status', 'remove') AND p.state < 10))
   ORDER BY o.class, o.id LIMIT :size);
 
 -- name: stamp

@@ -70,7 +70,7 @@ def test_towards_mail_is_only_a_request(flag: FlagDef, old: Any, new: Any) -> No
 
 @pytest.mark.parametrize("since", [None, BEFORE])
 @pytest.mark.parametrize(("old", "new", "fresh", "said"), [
-    (None, "asked", 1, True), (None, "asked", 0, True), ("yes", "asked", 0, True), ("no", "asked", 0, True),
+    (None, "asked", 1, False), (None, "asked", 0, True), ("yes", "asked", 0, True), ("no", "asked", 0, True),
     ("asked", "asked", 0, False)])
 def test_who_was_asked_and_has_not_confirmed_waits(old: Any, new: Any, fresh: int, said: bool, since: int | None) -> None:
     flag = FlagDef("wish", "offers", {"yes": "opt_in", "no": "opt_out", "asked": "pending"}, {})
