@@ -35,6 +35,7 @@ class Play(Acts):
             self.do_begin(0, 0, 1)
         if self._company is not None:
             self.company.advance(1.0)
+            self._look()
         try:
             done = getattr(self, f"do_{kind}")(*args)
         except BadCall:

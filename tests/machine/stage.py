@@ -78,6 +78,12 @@ class Stage:
         self.oracle.put(record)
         return record
 
+    def _look(self) -> None:
+        """See the CRMs' fields as their users see them: syncd may have written some."""
+        for record in self.oracle.records.values():
+            values = self.world.account(record.connection).crm.find(OBJECTS[record.connection], record.id).values
+            record.fields = dict(values)
+
     def _who(self, n: int, crm: str | None = None, fits: Callable[[Record], object] = lambda record: True) -> Record:
         """The n-th record of those that fit."""
         found = [r for r in self.oracle.records.values() if crm in (None, r.connection) and fits(r)]
