@@ -128,7 +128,7 @@ MUTANTS = (
          "delete_row", "full", "calm", "cycle"),
     _one("another mapping decides nobody anew", "state.store:Store.conform",
          'conn.execute("INSERT OR IGNORE INTO dirty SELECT DISTINCT person FROM record")', "pass",
-         "remap", "approve", "calm", "cycle"),
+         "remap", "approve", "calm", "cycle", "spend"),
     _one("words of an admin wake nobody", "state.statuses:mark", '    conn.executemany(q["mark_record"]',
          '    return\n    conn.executemany(q["mark_record"]', "unsubscribe", "grant", "suppress", "wait", "calm", "cycle"),
     # what may leave
@@ -137,7 +137,7 @@ MUTANTS = (
     _one("grants leave while a feed is down", "syncd.cycle:Cycle.consent_is_fresh", "return ids <= fresh", "return True",
          "down", "wait", "create", "cycle", "web"),
     _one("the gate does not look again", "sql:outbox.gate_stale", "AND class > 0 AND (", "AND 0 AND (",
-         "unsubscribe", "fault", "hasty", "midway", "web", "create", "calm", "wait", "cycle", "send"),
+         "create", "crash", "tick", "suppress", "midway"),
     # what became of it
     _one("what is lost is taken for done", "syncd.deliver:_holds", "    if row is None:\n        return False\n",
          "    return True\n", "create", "fault", "cycle", "calm", "hasty", "forget_requests"),
