@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from syncd import failures
-from syncd.cycle import Report
 from syncd.failures import AUTH, FAILED, HELD, OK, PARTIAL, PENDING, REMOTE, USAGE, failure_of
+from syncd.runs import Report
 from syncd.views import Json, plan_json
 
 

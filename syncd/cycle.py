@@ -9,49 +9,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import Any
-
-import orjson
+from dataclasses import dataclass
 
 from state.queries import load
 from state.relations import Relations
 from state.store import Store
-from syncd import bursts, guard
+from syncd import bursts, guard, runs
 from syncd.decide import Decider
 from syncd.deliver import Delivered, Lane
 from syncd.guard import Limits, Plan
 from syncd.inbox import Resolver
 from syncd.model import Micros
-from syncd.pull import Feed, Pulled, Puller
-
-QUIET_RUNS = 7 * 86_400_000_000
-"""µs for which runs are remembered in which nobody said or got anything."""
-
-
-@dataclass(slots=True)
-class Report:
-    """What a cycle did, as `once --json`, the log and the tests read it."""
-
-    run: int
-    pulled: Pulled
-    people: int = 0
-    plan: Plan | None = None
-    delivered: dict[str, Delivered] = field(default_factory=dict)
-    seconds: float = 0.0
-
-    @property
-    def held(self) -> bool:
-        return self.plan is not None and self.plan.held > 0
-
-    @property
-    def left(self) -> int:
-        return sum(d.left for d in self.delivered.values())
-
-    @property
-    def outcome(self) -> str:
-        """In one word, as the run's row keeps it."""
-        return "partial" if self.pulled.failed else "held" if self.held else "left" if self.left else "ok"
+from syncd.pull import Feed, Puller
+from syncd.runs import Report
 
 
 @dataclass(slots=True)
@@ -78,12 +48,8 @@ class Cycle:
         the plan before anything of it is sent, may approve or hold, and returns the plan
         as it stands then; what it raises ends the run. ``deadline`` is in monotonic seconds."""
         now = self.clock()
-        run = self._begin(trigger, now)
-        try:
+        with runs.begun(self.store, trigger, self.rel.fingerprint, self.clock) as run:
             return self._run(run, now, full=full, deliver=deliver, approve=approve, deadline=deadline, wait=wait)
-        except BaseException:
-            self._close(run, "failed", {})
-            raise
 
     def _run(self, run: int, now: Micros, *, full: bool, deliver: bool, approve: Callable[[Plan], Plan] | None,
              deadline: float | None, wait: bool) -> Report:
@@ -95,7 +61,7 @@ class Cycle:
         report.pulled.failed |= brought.failed
         self.failpoint("pulled")
         if self.doubtful():
-            self._end(report)
+            runs.end(self.store, report, self.clock())
             return report
         self._work(report, run)
         if approve is not None and report.plan is not None:
@@ -111,7 +77,7 @@ class Cycle:
                     break
                 self._work(report, run)
         report.seconds = time.monotonic() - began
-        self._end(report)
+        runs.end(self.store, report, self.clock())
         return report
 
     def _work(self, report: Report, run: int) -> None:
@@ -154,26 +120,3 @@ class Cycle:
 
     def _restless(self) -> bool:
         return bool(self.store.rows("SELECT 1 FROM dirty LIMIT 1"))
-
-    def _begin(self, trigger: str, now: Micros) -> int:
-        return self.store.write(lambda conn: int(conn.execute(
-            "INSERT INTO run (trigger, started_at, mapping) VALUES (?, ?, ?) RETURNING id",
-            (trigger, now, self.rel.fingerprint)).fetchone()[0]))
-
-    def _end(self, report: Report) -> None:
-        operations = {name: d.counts for name, d in report.delivered.items() if d.counts}
-        counts: dict[str, Any] = {
-            "rows": {stream: count for stream, count in report.pulled.rows.items() if count},
-            "entries": report.pulled.entries, "people": report.people, "operations": operations}
-        quiet = not (report.pulled.entries or report.people or operations)
-        self._close(report.run, report.outcome, counts, quiet=quiet)
-
-    def _close(self, run: int, outcome: str, counts: Mapping[str, Any], *, quiet: bool = False) -> None:
-        """Write down how a run ended. Quiet ones, some half a million a year, are forgotten in time."""
-        q, now = load("registry"), self.clock()
-
-        def job(conn: Any) -> None:
-            conn.execute(q["close_run"], {"now": now, "outcome": outcome, "counts": orjson.dumps(counts).decode(),
-                                          "quiet": int(quiet), "run": run})
-            conn.execute(q["forget_quiet_runs"], {"before": now - QUIET_RUNS})
-        self.store.write(job)

@@ -27,7 +27,7 @@ from syncd.web.front import Front
 if TYPE_CHECKING:
     from state.store import Store
     from syncd.config import Config
-    from syncd.cycle import Report
+    from syncd.runs import Report
 
 LONGEST_PAUSE = 900.0
 """Seconds between two tries while cycles fail altogether."""

@@ -21,10 +21,11 @@ from syncd.app import App, wall
 from syncd.catalogues import LIFE
 from syncd.compile import CompiledMapping
 from syncd.config import Config
-from syncd.cycle import Cycle, Report
+from syncd.cycle import Cycle
 from syncd.failures import FAILED, USAGE, Failure
 from syncd.guard import Plan
 from syncd.model import Micros
+from syncd.runs import Report
 from syncd.views import Json
 
 EXCLUSIVE = frozenset(("plan", "apply", "once", "resync", "audit", "forget"))

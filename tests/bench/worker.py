@@ -22,8 +22,9 @@ from state import people, plan
 from state.queries import load
 from syncd import compose, grants, guard
 from syncd.app import App
-from syncd.cycle import Cycle, Report
+from syncd.cycle import Cycle
 from syncd.guard import Plan
+from syncd.runs import Report
 from tests.bench.watch import Seen, Watched
 
 QUIET_CYCLES = 5

@@ -26,9 +26,9 @@ from mappings.model import Mapping
 from syncd import guard
 from syncd.app import App, Endpoint, Policy, open_store
 from syncd.config import Config
-from syncd.cycle import Report
 from syncd.references import Secret
 from syncd.restoring import restore
+from syncd.runs import Report
 from tests.machine.inline import Passing
 
 START = 1_750_000_000_000_000

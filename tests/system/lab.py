@@ -18,8 +18,8 @@ from mappings.loader import load_mapping
 from state.ledger import verify
 from syncd import guard
 from syncd.app import App, Endpoint, Policy, open_store
-from syncd.cycle import Report
 from syncd.guard import Plan
+from syncd.runs import Report
 
 START = 1_750_000_000_000_000
 HOUR, DAY = 3600.0, 86_400.0
