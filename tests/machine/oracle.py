@@ -305,10 +305,10 @@ class Oracle:
         own = [r for r in self.returns if r.record == record.id and r.address == address and topic in r.topics
                and not (needs_opt_in and len(r.topics) > 1)]
         if against or needs_opt_in:
-            # An ESP's status for all mail stays as it is while only one topic was asked for again, and "mail me again" is
-            # not about a topic that needs its own opt-in, or had its own refusal.
+            # Who asks for one topic again has an exception from a refusal of all mail; "mail me again" is not about a topic
+            # that needs its own opt-in, or had its own refusal.
             return bool(own) and against <= own[-1].answers and all(
-                r.record == record.id and r.address == address and r.topics == own[-1].topics
+                r.record == record.id and r.address == address and r.topics >= own[-1].topics
                 for r in (self.refusals[n] for n in against))
         return True
 
