@@ -317,6 +317,13 @@ class GivesUp(Broken):
             yield Page([], place.cursor, last=True, complete=True)
 
 
+class Hoards(Broken):
+    """Says of people that they are deleted, and keeps them."""
+
+    def erase(self, keys: Sequence[str]) -> Sequence[Outcome]:
+        return [Outcome("done") for _ in keys]
+
+
 class Uneasy(Broken):
     """Logs in each time."""
 
