@@ -42,15 +42,19 @@ class Word(NamedTuple):
     unit: str | None
 
 
-def unjudged(conn: db.Connection) -> tuple[int, int, list[tuple[int, str, int]]]:
-    """(after, up to, [(connection, source, opt-outs that no person made)]) of what came since ``judged``."""
+def unjudged(conn: db.Connection, tolerance: int) -> tuple[int, int, list[tuple[int, str, int]]]:
+    """(after, up to, [(connection, source, opt-outs that no person made)]) of what came since ``judged``.
+
+    :param tolerance: µs between a click and the status that shows it
+    """
     q = load("bursts")
     upto = int(conn.execute(q["head"]).fetchone()[0])
     row = conn.execute(q["judged_to"]).fetchone()
     after = int(row[0]) if row else 0
     if after >= upto:
         return upto, upto, []
-    return after, upto, conn.execute(q["unjudged"], {"after": after, "upto": upto}).fetchall()
+    return after, upto, conn.execute(q["unjudged"], {
+        "after": after, "upto": upto, "tolerance": tolerance}).fetchall()
 
 
 def judged(conn: db.Connection, upto: int) -> None:

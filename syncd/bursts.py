@@ -19,6 +19,7 @@ from state.bursts import Range, Waiting
 from state.queries import load
 from state.relations import OPTED_OUT, Relations
 from state.store import Store
+from syncd.consent import CLOCK_TOLERANCE
 from syncd.guard import Limits
 from syncd.model import Micros, Statement
 from syncd.reconcile import Reconciler
@@ -35,7 +36,7 @@ def step(store: Store, rel: Relations, reconciler: Reconciler, limits: Limits, n
 
 def _find(conn: Any, limits: Limits, now: Micros) -> bool:
     """Open a hold for each new burst. Whether any burst is undecided."""
-    after, upto, found = bursts.unjudged(conn)
+    after, upto, found = bursts.unjudged(conn, CLOCK_TOLERANCE)
     for connection, source, count in found:
         size = bursts.people(conn)
         if not (count > limits.burst_most or (count > limits.burst_count and count > size * limits.burst_share)):

@@ -1,8 +1,14 @@
 -- name: unjudged
--- Opt-outs by source that no person made, of those that came since bursts were last looked for.
+-- Opt-outs by source that no person made, of those that came since bursts were last looked for. A status that shows what the
+-- person clicked at the same time is that click.
 SELECT u.connection, u.source, count(*) FROM entry e CROSS JOIN utterance u ON u.id = e.utterance
 WHERE e.position > :after AND e.position <= :upto AND u.connection IS NOT NULL AND u.person_made = 0 AND u.baseline = 0
-AND u.method <> 'bounce' AND e.evidence IS NOT 'parting' AND instr(u.said, '"opt_out"') > 0 GROUP BY u.connection, u.source;
+AND u.method <> 'bounce' AND e.evidence IS NOT 'parting' AND instr(u.said, '"opt_out"') > 0
+AND NOT EXISTS (SELECT 1 FROM entry f CROSS JOIN utterance w ON w.id = f.utterance WHERE f.record = e.record
+  AND w.connection = u.connection AND w.person_made = 1 AND instr(w.said, '"opt_out"') > 0 AND abs(f.said_hi - e.said_hi) <= :tolerance)
+AND NOT EXISTS (SELECT 1 FROM entry f CROSS JOIN utterance w ON w.id = f.utterance WHERE f.address = e.address
+  AND w.connection = u.connection AND w.person_made = 1 AND instr(w.said, '"opt_out"') > 0 AND abs(f.said_hi - e.said_hi) <= :tolerance)
+GROUP BY u.connection, u.source;
 
 -- name: head
 SELECT coalesce(max(position), 0) FROM chain;
