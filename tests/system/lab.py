@@ -292,3 +292,19 @@ def fresh(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
 def done(report: Report) -> int:
     """How many operations of any outcome a cycle had."""
     return sum(sum(d.counts.values()) for d in report.delivered.values())
+
+
+# --------------------------------------------------------------------------- shared addresses
+
+SHARED = "team@mail.example"
+
+
+def separate(text: str = "separate") -> str:
+    return MAPPING.replace("same_email: one_person", f"same_email: {text}")
+
+
+def couple(lab: Lab, **second: str) -> None:
+    """Two records with one address, and somebody else."""
+    lab.contact("eva", email=SHARED)
+    lab.contact("tom", email=SHARED, **second)
+    lab.contact("ann")

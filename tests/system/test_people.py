@@ -1,23 +1,15 @@
-"""Who is who, over whole cycles: duplicates, merges, moved and shared addresses, deletions, several CRMs, existing keys."""
+"""Who is who, over whole cycles: duplicates, merges, moved and shared addresses, deletions, several CRMs."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from connectors.memory.client import fields
 from state.ledger import NewEntry, Utterance
-from tests.system.lab import DAY, HOUR, MAPPING, NEWS, OFFERS, Lab
-
-SHARED = "team@mail.example"
-
-
-def separate(text: str = "separate") -> str:
-    return MAPPING.replace("same_email: one_person", f"same_email: {text}")
-
+from tests.system.lab import DAY, HOUR, MAPPING, NEWS, OFFERS, SHARED, Lab, couple, separate
 
 # --------------------------------------------------------------------------- deletion, merge
 
@@ -173,13 +165,6 @@ def test_an_address_that_bounced_too_often_is_left_out_until_it_works_again(lab:
 
 # --------------------------------------------------------------------------- shared addresses
 
-def couple(lab: Lab, **second: str) -> None:
-    """Two records with one address, and somebody else."""
-    lab.contact("eva", email=SHARED)
-    lab.contact("tom", email=SHARED, **second)
-    lab.contact("ann")
-
-
 def test_one_address_is_one_person_with_one_row(lab: Lab) -> None:
     couple(lab, first_name="Eva")
     lab.link()
@@ -260,87 +245,6 @@ def test_the_journal_names_nobody(tmp_path: Path) -> None:
         lab.settle()
         assert lab.entries() > 4
         assert b"mail.example" not in (tmp_path / "journal.log").read_bytes()
-
-
-# --------------------------------------------------------------------------- keys and members that were there before
-
-def test_existing_subscribers_keep_their_key_and_their_refusals(lab: Lab) -> None:
-    lab.contacts(4)
-    members = {"legacy-1": "p1@mail.example", "legacy-2": "p2@mail.example", "stranger": "x@elsewhere.example"}
-    lab.world.act("mc", "import", list="L1", members=members)
-    lab.world.act("mc", "import", list="L1", members={"legacy-3": "P3@mail.example"}, status="unsubscribed")
-    lab.link()
-    assert lab.keys(OFFERS) == {"p0", "legacy-1", "legacy-2"}
-    assert lab.flags("p3")["offers"] == 0
-    assert lab.status("stranger", "L1") == "subscribed"
-    lab.world.act("mc", "unsubscribe", email="p2@mail.example", list="L1")
-    lab.settle()
-    assert lab.keys(OFFERS) == {"p0", "legacy-1"}
-    assert lab.flags("p2")["offers"] == 0
-
-
-def test_nobody_takes_the_key_that_is_another_persons_own(tmp_path: Path) -> None:
-    with Lab(tmp_path, separate()) as lab:
-        couple(lab)
-        lab.world.act("mc", "import", list="L2", members={lab.ids["tom"]: SHARED})
-        lab.link()
-        assert lab.keys(NEWS) == {"ann", "eva", "tom"}
-
-
-def test_foreign_rows_and_members_are_left_alone(lab: Lab) -> None:
-    lab.contacts(3)
-    lab.world.act("mc", "write_rows", audience=OFFERS, rows={"guest": {"email": "guest@elsewhere.example"}})
-    lab.world.act("mc", "import", list="L1", members={"guest": "guest@elsewhere.example"})
-    lab.link()
-    lab.edit("p1", first_name="Other")
-    lab.unsubscribe("p2")
-    lab.settle()
-    assert lab.keys(OFFERS) == {"p0", "p1", "guest"}
-    assert lab.status("guest", "L1") == "subscribed"
-
-
-@pytest.mark.parametrize("first", ["row", "refusal"])
-def test_a_foreign_row_under_the_key_of_whoever_refused_goes_whatever_its_address(lab: Lab, first: str) -> None:
-    lab.contacts(3)
-    lab.link()
-    row = {lab.ids["p1"]: {"email": "private@elsewhere.example"}}
-    if first == "refusal":
-        lab.unsubscribe("p1")
-        lab.settle()
-        assert "p1" not in lab.keys(NEWS)
-        lab.world.act("mc", "write_rows", audience=NEWS, rows=row)
-    else:
-        lab.edit("p1", email=None)
-        lab.settle()
-        lab.world.act("mc", "write_rows", audience=NEWS, rows=row)
-        lab.cycle(full=True)
-        assert "p1" in lab.keys(NEWS), "nobody refused anything yet"
-        lab.edit("p1", opted_out=1)
-    lab.cycle(full=True)
-    lab.settle()
-    assert lab.keys(NEWS) == {"p0", "p2"}
-
-
-def test_a_subscriber_who_was_deleted_at_the_provider_keeps_the_refusal(lab: Lab) -> None:
-    lab.contacts(3)
-    lab.link()
-    lab.unsubscribe("p1")
-    lab.settle()
-    lab.world.act("mc", "delete_subscribers", keys=[lab.ids["p1"]])
-    lab.advance(DAY)
-    lab.settle()
-    assert lab.keys(NEWS) == {"p0", "p2"}
-    lab.world.act("mc", "import", list="L2", members={lab.ids["p1"]: "p1@mail.example"})
-    lab.settle()
-    assert lab.status("p1") == "unsubscribed"
-
-
-def test_unknown_people_are_created_unsubscribed_where_the_mapping_asks_for_it(tmp_path: Path) -> None:
-    with Lab(tmp_path, MAPPING.replace("unknown_subscriber: skip", "unknown_subscriber: create_unsubscribed")) as lab:
-        lab.contact("ann")
-        lab.contact("bob", opted_out=1)
-        lab.link()
-        assert lab.status("bob") == "unsubscribed"
 
 
 # --------------------------------------------------------------------------- two CRMs
@@ -452,39 +356,6 @@ def test_a_refusal_that_was_retracted_frees_those_whom_nobody_else_bars(lab: Lab
     assert lab.status("p1", "L2") == "subscribed"
     assert lab.send(NEWS) == {"p0", "p1"}
     assert lab.status("p2", "L2") == "unsubscribed"
-
-
-def explained(lab: Lab, name: str) -> set[str | None]:
-    """What `explain` says somebody waits for, over all audiences."""
-    from syncd.explain import Explainer
-
-    compiled = lab.app.compiled or lab.app.compile()
-    config: Any = SimpleNamespace(policy=lab.policy)
-    explainer = Explainer(lab.app.store, compiled, lab.app.mapping, config, lab.now())
-    found = explainer.explain(None, lab.ids[name])
-    return {d["waits"] for d in found["people"][0]["destinations"]}
-
-
-def test_who_gets_an_address_that_is_another_persons_key_waits_and_is_listed(tmp_path: Path) -> None:
-    """Keys do not change by themselves: an opt-out is held under them."""
-    text = MAPPING.replace("{value: crm_id, existing: match_email}", "{value: email, existing: match_email}")
-    with Lab(tmp_path, text) as lab:
-        lab.contacts(3)
-        lab.link()
-        lab.edit("p1", email="moved@mail.example")
-        lab.settle()
-        lab.contact("newcomer", email="p1@mail.example")
-        lab.settle()
-        assert lab.send(NEWS) == {"p0", "moved", "p2"}
-        [(object_, key, reason, remedy)] = lab.rows(
-            "SELECT object, key, reason, remedy FROM quarantine WHERE closed_at IS NULL")
-        assert (object_, key, reason) == ("subscriber_key", lab.ids["newcomer"], "key_taken")
-        assert "crm_id" in remedy
-        assert explained(lab, "newcomer") == {remedy}
-        lab.edit("newcomer", email="newcomer@mail.example")
-        lab.settle()
-        assert lab.send(NEWS) == {"p0", "moved", "p2", "newcomer"}
-        assert lab.rows("SELECT 1 FROM quarantine WHERE closed_at IS NULL") == []
 
 
 # --------------------------------------------------------------------------- flags beside the own
