@@ -155,7 +155,8 @@ class Running:
         end = time.monotonic() + PATIENCE
         while not condition():
             assert time.monotonic() < end, self.log.read_text()[-3000:]
-            assert self.process is None or self.died() or self.process.poll() is None, self.log.read_text()[-3000:]
+            ended = self.process.poll() if self.process else None  # asked once: it may be killed between two questions
+            assert ended in (None, -signal.SIGKILL), (ended, self.log.read_text()[-3000:])
             time.sleep(every)
 
     def ask(self, verb: str, **parameters: Any) -> Json:
