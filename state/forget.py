@@ -195,7 +195,8 @@ def _erase(conn: db.Connection, head: int, kept: Shape, now: int) -> Erased:
 
 
 def _inbox(conn: db.Connection, keys: Sequence[str]) -> int:
-    """Take the person's events out of deliveries that nobody has looked up yet; how many."""
+    """Take the person's events out of deliveries that nobody has looked up yet; how many. An address stands there by its
+    hash, whichever the vendor and however it spells it."""
     known = conn.execute("SELECT lower(hex(hash)), email FROM gone_address").fetchall()
     names = {name for row in known for name in row if name} | {*keys}
     gone = 0

@@ -3,7 +3,8 @@
 A delivery is stored and journalled before it is acknowledged, so that neither a kill nor the loss of the state file loses
 it. Of a resolved one only the digest stays, by which a repetition is known.
 
-An event is kept as a list in the order of ``Kept``; in the journal its address is only a keyed hash.
+An event is kept as a list in the order of ``Kept``; in the journal its address is only a keyed hash, and so is here that of
+somebody who was forgotten.
 """
 
 from __future__ import annotations
@@ -23,14 +24,17 @@ REMEMBERED = 30 * 86_400_000_000
 
 
 class Kept(NamedTuple):
-    """One event of a delivery. ``hash`` is the keyed hash of the normalised address in hex."""
+    """One event of a delivery. ``hash`` is the keyed hash of the normalised address in hex; of the key, where only that is
+    an address."""
 
     notice: Notice
     hash: str | None = None
 
     def row(self, *, address: bool = True) -> list[Any]:
-        """As it is stored; without ``address`` as it is journalled."""
-        notice = self.notice if address else self.notice._replace(email=None)
+        """As it is stored; without ``address`` as it is journalled: a key that is an address goes, too."""
+        notice = self.notice
+        if not address:
+            notice = notice._replace(email=None, key=None if "@" in (notice.key or "") else notice.key)
         return [*notice, self.hash]
 
     @classmethod
@@ -52,8 +56,10 @@ def receive(conn: db.Connection, book: Book, connection: int, digest: bytes, eve
     :raises OSError: the journal cannot be written; the caller's transaction is rolled back
     """
     q = load("inbox")
+    gone = {e.hash for e in events
+            if e.hash is not None and conn.execute(q["forgotten"], (bytes.fromhex(e.hash),)).fetchone() is not None}
     given = {"connection": connection, "digest": digest, "now": now,
-             "notices": orjson.dumps([e.row() for e in events]).decode()}
+             "notices": orjson.dumps([e.row(address=e.hash not in gone) for e in events]).decode()}
     if conn.execute(q["receive"], given).fetchone() is None:
         return False
     name = conn.execute(q["name"], (connection,)).fetchone()[0]

@@ -319,8 +319,8 @@ class Policy(_Doc):
     max_consent_age: Annotated[Duration, Field(
         description="How long a consent feed may be down before nobody new is made mailable.")] = 3_600_000_000
     clock_tolerance: Annotated[Duration, Field(
-        description="How much the clocks of two systems may differ before an order in time means anything.")] = \
-        600_000_000
+        description="How much two systems' clocks may differ before an order in time means anything.")] = 600_000_000
+    max_erasure_age: Annotated[Duration, Field(description="How long a side may take to erase somebody.")] = 604_800_000_000
 
 
 class Guards(_Doc):

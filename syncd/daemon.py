@@ -301,6 +301,7 @@ class Alerts:
         self.holds: set[int] = set()
         self.late: set[str] = set()
         self.sends: set[tuple[str, str, str]] = set()
+        self.erasures: set[int] = set()
 
     def look(self, report: Report) -> None:
         errors: dict[str, BaseException] = dict(report.pulled.failed)
@@ -309,6 +310,7 @@ class Alerts:
         self._holds(report)
         self._opt_outs()
         self._sends()
+        self._erasures()
 
     def _errors(self, problems: Mapping[str, views.Json]) -> None:
         log = self.daemon.log
@@ -344,6 +346,15 @@ class Alerts:
             tell = self.daemon.log.error if about.level == "error" else self.daemon.log.warning
             tell(logs.SEND_WRONG, connection=about.connection, send=about.send, message=about.message, next=about.remedy)
         self.sends = set(wrong)
+
+    def _erasures(self) -> None:
+        desk = self.daemon.desk
+        late = {e["erasure"]: e for e in views.erasures(desk.store, desk.now(), desk.config.policy.max_erasure_age)
+                if e["late"]}
+        for id_ in late.keys() - self.erasures:
+            self.daemon.log.error(logs.ERASURE_LATE, erasure=id_, seconds=late[id_]["seconds"],
+                                  connections=sorted({p["connection"] for p in late[id_]["providers"]}), next="syncd status")
+        self.erasures = set(late)
 
 
 class Heart:

@@ -112,7 +112,7 @@ class Desk:
         size = Path(self.config.state).stat().st_size
         now = self.now()
         return Answer({"state": str(self.config.state), "bytes": size, **views.status(self.store, now),
-                       "erasures": views.erasures(self.store),
+                       "erasures": views.erasures(self.store, now, self.config.policy.max_erasure_age),
                        "sends": [views.send_json(w) for w in sends.wrong(self.store, self.mapping, now - sends.RECENT)]})
 
     def runs(self, limit: int = 20) -> Answer:

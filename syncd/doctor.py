@@ -14,12 +14,12 @@ from connectors.errors import ConnectorError
 from mappings.checks import check_online
 from mappings.model import Mapping as MappingFile
 from mappings.problems import Problem
-from state import db, drift
+from state import db, drift, forget
 from syncd import compose, control, sends, sides
-from syncd.app import objects_of
+from syncd.app import objects_of, wall
 from syncd.config import Config
 from syncd.failures import DAMAGED, FAILED, USAGE, Failure, failure_of
-from syncd.model import Catalogue, Health
+from syncd.model import Catalogue, Health, Micros
 from syncd.views import Json
 
 SKEW = 60.0
@@ -31,7 +31,8 @@ LOW_DISK = 1 << 30
 
 def examine(config: Config, mapping: MappingFile) -> Json:
     """Findings about every connection, the mapping against what the connections describe, and this machine."""
-    findings = [*_files(config), *_state(Path(config.state)), *_abandoned(Path(config.state), mapping)]
+    findings = [*_files(config), *_state(Path(config.state)), *_abandoned(Path(config.state), mapping),
+                *_unerased(Path(config.state), wall() - config.policy.max_erasure_age)]
     connections: dict[str, Json] = {}
     catalogues: dict[str, Catalogue] = {}
     for name, connector in compose.connectors(config, threading.Event()).items():
@@ -158,6 +159,18 @@ def _abandoned(path: Path, mapping: MappingFile) -> list[Json]:
     return [_finding("warning", connection, f"{name} holds {rows} rows of syncd's and is not in the mapping any more: who"
                      " opts out keeps the row.", "Empty it at the provider before anybody sends to it, or map it again.")
             for connection, name, rows in left]
+
+
+def _unerased(path: Path, before: Micros) -> list[Json]:
+    """Forgotten people whom a side should have erased by now."""
+    try:
+        with closing(db.connect(path, read_only=True)) as conn:
+            late = [(what.id, forget.keys_left(conn, what.id)) for what in forget.unfinished(conn) if what.asked_at < before]
+    except db.Error:
+        return []  # as above
+    return [_finding("warning", ", ".join(sorted({k["connection"] for k in keys})) or str(path),
+                     f"Erasure {id_} is not done after more days than policy.max_erasure_age allows.",
+                     "Look with `syncd status`; delete there by hand what the vendor refuses.") for id_, keys in late]
 
 
 def _existing(path: Path) -> Path:

@@ -44,7 +44,8 @@ def receive(store: Store, hashed: Callable[[str], bytes], connection: int, body:
 
 def _kept(notice: Notice, hashed: Callable[[str], bytes]) -> Kept:
     email = normalise.email(notice.email) if notice.email else None
-    return Kept(notice._replace(email=email), hashed(email).hex() if email is not None else None)
+    known = email or (normalise.email(notice.key) if "@" in (notice.key or "") else None)
+    return Kept(notice._replace(email=email), hashed(known).hex() if known is not None else None)
 
 
 @dataclass(slots=True)

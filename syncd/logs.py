@@ -24,6 +24,7 @@ CONNECTION_RECOVERED = "connection_recovered"
 HOLD_OPENED = "hold_opened"
 OPT_OUTS_LATE = "opt_outs_late"
 SEND_WRONG = "send_wrong"
+ERASURE_LATE = "erasure_late"
 CONFIG_RELOADED = "config_reloaded"
 CONFIG_REFUSED = "config_refused"
 VERB_ASKED = "verb_asked"
@@ -49,6 +50,7 @@ EVENTS: Mapping[str, str] = {
     HOLD_OPENED: "a guard stopped changes; somebody has to decide",
     OPT_OUTS_LATE: "opt-outs have been waiting longer than they should",
     SEND_WRONG: "the provider sent mail of a topic past the topic's list, or as transactional",
+    ERASURE_LATE: "a side has not erased a forgotten person for longer than it may take",
     CONFIG_RELOADED: "the files were read again and are in use",
     CONFIG_REFUSED: "the files were read again and cannot be used; the old ones stay in use",
     AUDIT_ENDED: "an audit ended, with what was compared",

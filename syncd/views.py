@@ -65,10 +65,11 @@ def status(store: Store, now: Micros) -> Json:
             "last_run": last[0] if last else None, "last_success": instant(store.rows(q["last_good_run"])[0][0])}
 
 
-def erasures(store: Store) -> list[Json]:
-    """People who are being forgotten, and what is left to do at the providers."""
+def erasures(store: Store, now: Micros, longest: Micros) -> list[Json]:
+    """People who are being forgotten, and what is left to do at the providers. ``late``: for more than ``longest`` µs."""
     with store.reading() as conn:
-        return [{"erasure": what.id, "asked": instant(what.asked_at), "providers": forget.keys_left(conn, what.id)}
+        return [{"erasure": what.id, "asked": instant(what.asked_at), "seconds": round((now - what.asked_at) / 1e6),
+                 "late": now - what.asked_at > longest, "providers": forget.keys_left(conn, what.id)}
                 for what in forget.unfinished(conn)]
 
 

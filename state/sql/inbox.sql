@@ -32,3 +32,6 @@ SELECT id, :digest, :notices, :received, :resolved FROM connection WHERE name = 
 -- What a backup holds as waiting may have been resolved since.
 UPDATE inbox SET resolved_at = :resolved, notices = NULL WHERE digest = :digest AND resolved_at IS NULL
 AND connection = (SELECT id FROM connection WHERE name = :connection);
+
+-- name: forgotten
+SELECT 1 FROM address WHERE hash = ? AND forgotten IS NOT NULL;

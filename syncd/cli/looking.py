@@ -40,7 +40,7 @@ def _status_text(data: dict[str, Any]) -> Iterator[str]:
     for send in data.get("sends", ()):
         yield f"{send['level']}: send {send['send']} of {send['connection']}: {send['message']} {send['remedy']}"
     for e in data["erasures"]:
-        yield f"erasure {e['erasure']}, asked {e['asked']}: " + (", ".join(
+        yield f"{'late: ' if e['late'] else ''}erasure {e['erasure']}, asked {e['asked']}: " + (", ".join(
             f"{p['connection']} {p['error'] or ('running' if p['accepted'] else 'waiting')}" for p in e["providers"])
             or "to be finished by the next run")
     for hold in data["holds"]:

@@ -10,7 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 import syncd
-from state import inbox
+from state import forget, inbox
 from state.queries import load
 from state.store import Store
 from syncd import views
@@ -46,6 +46,11 @@ class Figures(Collector):
         for hold in status["holds"]:
             holds[hold["connection"], hold["class"]] = holds.get((hold["connection"], hold["class"]), 0) + 1
         yield _gauge("syncd_holds_open", "Holds that wait for a person.", ["connection", "class"], holds.items())
+        with self._store.reading() as conn:
+            asked = [what.asked_at for what in forget.unfinished(conn)]
+        yield _gauge("syncd_erasures_open", "Forgotten people whom a side has not erased yet.", [], [((), len(asked))])
+        yield _gauge("syncd_oldest_erasure_seconds", "Age of the oldest of these.", [],
+                     [((), (now - min(asked)) / 1e6 if asked else 0)])
         waiting = inbox.sizes(self._store.rows)
         yield _gauge("syncd_inbox_waiting", "Webhook deliveries stored and not looked up yet.", ["connection"],
                      [((name,), count) for name, (count, _) in waiting.items()])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -14,6 +15,10 @@ from typing import Any
 import pytest
 
 from state import db
+from state.store import Store
+from syncd import inbox, normalise
+from syncd.model import Notice
+from syncd.web.metrics import Figures, exposition
 from tests.unit.cli_lab import MAPPING, Lab, lab
 
 P31 = "p31@example.org\n"
@@ -147,6 +152,22 @@ def test_a_restore_keeps_what_she_said_after_she_was_forgotten(linked: Lab) -> N
     assert (topics["news"]["state"], topics["offers"]["state"]) == ("subscribed", "unsubscribed")
 
 
+def test_deliveries_of_every_vendor_lose_her(linked: Lab) -> None:
+    """They wait for a vendor that names people by its own numbers, by addresses however spelled, or by anything else."""
+    path = linked.directory / "state" / "syncd.db"
+    key = (linked.directory / "hash_key").read_bytes().strip()
+    said = [Notice("unsubscribe", 1, key="17", email="P31@EXAMPLE.org"), Notice("unsubscribe", 1, key="P31@Example.org"),
+            Notice("unsubscribe", 1, key="md5", email="p30@example.org")]
+    store = Store(path, journal=linked.directory / "journal" / "consent.log", hash_key=key)
+    connection = store.connection("other", "esp")
+    assert inbox.receive(store, normalise.hasher(key), connection, b"{}", said, 1, 5.0)
+    store.close()
+    linked.ask("forget", "--yes", "-", input=P31)
+    assert traces(linked) == []
+    with closing(db.plain(path)) as conn:
+        assert [json.loads(row[0])[0][5] for row in conn.execute("SELECT notices FROM inbox")] == ["md5"]
+
+
 def test_who_is_meant_must_be_clear(linked: Lab) -> None:
     assert linked.ask("forget", "--yes", "-", input="x@nowhere.example\n", exit=2)["error"]["code"] == "unknown"
     assert linked.run("forget", "-", input=P31).exit_code == 1  # nobody said yes
@@ -193,6 +214,31 @@ def test_a_provider_that_is_away_is_asked_by_the_next_run(linked: Lab) -> None:
     linked.ask("once")
     assert at_provider(linked, linked.ids[31]) == []
     assert linked.ask("status")["erasures"] == []
+
+
+def test_an_erasure_that_takes_too_long_is_told(linked: Lab) -> None:
+    linked.world.fault("outage", connection="mc", verb="erase", count=None)
+    linked.ask("forget", "--yes", "-", input=P31, exit=7)
+    assert [e["late"] for e in linked.ask("status")["erasures"]] == [False]
+    linked.config.write_text(linked.config.read_text() + "policy: {max_erasure_age: 1ms}\n")
+    assert [e["late"] for e in linked.ask("status")["erasures"]] == [True]
+    assert "late: erasure 1" in linked.run("status").stdout
+    assert [f["where"] for f in linked.ask("doctor", exit=2)["findings"] if "Erasure 1" in f["message"]] == ["mc"]
+    service = linked.spawn("run")
+    try:
+        lines = iter(service.stderr.readline, "") if service.stderr is not None else ()
+        late = next(json.loads(line[line.index("{"):]) for line in lines if "erasure_late" in line)
+        linked.run("status")
+    finally:
+        service.terminate()
+        service.communicate(timeout=60)
+    assert (late["erasure"], late["connections"]) == (1, ["mc"])
+    with closing(Store(linked.directory / "state" / "syncd.db", check=False,
+                       hash_key=(linked.directory / "hash_key").read_bytes().strip())) as store:
+        figures = Figures(store, lambda: time.time_ns() // 1000, deliveries=dict, calls=dict, failures=lambda: 0)
+        text = exposition(figures)().decode()
+    assert "syncd_erasures_open 1.0" in text
+    assert "p31" not in text
 
 
 def test_what_is_with_the_provider_is_waited_for_first(linked: Lab) -> None:

@@ -73,6 +73,18 @@ def test_a_delivery_is_stored_once_and_its_address_is_not_in_the_journal(desk: D
     assert desk.hooks.counts() == {("mc", "unsubs", "stored"): 2, ("mc", "unsubs", "repeated"): 1}
 
 
+def test_of_somebody_forgotten_only_the_hash_is_kept(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk.store.write(lambda c: c.execute("INSERT INTO address (hash, forgotten) VALUES (?, 1)", (b"anna@mai",)).rowcount)
+    told = (SAID, SAID._replace(email=None, key="ANNA@mail.example"), SAID._replace(email="bo@x.example"))
+    for number, said in enumerate(told):
+        monkeypatch.setattr(Vendor, "receive", lambda *_, said=said: Received((said,)))
+        assert desk.send(str(number).encode()) == 204
+    kept = [(e.notice.key, e.notice.email, e.hash) for d in desk.waiting() for e in d.events]
+    anna, bo = b"anna@mai".hex(), b"bo@x.exa".hex()
+    assert kept == [("K1", None, anna), (None, None, anna), ("K1", "bo@x.example", bo)]
+    assert "@" not in desk.journal.read_text()
+
+
 def test_what_is_refused_or_no_concern_of_ours_leaves_nothing(desk: Desk) -> None:
     assert [desk.send(b"forged"), desk.send(b"ask"), desk.send(b"other")] == [403, 200, 204]
     assert desk.send(b"1", json=False) == 415
