@@ -30,6 +30,7 @@ class Capabilities:
     late             seconds in which a write whose reply was lost may still take effect (a queue at the vendor): until
                      then its absence proves nothing
     erases           the connector is an ``Eraser``; otherwise people are deleted at this vendor by hand
+    silent_cuts      a listing has neither a count nor a proof of its end: one that was cut short looks like a whole one
     """
 
     batch: Mapping[OperationKind, int]
@@ -43,6 +44,7 @@ class Capabilities:
     irreversible: frozenset[OperationKind] = field(default_factory=frozenset)
     late: float = 0.0
     erases: bool = False
+    silent_cuts: bool = False
 
 
 class Connector(Protocol):

@@ -42,6 +42,13 @@ def found(conn: db.Connection, a: AudienceDef, rows: Iterable[tuple[Any, ...]], 
     conn.execute("DELETE FROM listed WHERE object = ?", (a.object,))
 
 
+def lacks(conn: db.Connection, a: AudienceDef, began: int) -> bool:
+    """Whether a listing that ended has not shown a row of ours; ``began`` as in ``finish``."""
+    begin(conn)
+    given = {"object": a.object, "began": began, "now": began}
+    return conn.execute(load("drift")["not_listed"].replace(":target", a.table) + " LIMIT 1", given).fetchone() is not None
+
+
 def finish(conn: db.Connection, a: AudienceDef, sweep: int, began: int, now: int) -> int:
     """A complete listing ended: forget foreign rows that left, find rows of ours that vanished. Returns how many did.
 
@@ -51,7 +58,8 @@ def finish(conn: db.Connection, a: AudienceDef, sweep: int, began: int, now: int
     begin(conn)  # an audience that does not exist yet had no page
     given = {"object": a.object, "connection": a.connection, "sweep": sweep, "began": began, "now": now}
     conn.execute(q["foreign_gone"], given)
-    gone = conn.execute(q["vanished"].replace(":target", a.table), given).rowcount
+    gone = conn.execute("INSERT OR IGNORE INTO vanished (object, person, since) "
+                        + q["not_listed"].replace(":target", a.table), given).rowcount
     if gone:
         conn.execute(f"DELETE FROM {a.table} WHERE person IN (SELECT person FROM vanished WHERE object = ?)", (a.object,))
     conn.execute("DELETE FROM listed WHERE object = ?", (a.object,))

@@ -104,6 +104,12 @@ def people(conn: db.Connection, entries: Sequence[ledger.NewEntry]) -> set[int]:
                     for row in conn.execute(q["people_at"], (e.address,))}
 
 
+def lacks(conn: db.Connection, connection: int, container: str, sweep: int) -> bool:
+    """Whether a listing has not shown a status that was there before."""
+    return bool(conn.execute(load("statuses")["lacks"], {"connection": connection, "container": container,
+                                                         "sweep": sweep}).fetchone()[0])
+
+
 def vanish(conn: db.Connection, connection: int, container: str, sweep: int) -> int:
     """Statuses a complete listing did not contain are ``removed``; their people are dirty. Returns how many."""
     q = load("statuses")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -28,6 +28,8 @@ from syncd.pages import ahead, slices
 from syncd.statements import Requests, from_first_sight, from_flags
 
 ROWS_PER_FETCH = 200
+READINGS = 4
+"""How often a listing is read at most that may have been cut without a word."""
 SENDS_EVERY: Micros = 900_000_000
 """Sends are read this often: what one was is asked at once when somebody unsubscribes from it."""
 
@@ -52,6 +54,14 @@ class Feed:
     """Of a list's statuses: the stream of all mail, where a stop of that sets lists as well."""
     sends: StreamSpec | None = None
     """Of a stream of events: where the sends that they name are looked up."""
+
+
+class Read(NamedTuple):
+    """One reading of a stream: its rows, how many of them were news, whether it came to the end."""
+
+    rows: int
+    news: int
+    ended: bool
 
 
 @dataclass(slots=True)
@@ -160,14 +170,14 @@ class Puller:
         due = full or row.full_at is None or now - row.full_at >= self.full_every
         if feed.audience is not None:
             if due:
-                self._rows(feed, feed.audience, now, pulled)
+                self._rows(feed, feed.audience, row, now, pulled)
             return
         if feed.spec.kind == "send" and not full and row.complete_at is not None and now - row.complete_at < SENDS_EVERY:
             return
         if feed.spec.kind == "status" and due:
-            ended = self._read(feed, row, None, self._sweep(feed), now, pulled)
+            ended = self._statuses(feed, row, now, pulled)
         else:
-            ended = self._read(feed, row, row.cursor, row.sweep, now, pulled)
+            ended = self._read(feed, row, row.cursor, row.sweep, now, pulled).ended
         if feed.spec.kind == "record":
             self._reread(feed, now, pulled)
         if not ended:
@@ -214,24 +224,37 @@ class Puller:
 
     # ------------------------------------------------------------------ pages
 
-    def _read(self, feed: Feed, row: StreamRow, cursor: str | None, sweep: int, now: Micros, pulled: Pulled) -> bool:
-        """Read a stream from a cursor to its end. False when it was cut: the next cycle goes on where this one stopped."""
-        read, changed, ended, complete = 0, 0, False, False
+    def _read(self, feed: Feed, row: StreamRow, cursor: str | None, sweep: int, now: Micros, pulled: Pulled, *,
+              listing: bool = False) -> Read:
+        """Read a stream from a cursor to its end, unless it was cut: the next cycle goes on where this one stopped. A
+        ``listing`` is not called read before somebody is sure that it is whole."""
+        read, changed, ended = 0, 0, False
         for page in ahead(feed.connector.changes(feed.spec, cursor)):
             for rows, last in slices(page.rows):
                 # A listing from the start that is not complete has not shown all there was. Events are no listing: how
                 # far back they go is the vendor's business.
                 whole = page.complete or cursor is not None or feed.spec.kind in ("event", "send")
                 ended = page.last and last and whole
-                changed += self._store(feed, row, rows, page.cursor if last else None, sweep, now, ended, pulled)
+                changed += self._store(feed, row, rows, page.cursor if last else None, sweep, now,
+                                       ended and not listing, pulled)
                 self.failpoint("page_stored")
             read += len(page.rows)
-            complete = complete or (page.last and page.complete)
-        if feed.spec.kind == "status" and complete and cursor is None:
-            self._vanish(feed, sweep, now)
         pulled.rows[feed.name] = read
         pulled.changed[feed.name] = changed
-        return ended
+        return Read(read, changed, ended)
+
+    def _whole(self, feed: Feed, first: bool, read: Callable[[], Read], lacks: Callable[[], bool]) -> bool:
+        """Whether a listing was read whole. Where it may have been cut without a word it is read again: a first one until
+        a reading is no shorter than the one before and brings nothing new, a later one that ``lacks`` something once
+        more. What any reading showed is there."""
+        last = read()
+        for _ in range(READINGS - 1):
+            if not (last.ended and feed.connector.capabilities.silent_cuts and (first or lacks())):
+                break
+            before, last = last, read()
+            if not first or (last.rows >= before.rows and not last.news):
+                break
+        return last.ended
 
     def _store(self, feed: Feed, row: StreamRow, rows: Sequence[tuple[Value, ...]], cursor: str | None, sweep: int,
                now: Micros, complete: bool, pulled: Pulled) -> int:
@@ -273,17 +296,25 @@ class Puller:
 
     # ------------------------------------------------------------------ audiences
 
-    def _rows(self, feed: Feed, audience: AudienceDef, now: Micros, pulled: Pulled) -> None:
+    def _rows(self, feed: Feed, audience: AudienceDef, row: StreamRow, now: Micros, pulled: Pulled) -> None:
         """List an audience: whose rows are not ours, which of ours vanished. One that does not exist yet has none."""
-        sweep, complete, read = self._sweep(feed), False, 0
-        try:
+        sweep = self._sweep(feed)
+
+        def read() -> Read:
+            count, complete = 0, False
             for page in ahead(feed.connector.changes(feed.spec, None)):
                 for rows, _ in slices(page.rows):
                     listed = self.rows.listed(rows)
                     self.store.write(lambda conn, listed=listed: drift.store(  # type: ignore[misc]
                         conn, audience, listed, sweep))
-                read += len(page.rows)
+                count += len(page.rows)
                 complete = complete or (page.last and page.complete)
+            pulled.rows[feed.name] = count
+            return Read(count, 0, complete)
+
+        try:
+            complete = self._whole(feed, row.full_at is None, read,
+                                   lambda: self.store.write(lambda conn: drift.lacks(conn, audience, now)))
         except Misconfigured:
             if feed.spec.object not in self.creates:
                 raise
@@ -295,17 +326,25 @@ class Puller:
                 drift.hold(conn, audience, now)
                 conn.execute(load("registry")["end_sweep"], (now, now, feed.stream))
         self.store.write(job)
-        pulled.rows[feed.name] = read
 
     # ------------------------------------------------------------------ what is no longer there
 
-    def _vanish(self, feed: Feed, sweep: int, now: Micros) -> None:
-        container = feed.spec.container or ""
+    def _statuses(self, feed: Feed, row: StreamRow, now: Micros, pulled: Pulled) -> bool:
+        """List all statuses of a container: those that are not there are gone. False when the listing was cut."""
+        container, sweep = feed.spec.container or "", self._sweep(feed)
+
+        def lacks() -> bool:
+            with self.store.reading() as conn:
+                return statuses.lacks(conn, feed.connection, container, sweep)
+        if not self._whole(feed, row.full_at is None,
+                           lambda: self._read(feed, row, None, sweep, now, pulled, listing=True), lacks):
+            return False
 
         def job(conn: Any) -> None:
             statuses.vanish(conn, feed.connection, container, sweep)
             conn.execute(load("registry")["end_sweep"], (now, now, feed.stream))
         self.store.write(job)
+        return True
 
     def _find_deleted(self, feed: Feed, now: Micros, pulled: Pulled) -> None:
         """A numbered listing of all ids; what a complete one lacks is deleted, unless so much is missing that the

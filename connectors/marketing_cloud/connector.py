@@ -33,7 +33,7 @@ class MarketingCloudConnector:
             batch={"upsert": settings.max_async_rows, "remove": settings.objects_per_call,
                    "status": settings.objects_per_call, "create_object": 1},
             concurrency=4, writes=4, topic_consent=True, flips_lists=True, keyed_by="key", late=float(settings.late_seconds),
-            erases=True)
+            erases=True, silent_cuts=True)
         self._wire = Wire(settings, self.counter, http_factory, clock)
         self._describer = Describer(self._wire, settings, clock)
         self._statuses = StatusReader(self._wire, settings, self._describer.enterprise)

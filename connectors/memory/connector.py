@@ -16,7 +16,7 @@ from connectors.errors import ConnectorError, CursorLost, Misconfigured, Outage,
 from connectors.memory.line import Cut, Line, ShortLine, Unreached
 from syncd.model import UNKNOWN, Batch, Catalogue, FieldInfo, Health, ObjectInfo, Outcome, Page, StreamSpec, Value
 
-_NOTES = 1
+_NOTES = 2
 """Version of what ``learnt`` gives."""
 _IDENTITY = {"record": slice(0, 1), "row": slice(0, 1), "event": slice(0, 1), "send": slice(0, 1), "status": slice(1, 3),
              "history": slice(None)}
@@ -56,7 +56,7 @@ class MemoryConnector:
             batch=hello["batch"], writes=4, deletes_visible=hello["deletes_visible"],
             merges_visible=hello["merges_visible"], topic_consent=hello["topic_consent"],
             flips_lists=hello["flips_lists"], keyed_by=hello["keyed_by"],
-            late=hello["late"], erases=hello["erases"])
+            late=hello["late"], erases=hello["erases"], silent_cuts=hello["silent_cuts"])
 
     @cached_property
     def _hello(self) -> dict[str, Any]:

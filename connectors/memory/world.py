@@ -66,6 +66,7 @@ class Options:
     reorder              requests that come due together are carried out in seeded random order
     visible_after_*      a change (of records, statuses, events) becomes readable this much later, under its own older
                          number; ``fetch`` sees the truth at once
+    silent_cuts          capability: nothing tells a listing that was cut short from a whole one
     """
 
     page_size: int = 500
@@ -80,6 +81,7 @@ class Options:
     reorder: bool = False
     visible_after_ticks: int = 0
     visible_after_seconds: float = 0.0
+    silent_cuts: bool = False
 
 
 @dataclass(slots=True)
@@ -267,6 +269,7 @@ class World:
                 "overlap": account.options.overlap, "deletes_visible": account.options.deletes_visible,
                 "merges_visible": account.options.merges_visible,
                 "topic_consent": bool(account.esp and account.esp.lists),
+                "silent_cuts": account.options.silent_cuts,
                 "flips_lists": bool(account.mailing and account.mailing.flip),
                 "keyed_by": account.esp.keyed_by if account.esp else "key",
                 "erases": account.esp is not None and account.esp.keyed_by == "key",

@@ -34,8 +34,7 @@ CROSS JOIN subscriber_key k ON k.connection = :connection AND k.key = p.key CROS
 -- name: foreign_gone
 DELETE FROM foreign_row WHERE object = :object AND sweep < :sweep;
 
--- name: vanished
-INSERT OR IGNORE INTO vanished (object, person, since)
+-- name: not_listed
 SELECT :object, t.person, :now FROM :target t CROSS JOIN operation o ON o.id = t.operation
 WHERE o.closed_at < :began
 AND NOT EXISTS (SELECT 1 FROM listed l WHERE l.object = :object AND l.person = t.person)

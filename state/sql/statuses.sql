@@ -128,6 +128,10 @@ INSERT OR IGNORE INTO dirty SELECT r.person FROM remote_status s CROSS JOIN subs
   ON k.connection = s.connection AND k.key = s.key CROSS JOIN record r ON r.id = k.person
 WHERE s.connection = :connection AND s.container = :container AND s.sweep < :sweep AND s.status <> 'removed';
 
+-- name: lacks
+SELECT EXISTS (SELECT 1 FROM remote_status WHERE connection = :connection AND container = :container AND sweep < :sweep
+  AND status <> 'removed');
+
 -- name: vanish
 UPDATE remote_status SET status = 'removed', origin = 'unknown'
 WHERE connection = :connection AND container = :container AND sweep < :sweep AND status <> 'removed';
