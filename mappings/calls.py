@@ -4,26 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Protocol
 
 from mappings.functions import zone, zone_parameter
-from mappings.nodes import Call, Name, Node, Null, Number, Text, quote_text
+from mappings.nodes import Call, Name, Null, Number, Text, quote_text
 from mappings.parse import ExpressionFault
 from mappings.problems import did_you_mean
-from mappings.terms import Clock, Term, article, common, fit, still, term
-from mappings.types import ExpressionScope, Type
+from mappings.terms import Clock, Term, Terms, article, common, fit, still, term
+from mappings.types import Type
 
 MAX_DAYS = 366 * 200
 """Calendar functions reach two hundred years."""
-
-
-class Terms(Protocol):
-    """What calls need of the emitter."""
-
-    scope: ExpressionScope
-
-    def term(self, node: Node) -> Term:
-        """The term of an argument."""
 
 
 def call(emitter: Terms, node: Call) -> Term:

@@ -50,6 +50,10 @@ class Emitter:
             done = self._done[id(node)] = _EMITTERS[type(node)](self, node)
         return done
 
+    def within(self, scope: ExpressionScope) -> Emitter:
+        """An emitter of other names."""
+        return Emitter(scope)
+
     def terms(self, *items: Node) -> list[Term]:
         return [self.term(item) for item in items]
 

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from mappings.nodes import Aggregate, print_name, print_node, quote_text
 from mappings.parse import ExpressionFault
 from mappings.problems import did_you_mean
-from mappings.terms import Term, article, condition, earliest, term
+from mappings.terms import Term, Terms, article, condition, earliest, term
 from mappings.types import ANY_CURRENCY, Column, ExpressionScope, Related, Type
-
-if TYPE_CHECKING:
-    from mappings.emit import Emitter
 
 _SLOT = re.compile(r"\{(function|argument|filter)\}")
 
@@ -31,7 +27,7 @@ def fill(related: Related, function: str, argument: str, where: str) -> str:
     return f"({_SLOT.sub(lambda slot: slots[slot[1]], related.template)})"
 
 
-def aggregate(emitter: Emitter, node: Aggregate) -> Term:
+def aggregate(emitter: Terms, node: Aggregate) -> Term:
     """The term of ``sum(orders.amount) filter (where ...)`` and the like.
 
     :raises ExpressionFault: unknown rows or attribute, or a type the function does not take
@@ -40,7 +36,7 @@ def aggregate(emitter: Emitter, node: Aggregate) -> Term:
     related = scope.related.get(node.related)
     if related is None:
         raise _not_related(node, scope)
-    where = _filter(scope, node, related)
+    where = _filter(emitter, node, related)
     made = _value(emitter, node, related, where)
     clock = earliest(where.due) if where is not None else None
     # Every row's flip counts, also of rows another part of the filter excludes: waking too often is harmless.
@@ -61,17 +57,15 @@ def _not_related(node: Aggregate, scope: ExpressionScope) -> ExpressionFault:
                            did_you_mean(node.related, scope.related))
 
 
-def _filter(scope: ExpressionScope, node: Aggregate, related: Related) -> Term | None:
-    from mappings.emit import Emitter
-
+def _filter(emitter: Terms, node: Aggregate, related: Related) -> Term | None:
     if node.where is None:
         return None
     row = {f"{node.related}.{name}": column for name, column in related.columns.items()}
-    inner = Emitter(ExpressionScope({**scope.columns, **row}, {}, scope.currency))
-    return condition(inner.term(node.where))
+    scope = ExpressionScope({**emitter.scope.columns, **row}, {}, emitter.scope.currency)
+    return condition(emitter.within(scope).term(node.where))
 
 
-def _value(emitter: Emitter, node: Aggregate, related: Related, where: Term | None) -> Term:
+def _value(emitter: Terms, node: Aggregate, related: Related, where: Term | None) -> Term:
     rows = "1" if where is None else where.sql
     if node.attribute is None:
         if node.function != "count":
@@ -100,7 +94,7 @@ def _figure(node: Aggregate, related: Related, column: Column, rows: str) -> str
     return f"{division}({fill(related, 'sum', column.sql, rows)}, {fill(related, 'count', column.sql, rows)})"
 
 
-def _money(emitter: Emitter, node: Aggregate, related: Related, column: Column, rows: str) -> Term:
+def _money(emitter: Terms, node: Aggregate, related: Related, column: Column, rows: str) -> Term:
     """Money of one currency: the configured one, else the only one among the rows, else null."""
     wanted, code = emitter.scope.currency, column.currency_sql
     if code is None:

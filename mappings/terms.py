@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from typing import Literal
+from typing import Literal, Protocol
 
 from mappings.nodes import CompareOp, Node, Null, Number, Text, print_node, quote_text
 from mappings.parse import ExpressionFault
-from mappings.types import SCALE, Type
+from mappings.types import SCALE, ExpressionScope, Type
 
 MAX_SQL = 100_000
 """Characters; some rules repeat an operand, and nesting them must not grow without bound."""
@@ -60,6 +60,22 @@ class Term:
     @property
     def at(self) -> int:
         return self.node.at
+
+
+class Terms(Protocol):
+    """The emitter as functions and aggregates see it: what makes the terms of their arguments."""
+
+    scope: ExpressionScope
+
+    def term(self, node: Node) -> Term:
+        """The term of an argument."""
+
+    def within(self, scope: ExpressionScope) -> Terms:
+        """The same for other names."""
+
+    @property
+    def bare_currency(self) -> str:
+        """SQL of the currency of a bare number."""
 
 
 def term(node: Node, kind: Type, sql: str, children: Sequence[Term] = (), *, currency: str | None = None,

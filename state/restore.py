@@ -8,15 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from itertools import groupby
-from typing import TYPE_CHECKING
 
 from state import db, statuses
 from state.journal import Journal, Line
 from state.ledger import Book, NewEntry, Utterance
 from state.queries import load
-
-if TYPE_CHECKING:
-    from state.store import Store
 
 
 def replay(conn: db.Connection, lines: Iterable[Line]) -> int:
@@ -49,17 +45,10 @@ def _entry(conn: db.Connection, line: Line, connections: Mapping[str, int]) -> N
                     key, line.evidence, line.knowledge, line.retracts)
 
 
-def doubt_everything(store: Store) -> None:
+def doubt_everything(conn: db.Connection) -> None:
     """Every stream is read from its beginning and listed, everyone is decided anew, and what that changes beyond
     opt-outs waits for approval."""
-    def job(conn: db.Connection) -> None:
-        q = load("restore")
-        conn.execute(q["forget_cursors"])
-        conn.execute(q["everyone"])
-        conn.execute(q["unapprove"])
-    store.write(job)
-
-
-def head(store: Store) -> int:
-    """The ledger's last position."""
-    return int(store.rows("SELECT coalesce(max(position), 0) FROM entry")[0][0])
+    q = load("restore")
+    conn.execute(q["forget_cursors"])
+    conn.execute(q["everyone"])
+    conn.execute(q["unapprove"])

@@ -118,6 +118,10 @@ class Store:
         with self.reading() as conn:
             return conn.execute(sql, parameters).fetchall()
 
+    def head(self) -> int:
+        """The ledger's last position."""
+        return int(self.rows("SELECT coalesce(max(position), 0) FROM entry")[0][0])
+
     def close(self) -> None:
         """Finish the queued writes and release file and lock."""
         self.writer.close()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -24,13 +24,11 @@ from state.store import Store
 from syncd.answers import Answer, errors_of
 from syncd.cycle import Cycle
 from syncd.failures import OK, PENDING
+from syncd.instance import Instance
 from syncd.model import Micros, Value
 from syncd.pull import Feed
 from syncd.statements import from_parting, from_statuses
 from syncd.views import Json, Mask, instant
-
-if TYPE_CHECKING:
-    from syncd.desk import Desk
 
 PART = 200
 """People looked at together."""
@@ -253,7 +251,7 @@ class Auditor:
                 "disagreements": [{**f._asdict(), "key": mask(f.key)} for f in self.findings[:SHOWN]]}
 
 
-def run(desk: Desk, *, sample: int | None = None, everything: bool = False, deadline: float = 300.0,
+def run(instance: Instance, *, sample: int | None = None, everything: bool = False, deadline: float = 300.0,
         scheduled: bool = False) -> Answer:
     """Audit some people, or everyone, and repair what can be repaired.
 
@@ -262,31 +260,31 @@ def run(desk: Desk, *, sample: int | None = None, everything: bool = False, dead
     :raises ConnectorError: a side cannot be asked
     """
     until = time.monotonic() + deadline
-    cycle = desk.cycle_of_now()
+    cycle = instance.cycle_of_now()
     if not scheduled:
         report = cycle.run("audit", deadline=until)
         if errors := errors_of(report):
             raise errors[0]
-    names = dict(desk.store.rows("SELECT id, name FROM connection"))
-    auditor = Auditor(desk.store, cycle.rel, cycle, names)
-    for people in _people(desk, sample, everything, scheduled):
-        auditor.look(people, desk.now())
-    result = auditor.result(desk.mask)
-    again = Auditor(desk.store, cycle.rel, cycle, names)
+    names = dict(instance.store.rows("SELECT id, name FROM connection"))
+    auditor = Auditor(instance.store, cycle.rel, cycle, names)
+    for people in _people(instance, sample, everything, scheduled):
+        auditor.look(people, instance.now())
+    result = auditor.result(instance.mask)
+    again = Auditor(instance.store, cycle.rel, cycle, names)
     if auditor.findings:
         cycle.run("audit", deadline=until)
         for part in _parts(sorted({f.person for f in auditor.findings})):
-            again.look(part, desk.now())
+            again.look(part, instance.now())
     left = {(f.connection, f.where, f.topic, f.person) for f in again.findings}
-    result |= {"at": instant(desk.now()), "remaining": len(left), "repaired": len(auditor.findings) - len(left)}
-    desk.store.remember("audit", orjson.dumps({k: v for k, v in result.items() if k != "disagreements"}).decode())
+    result |= {"at": instant(instance.now()), "remaining": len(left), "repaired": len(auditor.findings) - len(left)}
+    instance.store.remember("audit", orjson.dumps({k: v for k, v in result.items() if k != "disagreements"}).decode())
     return Answer(result, PENDING if left else OK)
 
 
-def _people(desk: Desk, sample: int | None, everything: bool, scheduled: bool) -> Iterator[list[int]]:
+def _people(instance: Instance, sample: int | None, everything: bool, scheduled: bool) -> Iterator[list[int]]:
     """Whom to look at, in lists of bounded length."""
     def choose(after: int | None, count: int) -> list[int]:
-        with desk.store.reading() as conn:
+        with instance.store.reading() as conn:
             return reading.choose(conn, after=after, count=count)
     if everything:
         after = 0
@@ -294,11 +292,11 @@ def _people(desk: Desk, sample: int | None, everything: bool, scheduled: bool) -
             yield found
             after = found[-1]
     elif scheduled:
-        share = desk.store.rows(load("audit")["people"])[0][0] // TURNS + 1
+        share = instance.store.rows(load("audit")["people"])[0][0] // TURNS + 1
         count = max(SAMPLE, share)
-        found = choose(int(desk.store.meta("audited_to") or 0), count)
+        found = choose(int(instance.store.meta("audited_to") or 0), count)
         yield found
-        desk.store.remember("audited_to", found[-1] if len(found) == count else 0)
+        instance.store.remember("audited_to", found[-1] if len(found) == count else 0)
     else:
         yield choose(None, sample or SAMPLE)
 

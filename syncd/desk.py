@@ -6,25 +6,21 @@ the desk itself. Verbs in ``EXCLUSIVE`` run cycles: one at a time, in the thread
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mappings.model import Mapping as MappingFile
 from state.queries import load
-from state.store import Store
-from syncd import compose, grants, guard, normalise, sends, suppressions, views
+from syncd import audit, forget, grants, guard, normalise, sends, suppressions, views
 from syncd.answers import Answer, exit_of_plan, exit_of_run, report_json
-from syncd.app import App, wall
 from syncd.catalogues import LIFE
-from syncd.compile import CompiledMapping
-from syncd.config import Config
 from syncd.cycle import Cycle
 from syncd.failures import FAILED, USAGE, Failure
 from syncd.guard import Plan
+from syncd.instance import Instance
 from syncd.model import Micros
+from syncd.resync import Resync
 from syncd.runs import Report
 from syncd.views import Json
 
@@ -39,19 +35,8 @@ DEADLINE = 300.0
 """Seconds after which `once` gives up waiting for a slow destination."""
 
 
-class Desk:
-    """One configuration over one opened store. Thread-safe except for the verbs in ``EXCLUSIVE``."""
-
-    def __init__(self, config: Config, store: Store, mapping: MappingFile | None = None, *,
-                 clock: Callable[[], Micros] = wall) -> None:
-        self.config = config
-        self.store = store
-        self.stop = threading.Event()
-        self.mask = views.Mask(config.hash_key.reveal().encode())
-        self._clock = clock
-        self._mapping = mapping
-        self._app: App | None = None
-        self._making = threading.RLock()
+class Desk(Instance):
+    """Thread-safe except for the verbs in ``EXCLUSIVE``."""
 
     def call(self, verb: str, parameters: Mapping[str, Any]) -> Answer:
         """Answer a verb.
@@ -63,48 +48,6 @@ class Desk:
             raise Failure(USAGE, f'this syncd knows no verb "{verb}".', next="Use the same version on both sides.")
         answer: Answer = method(self, **parameters)
         return answer
-
-    # ------------------------------------------------------------------ parts, made when first needed
-
-    @property
-    def mapping(self) -> MappingFile:
-        if self._mapping is None:
-            self._mapping = compose.mapping_of(self.config)
-        return self._mapping
-
-    @property
-    def app(self) -> App:
-        """The application; making it makes no call."""
-        with self._making:
-            if self._app is None:
-                self._app = compose.app(self.config, self.mapping, self.store, self.stop, clock=self._clock)
-            return self._app
-
-    @property
-    def compiled(self) -> CompiledMapping:
-        """The compiled mapping. Where no run has compiled it yet, by what the connections described last, however long ago
-        that was; they are asked only if they never did, or not what the mapping names now.
-
-        :raises ConnectorError, MappingProblems:
-        """
-        with self._making:
-            return self.app.compiled or self.app.compile(None)
-
-    def now(self) -> Micros:
-        """The application's clock where there is one, else the host's."""
-        return self._app.clock() if self._app is not None else self._clock()
-
-    def progress(self) -> tuple[int, ...]:
-        """Numbers that move while a cycle does: calls of every connection, transactions of the state."""
-        calls = self.calls().values() if self._app is not None else ()
-        return (self.store.writer.done, *calls)
-
-    def close(self) -> None:
-        """Release the connectors; the store belongs to who opened it."""
-        self.stop.set()
-        if self._app is not None:
-            for connector in self._app.connectors.values():
-                connector.close()
 
     # ------------------------------------------------------------------ looking
 
@@ -239,8 +182,6 @@ class Desk:
 
     def resync(self, **how: Any) -> Answer:
         """Read again, decide again; whatever that would change beyond opt-outs waits for approval."""
-        from syncd.resync import Resync
-
         resync = Resync(self, **how)
         calls, cycle = self.calls(), self.cycle_of_now(0)
         found = resync.prepare(cycle)
@@ -253,15 +194,11 @@ class Desk:
     def audit(self, sample: int | None = None, everything: bool = False, deadline: float = DEADLINE,
               scheduled: bool = False) -> Answer:
         """Compare what every side holds with the ledger, and repair opt-outs."""
-        from syncd import audit
-
         return audit.run(self, sample=sample, everything=everything, deadline=deadline, scheduled=scheduled)
 
     def forget(self, address: str, crm_id: str | None = None, everyone: bool = False,
                deadline: float = DEADLINE) -> Answer:
         """Erase a person here and at the providers; the answer is the receipt."""
-        from syncd import forget
-
         return forget.run(self, address, crm_id=crm_id, everyone=everyone, deadline=deadline)
 
     def backup(self, target: str) -> Answer:
@@ -273,10 +210,8 @@ class Desk:
             self.store.backup(path)
         except OSError as error:
             raise Failure(FAILED, f"{path} cannot be written: {error.strerror}.") from None
-        from syncd import forget
-
         forget.remember_backup(self, path)
-        return Answer({"backup": str(path), "bytes": path.stat().st_size, "ledger": self._head()})
+        return Answer({"backup": str(path), "bytes": path.stat().st_size, "ledger": self.store.head()})
 
     def cycle(self, trigger: str, deadline: float) -> tuple[Report, Json]:
         """One cycle of the daemon's schedule; nothing is approved by it."""
@@ -294,8 +229,6 @@ class Desk:
         one by a new description."""
         cycle = self.cycle_of_now(life)
         if writes and self.store.rows(load("forget")["is_any"])[0][0]:
-            from syncd import forget
-
             forget.follow(self, cycle)
         report = run(cycle)
         if report.plan is None and self.app.catalogues.doubtful:
@@ -304,18 +237,8 @@ class Desk:
         self.app.catalogues.save()
         return report
 
-    def cycle_of_now(self, life: Micros = 0) -> Cycle:
-        """A cycle of the mapping in use. ``life``: how old a description may be that another process was given, in µs."""
-        with self._making:
-            return self.app.cycle(life)
-
     def _report(self, report: Report, before: Mapping[str, int]) -> Json:
         return report_json(report, {name: count - before[name] for name, count in self.calls().items()})
-
-    def calls(self) -> dict[str, int]:
-        """Calls to each connection since it was made."""
-        return {name: endpoint.connector.counter.calls  # type: ignore[attr-defined]  # beside the contract, as all have it
-                for name, endpoint in self.app.endpoints.items()}
 
     def _unfinished(self, report: Report) -> bool:
         """Whether something that was due is still open. What a vendor deferred, or refused until a person corrects it,
@@ -346,20 +269,6 @@ class Desk:
         return not plan.removals and not plan.reopenings and {
             c.connection for c in plan.counts if c.state == "held"} <= first
 
-    def approve(self, plan: Plan, plan_id: str) -> Plan:
-        """Approve ``plan_id``, which must still say what would happen.
-
-        :raises Failure: no such plan was made
-        :raises guard.Stale: something waits that it did not show
-        """
-        try:
-            guard.approve_plan(self.store, self.compiled.relations, plan_id, "cli", self.now())
-        except KeyError:
-            raise Failure(USAGE, f"no plan {plan_id} was ever made here.", next="Run `syncd plan`.",
-                          code="unknown_plan") from None
-        current = guard.current_plan(self.store, self.compiled.relations, self.now())
-        return current if any(h.cls == "burst" for h in current.holds) else plan.approved()
-
     # ------------------------------------------------------------------ small look-ups
 
     def _hold(self, id: int) -> Json:
@@ -379,9 +288,6 @@ class Desk:
 
     def _connection(self, name: str) -> int:
         return int(self.store.rows(load("views")["connection_id"], (name,))[0][0])
-
-    def _head(self) -> int:
-        return int(self.store.rows(load("views")["head"])[0][0])
 
 
 VERBS: Mapping[str, Callable[..., Answer]] = {

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 
@@ -27,13 +27,11 @@ from syncd.answers import Answer
 from syncd.catalogues import LIFE
 from syncd.cycle import Cycle
 from syncd.failures import OK, PARTIAL, REMOTE, USAGE, Failure
+from syncd.instance import Instance
 from syncd.model import Batch, Micros, Op, Outcome
 from syncd.statements import said
 from syncd.subjects import Subject, at_address, at_record
 from syncd.views import Json, instant
-
-if TYPE_CHECKING:
-    from syncd.desk import Desk
 
 BY_HAND = "by_hand"
 """The "error" of a key at a provider whose API deletes nobody."""
@@ -53,33 +51,34 @@ def words(mapping: MappingFile) -> list[Utterance]:
             for channel, purpose in sorted(kinds)]
 
 
-def run(desk: Desk, address: str, *, crm_id: str | None = None, everyone: bool = False, deadline: float = 300.0) -> Answer:
+def run(instance: Instance, address: str, *, crm_id: str | None = None, everyone: bool = False,
+        deadline: float = 300.0) -> Answer:
     """Forget who holds an address.
 
     :param crm_id: whose record, where several people are known at the address; ``everyone``: all of them
     :raises Failure: nobody is known there, or several people and nothing says which
     """
-    subject = at_address(desk.store, desk.config, address)
-    people = _people(desk, subject, crm_id, everyone)
+    subject = at_address(instance.store, instance.config, address)
+    people = _people(instance, subject, crm_id, everyone)
     assert subject.hash is not None
-    cycle, hash_ = desk.cycle_of_now(LIFE), subject.hash
-    begun = desk.store.write(lambda conn: state.begin(conn, desk.store.book, hash_, people, words(desk.mapping), desk.now()),
-                             urgent=True)
+    cycle, hash_ = instance.cycle_of_now(LIFE), subject.hash
+    store, kinds = instance.store, words(instance.mapping)
+    begun = store.write(lambda conn: state.begin(conn, store.book, hash_, people, kinds, instance.now()), urgent=True)
     cycle.failpoint("forget_begun")
     # What is with a provider already would come back after it was deleted.
-    if any(_in_flight(desk, begun.id, connection) for connection in _providers(desk, cycle).values()):
+    if any(_in_flight(instance, begun.id, connection) for connection in _providers(instance, cycle).values()):
         cycle.deliver(time.monotonic() + deadline)
-    step = Step(desk, cycle, begun)
+    step = Step(instance, cycle, begun)
     step.take()
     return Answer(step.answer(), step.exit_code())
 
 
-def _people(desk: Desk, subject: Subject, crm_id: str | None, everyone: bool) -> tuple[int, ...]:
+def _people(instance: Instance, subject: Subject, crm_id: str | None, everyone: bool) -> tuple[int, ...]:
     if subject.address is None:
         raise Failure(USAGE, "nobody with this address is known here.", code="unknown",
                       next="Check its spelling. A person may be known by another address: `syncd explain --crm-id`.")
     if crm_id is not None:
-        found = at_record(desk.store, crm_id).people
+        found = at_record(instance.store, crm_id).people
         if not set(found) <= set(subject.people):
             raise Failure(USAGE, f'the record "{crm_id}" has nothing to do with this address.',
                           next="Look with `syncd explain -`.")
@@ -90,23 +89,23 @@ def _people(desk: Desk, subject: Subject, crm_id: str | None, everyone: bool) ->
     return subject.people
 
 
-def _providers(desk: Desk, cycle: Cycle) -> dict[str, int]:
+def _providers(instance: Instance, cycle: Cycle) -> dict[str, int]:
     """Connections that send mail, with their ids."""
-    return {name: lane.connection for name, lane in cycle.lanes.items() if desk.app.endpoints[name].role == "esp"}
+    return {name: lane.connection for name, lane in cycle.lanes.items() if instance.app.endpoints[name].role == "esp"}
 
 
-def _in_flight(desk: Desk, id_: int, connection: int) -> int:
-    return desk.store.write(lambda conn: state.in_flight(conn, state.erasure(conn, id_), connection))
+def _in_flight(instance: Instance, id_: int, connection: int) -> int:
+    return instance.store.write(lambda conn: state.in_flight(conn, state.erasure(conn, id_), connection))
 
 
-def follow(desk: Desk, cycle: Cycle) -> int:
+def follow(instance: Instance, cycle: Cycle) -> int:
     """Go on with every erasure that is not done everywhere. Returns how many are left. Never raises for a connector."""
-    with desk.store.reading() as conn:
+    with instance.store.reading() as conn:
         open_ = [(what, state.keys_left(conn, what.id)) for what in state.unfinished(conn)]
     left = 0
     for what, keys in open_:
-        step = Step(desk, cycle, Begun(what.id, (), 0, ()))
-        if _is_due(what, keys, desk.now()):
+        step = Step(instance, cycle, Begun(what.id, (), 0, ()))
+        if _is_due(what, keys, instance.now()):
             try:
                 step.take()
             except OSError as error:  # the journal's or a copy's disk: `status` goes on to show it, cycles go on
@@ -126,7 +125,7 @@ def _is_due(what: Erasure, keys: Sequence[Json], now: Micros) -> bool:
 class Step:
     """One attempt to finish an erasure. ``receipt`` is what all attempts together did; it holds no personal data."""
 
-    desk: Desk
+    instance: Instance
     cycle: Cycle
     begun: Begun
     receipt: Json = field(default_factory=dict)
@@ -144,25 +143,25 @@ class Step:
         if "journal" not in self.receipt:
             self._files(what)
             self.cycle.failpoint("forget_files")
-        for name, connection in _providers(self.desk, self.cycle).items():
+        for name, connection in _providers(self.instance, self.cycle).items():
             self._provider(what, name, connection)
             self.cycle.failpoint("forget_asked")
-        self.receipt |= {"waiting": waiting, "asked_at": self.desk.now()}
+        self.receipt |= {"waiting": waiting, "asked_at": self.instance.now()}
         if not waiting and not self._left():
             self._state(what)
             self.done = True
         self._end(what)
-        self.receipt["scrubbed"] = self.desk.store.scrub()
+        self.receipt["scrubbed"] = self.instance.store.scrub()
         if not before and not waiting:
             self.receipt["scrubbed"] &= self._pages()
 
     def _pages(self) -> bool:
         """SQLite overwrites what it deletes, but not each copy that it made while it moved rows about. Where one is left,
         or nobody knows any more what to look for, the file is written anew."""
-        live = Path(self.desk.config.state)
+        live = Path(self.instance.config.state)
         wanted = [e.encode() for e in {*self.begun.emails, *self._emails}]
         if not wanted or state.holding(live.parent, wanted, lambda path: path != live):
-            return self.desk.store.compact()
+            return self.instance.store.compact()
         return True
 
     def _end(self, what: Erasure) -> None:
@@ -172,39 +171,39 @@ class Step:
                 self.receipt["refused"] = [k for k in state.keys_left(conn, what.id) if k["error"]]
             state.note(conn, what.id, self.receipt)
             if self.done:
-                state.finish(conn, what.id, self.desk.now())
-        self.desk.store.write(job)
+                state.finish(conn, what.id, self.instance.now())
+        self.instance.store.write(job)
 
     def give_up(self, error: OSError) -> None:
         """Keep why files could not be written; the next run tries again."""
         self.receipt.setdefault("errors", {})["files"] = error.strerror or type(error).__name__
-        self.desk.store.write(lambda conn: state.note(conn, self.begun.id, self.receipt))
+        self.instance.store.write(lambda conn: state.note(conn, self.begun.id, self.receipt))
 
     def _erasure(self) -> Erasure:
-        with self.desk.store.reading() as conn:
+        with self.instance.store.reading() as conn:
             return state.erasure(conn, self.begun.id)
 
     def _left(self) -> list[Json]:
-        with self.desk.store.reading() as conn:
+        with self.instance.store.reading() as conn:
             return [k for k in state.keys_left(conn, self.begun.id) if k["error"] is None]
 
     def _note(self, what: Erasure) -> None:
-        self.desk.store.write(lambda conn: state.note(conn, what.id, self.receipt))
+        self.instance.store.write(lambda conn: state.note(conn, what.id, self.receipt))
 
     # ------------------------------------------------------------------ here
 
     def _state(self, what: Erasure) -> int:
         """Every table; how many operations are still with a provider."""
-        desk, kept = self.desk, self.cycle.puller.rows.kept
+        instance, kept = self.instance, self.cycle.puller.rows.kept
 
         def job(conn: Any) -> state.Erased:
-            erased = state.erase(conn, what, kept, desk.now())
+            erased = state.erase(conn, what, kept, instance.now())
             total = self.receipt.setdefault("erased", {})
             for name, count in erased.counts.items():
                 total[name] = max(total.get(name, 0), count)
             state.note(conn, what.id, self.receipt)
             return erased
-        erased = desk.store.write(job)
+        erased = instance.store.write(job)
         self._emails |= {*erased.emails}
         if "journal" not in self.receipt:
             self._gone = Gone(frozenset(erased.positions), frozenset(h.hex() for h in what.hashes),
@@ -216,23 +215,23 @@ class Step:
 
     def _files(self, what: Erasure) -> None:
         """The journal, the copies beside the state; other files that hold the address are named."""
-        desk, kept = self.desk, self.cycle.puller.rows.kept
-        live, journal = Path(desk.config.state), Path(desk.config.journal)
-        desk.store.rewrite_journal(self._gone)
+        instance, kept = self.instance, self.cycle.puller.rows.kept
+        live, journal = Path(instance.config.state), Path(instance.config.journal)
+        instance.store.rewrite_journal(self._gone)
         rewritten: list[str] = []
         by_hand: list[str] = []
         own = {live, journal, *(live.with_name(live.name + tail) for tail in ("-wal", "-shm", ".lock", ".sock"))}
         for directory in sorted({live.parent, journal.parent}):
             copies = state.databases(directory, live)
             for copy in copies:
-                if ours := state.is_copy(copy, str(desk.store.meta("hash_key"))):
-                    (rewritten if state.rewrite(copy, what, kept, desk.now()) else by_hand).append(str(copy))
+                if ours := state.is_copy(copy, str(instance.store.meta("hash_key"))):
+                    (rewritten if state.rewrite(copy, what, kept, instance.now()) else by_hand).append(str(copy))
                 elif ours is None:
                     by_hand.append(str(copy))
             apart = own | set(copies)
             wanted = [e.encode() for e in {*self.begun.emails, *self._emails}]
             by_hand += map(str, state.holding(directory, wanted, apart.__contains__))
-        outside = [p for p in known_backups(desk) if Path(p).exists() and Path(p).parent != live.parent]
+        outside = [p for p in known_backups(instance) if Path(p).exists() and Path(p).parent != live.parent]
         self.receipt |= {"journal": "rewritten", "copies_rewritten": rewritten, "files_by_hand": by_hand,
                          "backups_elsewhere": outside}
         self.receipt.get("errors", {}).pop("files", None)
@@ -242,9 +241,9 @@ class Step:
 
     def _provider(self, what: Erasure, name: str, connection: int) -> None:
         """Ask for the deletion of the keys, or how it goes on. What fails is tried with the next cycle."""
-        with self.desk.store.reading() as conn:
+        with self.instance.store.reading() as conn:
             keys = state.keys_at(conn, what.id, connection)
-        connector = self.desk.app.connectors[name]
+        connector = self.instance.app.connectors[name]
         fresh = [k.key for k in keys if k.request_id is None and k.error in (None, BY_HAND)]
         try:
             self._remove_rows(connector, connection, fresh)
@@ -253,7 +252,7 @@ class Step:
             elif not connector.capabilities.erases or not isinstance(connector, Eraser):
                 self.by_hand.append({"connection": name, "keys": fresh})
                 self._record(what, connection, fresh, [Outcome("rejected", BY_HAND)] * len(fresh))
-            elif not _in_flight(self.desk, what.id, connection):
+            elif not _in_flight(self.instance, what.id, connection):
                 self._record(what, connection, fresh, connector.erase(fresh))
             for request in sorted({k.request_id for k in keys if k.request_id is not None}):
                 assert isinstance(connector, Eraser)
@@ -274,7 +273,7 @@ class Step:
         for a in self.cycle.rel.audiences if keys and size else ():
             if a.connection != connection:
                 continue
-            name = self.desk.compiled.audience_names[a.object]
+            name = self.instance.compiled.audience_names[a.object]
             for part in _chunks([Op(n, key, None, ()) for n, key in enumerate(keys)], size):
                 try:
                     connector.apply(Batch("remove", name, (), part))
@@ -289,7 +288,7 @@ class Step:
                 elif outcome.state in ("accepted", "rejected"):
                     reason = (outcome.reason or "refused").partition(":")[0] if outcome.state == "rejected" else None
                     state.asked(conn, what.id, connection, key, outcome.request_id, reason, name=self._name(key))
-        self.desk.store.write(job)
+        self.instance.store.write(job)
 
     def _name(self, key: str) -> str:
         """What a key is called once a provider has it: its address may not be kept, the job's id is enough."""
@@ -300,7 +299,7 @@ class Step:
 
     def answer(self) -> Json:
         """What was erased where, what goes on, what is left to do by hand."""
-        with self.desk.store.reading() as conn:
+        with self.instance.store.reading() as conn:
             what, left = state.erasure(conn, self.begun.id), state.keys_left(conn, self.begun.id)
         providers = [{"connection": k["connection"], "keys": k["keys"], "error": k["error"],
                       "state": "refused" if k["error"] else "running" if k["accepted"] else "waiting"} for k in left]
@@ -312,7 +311,7 @@ class Step:
     def exit_code(self) -> int:
         if self.unreached:
             return REMOTE
-        with self.desk.store.reading() as conn:
+        with self.instance.store.reading() as conn:
             left = [*state.keys_left(conn, self.begun.id), *self.receipt.get("refused", ())]
         return PARTIAL if any(k["error"] not in (None, BY_HAND) for k in left) else OK
 
@@ -324,13 +323,13 @@ def _chunks(ops: Sequence[Op], size: int) -> Iterator[Sequence[Op]]:
 
 # --------------------------------------------------------------------------- backups elsewhere
 
-def known_backups(desk: Desk) -> list[str]:
+def known_backups(instance: Instance) -> list[str]:
     """Where backups were written to, oldest first."""
-    found: list[str] = orjson.loads(desk.store.meta("backups") or "[]")
+    found: list[str] = orjson.loads(instance.store.meta("backups") or "[]")
     return found
 
 
-def remember_backup(desk: Desk, path: Path) -> None:
+def remember_backup(instance: Instance, path: Path) -> None:
     """Keep where a backup went: it will have to be named when somebody is forgotten."""
-    known = [p for p in known_backups(desk) if p != str(path) and Path(p).exists()]
-    desk.store.remember("backups", orjson.dumps([*known, str(path)][-BACKUPS:]).decode())
+    known = [p for p in known_backups(instance) if p != str(path) and Path(p).exists()]
+    instance.store.remember("backups", orjson.dumps([*known, str(path)][-BACKUPS:]).decode())

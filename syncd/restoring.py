@@ -65,7 +65,7 @@ def _prepare(config: Config, part: Path, told: Path) -> Json:
             # Whose subscriber keys the journal's entries came under. The role is put right when the mapping is compiled.
             if not store.rows("SELECT 1 FROM connection WHERE name = ?", (name,)):
                 store.connection(name, "crm")
-        lines = journal.read(told, replaying.head(store)) if told.exists() else []
+        lines = journal.read(told, store.head()) if told.exists() else []
         replayed = store.write(lambda conn: replaying.replay(conn, lines))
         waiting = store.write(lambda conn: inbox.restore(conn, journal.notes(told))) if told.exists() else 0
         forgotten = [line for line in lines if line.spoken[0] == forget.SOURCE]
@@ -73,8 +73,8 @@ def _prepare(config: Config, part: Path, told: Path) -> Json:
             _forget(store, list(group), seen_at)
         if forgotten:
             store.scrub()
-        replaying.doubt_everything(store)
-        return {"ledger": replaying.head(store), "replayed": replayed, "webhooks": waiting}
+        store.write(replaying.doubt_everything)
+        return {"ledger": store.head(), "replayed": replayed, "webhooks": waiting}
     finally:
         store.close()
 

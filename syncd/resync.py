@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mappings.problems import did_you_mean
 from state.queries import load
@@ -18,19 +18,17 @@ from syncd import guard, subjects
 from syncd.cycle import Cycle
 from syncd.failures import REMOTE, USAGE, Failure
 from syncd.guard import Plan
+from syncd.instance import Instance
 from syncd.model import Field, FieldType, StreamSpec
 from syncd.normalise import converters
 from syncd.views import Json
-
-if TYPE_CHECKING:
-    from syncd.desk import Desk
 
 
 @dataclass(slots=True)
 class Resync:
     """One resync as asked for. ``prepare`` marks, the cycle reads and plans, ``decide`` holds or approves."""
 
-    desk: Desk
+    instance: Instance
     everything: bool = False
     stream: str | None = None
     address: str | None = None
@@ -63,12 +61,12 @@ class Resync:
 
     def decide(self, plan: Plan) -> Plan:
         """Hold what this run would change beyond opt-outs; then approve it, if it was named."""
-        desk = self.desk
-        run = desk.store.rows("SELECT max(id) FROM run")[0][0]
-        guard.hold_run(desk.store, run, "resync", "a resync would change this", desk.now())
+        instance = self.instance
+        run = instance.store.rows("SELECT max(id) FROM run")[0][0]
+        guard.hold_run(instance.store, run, "resync", "a resync would change this", instance.now())
         if self.approve and not self.dry_run:
-            return desk.approve(plan, self.approve)
-        return guard.current_plan(desk.store, desk.compiled.relations, desk.now())
+            return instance.approve(plan, self.approve)
+        return guard.current_plan(instance.store, instance.compiled.relations, instance.now())
 
     # ------------------------------------------------------------------ streams
 
@@ -86,7 +84,7 @@ class Resync:
                     conn.execute(q["forget_cursor"], (feed.stream,))
                 count += conn.execute(q["dirty_stream"], (feed.stream, since)).rowcount
             return count
-        return {"streams": ", ".join(f.name for f in feeds), "people": self.desk.store.write(job)}
+        return {"streams": ", ".join(f.name for f in feeds), "people": self.instance.store.write(job)}
 
     def _since(self) -> int | None:
         if self.since is None:
@@ -96,8 +94,8 @@ class Resync:
     # ------------------------------------------------------------------ people
 
     def _people(self, cycle: Cycle) -> Json:
-        store = self.desk.store
-        subject = (subjects.at_address(store, self.desk.config, self.address) if self.address is not None
+        store = self.instance.store
+        subject = (subjects.at_address(store, self.instance.config, self.address) if self.address is not None
                    else subjects.at_record(store, self.crm_id or ""))
         if not subject.people:
             raise Failure(USAGE, "nobody with this address was ever read.",
@@ -109,7 +107,7 @@ class Resync:
         read = 0
         for feed in cycle.feeds:
             if keys := by_stream.get(feed.stream):
-                read += cycle.puller.refetch(feed, keys, self.desk.now()).rows[feed.name]
+                read += cycle.puller.refetch(feed, keys, self.instance.now()).rows[feed.name]
         store.write(lambda conn: conn.executemany(
             "INSERT OR IGNORE INTO dirty VALUES (?)", ((p,) for p in subject.people)).rowcount)
         return {"people": len(subject.people), "records read": read}
@@ -119,12 +117,12 @@ class Resync:
     def _rows(self, cycle: Cycle, name: str) -> Json:
         """Compare what a destination holds with what it acknowledged. Differences become the new *before*, so that the
         plan shows the way back; rows of others are only counted."""
-        destinations = self.desk.mapping.destinations
+        destinations = self.instance.mapping.destinations
         if name not in destinations:
             raise Failure(USAGE, f'there is no destination "{name}".', next=did_you_mean(name, destinations))
         connection = destinations[name].connection
-        id_ = self.desk.store.connection(connection, "esp")
-        names = self.desk.compiled.audience_names
+        id_ = self.instance.store.connection(connection, "esp")
+        names = self.instance.compiled.audience_names
         found: Json = {}
         for audience in cycle.rel.audiences:
             if audience.connection == id_:
@@ -137,9 +135,9 @@ class Resync:
         fields = tuple(Field(n, wire.get(kind, kind)) for n, _, kind in audience.fields)  # type: ignore[arg-type]
         spec = StreamSpec(object_, "row", fields)
         convert = [(index + 2, function) for index, function in converters(fields)]
-        store, complete = self.desk.store, False
+        store, complete = self.instance.store, False
         store.write(lambda conn: _begin(conn, audience))
-        for page in self.desk.app.connectors[connection].changes(spec, None):
+        for page in self.instance.app.connectors[connection].changes(spec, None):
             rows = [list(row) for row in page.rows]
             for row in rows:
                 for index, function in convert:
