@@ -3,6 +3,8 @@ nobody took down. They become the field's baseline, as at a first link, in one r
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import orjson
 
 from state import db
@@ -14,14 +16,24 @@ def conform(conn: db.Connection, rel: Relations) -> None:
     """Compare the mapping's consent fields with those known. Where a stream that was read before has others, it is read from
     its start."""
     q = load("flags")
+    now = {former: topic.id for topic in rel.topics for former in topic.was}
     for source in rel.sources:
         types = {f.name: f.type for f in rel.streams[source.stream]}
         wanted = {(flag.field, _meaning(flag, types.get(flag.field))) for flag in source.flags}
-        known = set(conn.execute(q["known"], (source.stream,)).fetchall())
-        conn.executemany(q["forget"], ((source.stream, field, meaning) for field, meaning in known - wanted))
-        conn.executemany(q["learn"], ((source.stream, field, meaning, source.stream) for field, meaning in wanted - known))
-        if wanted - known:
+        rows = conn.execute(q["known"], (source.stream,)).fetchall()
+        stored = {(field, meaning) for field, meaning, _ in rows}
+        settled = {(field, _renamed(meaning, now)) for field, meaning, unknown in rows if not unknown}
+        conn.executemany(q["forget"], ((source.stream, field, meaning) for field, meaning in stored - wanted))
+        conn.executemany(q["learn"], ((source.stream, field, meaning, int((field, meaning) not in settled), source.stream)
+                                      for field, meaning in wanted - stored))
+        if wanted - stored - settled:
             conn.execute(q["from_the_start"], (source.stream,))
+
+
+def _renamed(meaning: str, now: Mapping[str, str]) -> str:
+    """A field that speaks of a topic under its former id means what it meant."""
+    topic, *rest = orjson.loads(meaning)
+    return orjson.dumps([now.get(topic, topic), *rest]).decode()
 
 
 def _meaning(flag: FlagDef, type_: str | None) -> str:

@@ -8,7 +8,7 @@ records arrived, and the part that holds the record first seen keeps its id when
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import orjson
 
@@ -44,14 +44,20 @@ def step(conn: db.Connection, rel: Relations, now: int) -> bool:
     return bool(taken == CHUNK)
 
 
-def parted(conn: db.Connection, source: SourceDef, topic: str | None) -> list[tuple[int, str, int | None]]:
+def parted(conn: db.Connection, source: SourceDef, topic: str | None,
+           was: Sequence[str] = ()) -> list[tuple[int, str, int | None]]:
     """(record, record id, address) of the records of a source that the last step took from a person who had refused a topic
     (None: all mail), and that take the refusal along: it is written on them, and alone they have no other witness of it; or
-    it was said about the person they were part of, by the mailbox rather than on one of the records."""
+    it was said about the person they were part of, by the mailbox rather than on one of the records.
+
+    :param was: former ids of the topic, under which it may have been said
+    """
     code = f"{'d.master' if topic is None else f'd.{standing(topic)}'} = {OPTED_OUT}"
-    words = orjson.dumps(["topic" if topic else "master", topic, "opt_out"]).decode()[:-1]
-    found = conn.execute(load("identify")["said_together"].replace(":code", code),
-                         {"stream": source.stream, "words": words}).fetchall()
+    found = []
+    for name in (topic, *was):
+        words = orjson.dumps(["topic" if name else "master", name, "opt_out"]).decode()[:-1]
+        found += conn.execute(load("identify")["said_together"].replace(":code", code),
+                              {"stream": source.stream, "words": words}).fetchall()
     for flag in source.flags:
         if flag.topic == topic:
             refusing = [v for v, meaning in flag.meanings.items() if meaning == "opt_out"]

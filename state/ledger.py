@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import orjson
@@ -224,6 +224,21 @@ def known(conn: db.Connection, entry: NewEntry, before: Sequence[tuple[int, NewE
         if same and e.utterance.connection == connection and e.said_hi <= (at or 0):
             found = position
     return found
+
+
+def refused_topics(conn: db.Connection) -> dict[str, set[int]]:
+    """Topics that somebody once refused, each with the utterances that did."""
+    found: dict[str, set[int]] = {}
+    for id_, words in conn.execute(load("ledger")["refusals"]):
+        for level, topic, state, *_ in orjson.loads(words):
+            if (level, state) == ("topic", "opt_out") and topic is not None:
+                found.setdefault(topic, set()).add(int(id_))
+    return found
+
+
+def count_of(conn: db.Connection, utterances: Iterable[int]) -> int:
+    """How many entries say one of these. Reads all entries."""
+    return int(conn.execute(load("ledger")["count_of"], (orjson.dumps(list(utterances)).decode(),)).fetchone()[0])
 
 
 def verify(conn: db.Connection) -> tuple[int, list[int]]:

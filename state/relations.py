@@ -91,6 +91,8 @@ class AttributeDef:
 
 @dataclass(frozen=True, slots=True)
 class TopicDef:
+    """``was`` lists former ids: what was said about those was said about this topic."""
+
     id: str
     where: str | None
     opt_in: str
@@ -98,6 +100,7 @@ class TopicDef:
     channel: str = "email"
     purpose: str = "marketing"
     unit: str | None = None
+    was: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

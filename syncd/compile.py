@@ -16,6 +16,7 @@ from mappings.model import ConsentField, PeopleSource, RelatedStream, StreamName
 from mappings.model import Mapping as MappingFile
 from mappings.problems import MappingProblems, Problem
 from mappings.types import Column, Compiled, ExpressionScope, Related, Type
+from state import ledger
 from state import relations as rel
 from state.store import Store
 from syncd.destinations import DestinationCompiler, Wiring
@@ -60,7 +61,8 @@ class Compiler:
         self.attribute_types: dict[str, Type] = {}
 
     def compile(self) -> CompiledMapping:
-        """:raises MappingProblems: what only shows with the vendors' types at hand"""
+        """:raises MappingProblems: what only shows with the vendors' types or the state at hand"""
+        self._carry_on()
         self._streams()
         sources = tuple(self._source(rank, s) for rank, s in enumerate(self.mapping.people.sources.values()))
         related = {r.name: self._related(r) for r in self.mapping.related.values()}
@@ -81,6 +83,22 @@ class Compiler:
         feeds = [*self._record_feeds(sources, there.histories), *there.feeds]
         return CompiledMapping(relations, feeds, there.known, there.specs, objects, frozenset(self.zones), there.churn,
                                there.creates, there.names, self.parts)
+
+    def _carry_on(self) -> None:
+        """A topic that somebody refused is still there, under this id or another: nobody would know the refusals else.
+
+        :raises MappingProblems:
+        """
+        carried = {name for t in self.mapping.topics.values() for name in (t.id, *t.was)}
+        with self.store.reading() as conn:
+            refused = {t: words for t, words in ledger.refused_topics(conn).items() if t not in carried}
+            lost = {t: count for t, words in refused.items() if (count := ledger.count_of(conn, words))}
+        if lost:
+            place = next((t.place for t in self.mapping.topics.values()), self.mapping.people.place)
+            raise MappingProblems(
+                Problem.at(place._replace(column=0), f'The topic "{topic}" is gone, and {count} opt-outs of it are known.',
+                           f'Write "was: [{topic}]" at the topic that carries it on; one that is no longer mailed stays here'
+                           " without a destination.") for topic, count in lost.items())
 
     # ------------------------------------------------------------------ streams
 
@@ -283,8 +301,7 @@ class Compiler:
             compiled = ex.compile_expression(" and ".join(texts), scope, expect=Type.BOOL, place=place)
             self._note(f"topic {topic_id}", compiled)
             where, due = compiled.sql, compiled.due_sql
-        return rel.TopicDef(topic_id, where, topic.opt_in, due, topic.channel, topic.purpose,
-                            topic.unit)
+        return rel.TopicDef(topic_id, where, topic.opt_in, due, topic.channel, topic.purpose, topic.unit, topic.was)
 
 
 def _text(value: str) -> str:

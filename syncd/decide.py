@@ -47,8 +47,8 @@ class Decider:
         """One chunk of components. A record that leaves its person takes refusals along."""
         more = identify.step(conn, self.rel, now)
         entries = [from_parting(source, topic, self.objects[source.stream][0], *row, now)
-                   for source in self.rel.sources for topic in (None, *(t.id for t in self.rel.topics))
-                   for row in identify.parted(conn, source, topic)]
+                   for source in self.rel.sources for topic, was in ((None, ()), *((t.id, t.was) for t in self.rel.topics))
+                   for row in identify.parted(conn, source, topic, was)]
         if entries:
             self.store.book.append(conn, entries, now)
             statuses.mark(conn, entries)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from state.people import Case, Decided
 from state.relations import ADDRESS_OUT, NEVER_SAID, OPTED_IN, OPTED_OUT, PENDING, TopicDef, unit_id
@@ -27,6 +28,7 @@ class Reconciler:
         """:param units: business units that have a decision of their own about all mail"""
         self.policy = policy(topics, clock_tolerance)
         self.units = units
+        self._now = {former: topic.id for topic in topics for former in topic.was}
         self._by_unit: dict[str | None, list[str]] = {None: [], **{unit: [] for unit in units}}
         for topic in topics:
             self._by_unit.setdefault(topic.unit, []).append(topic.id)
@@ -34,9 +36,18 @@ class Reconciler:
 
     def decision(self, case: Case) -> Decision:
         """The full answer: each topic's for its business unit, all mail's for mail that may come from any."""
+        case = self._renamed(case)
         folds = self._folds(case, case.statements)
         topics = {topic: folds[unit].topics[topic] for unit, names in self._by_unit.items() for topic in names}
         return Decision(topics, folds[None].master, folds[None].blocked_by)
+
+    def _renamed(self, case: Case) -> Case:
+        """The case with every topic under the id it has now."""
+        if not self._now:
+            return case
+        return case._replace(statements=[replace(s, scope=replace(
+            s.scope, topic=self._now.get(s.scope.topic, s.scope.topic) if s.scope.topic is not None else None,
+            all_except=tuple(self._now.get(t, t) for t in s.scope.all_except))) for s in case.statements])
 
     def _folds(self, case: Case, statements: Sequence[Statement]) -> dict[str | None, Decision]:
         return {unit: consent.fold(case.person, case.address, statements, case.holders, self.policy, unit=unit)
@@ -45,6 +56,7 @@ class Reconciler:
     def decided(self, case: Case) -> Decided:
         """The decision in codes. ``standing`` of a topic is what was said about that topic itself: a master opt-out
         must not set a topic's own flag. Neither must that of one business unit set what is about all mail everywhere."""
+        case = self._renamed(case)
         full = self._folds(case, case.statements)
         narrow: dict[str | None, Decision] | None = None
         topics = {unit_id(unit): (int(full[unit].master.mailable), self._code(full[unit].master)) for unit in self.units}

@@ -84,7 +84,7 @@ def case_at(store: Store, address: int) -> Case:
 
 def reconciler(mapping: MappingFile, config: Config) -> Reconciler:
     """The fold of the mapping's topics; needs no connection."""
-    return Reconciler(tuple(TopicDef(t.id, None, t.opt_in, None, t.channel, t.purpose, t.unit)
+    return Reconciler(tuple(TopicDef(t.id, None, t.opt_in, None, t.channel, t.purpose, t.unit, t.was)
                             for t in mapping.topics.values()), config.policy.clock_tolerance)
 
 

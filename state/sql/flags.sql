@@ -1,5 +1,5 @@
 -- name: known
-SELECT field, meaning FROM flag WHERE stream = ?;
+SELECT field, meaning, unknown FROM flag WHERE stream = ?;
 
 -- name: forget
 DELETE FROM flag WHERE stream = ? AND field = ? AND meaning = ?;
@@ -7,7 +7,7 @@ DELETE FROM flag WHERE stream = ? AND field = ? AND meaning = ?;
 -- name: learn
 -- A stream that was never read to its end has everything as its baseline anyway.
 INSERT INTO flag (stream, field, meaning, unknown)
-SELECT ?, ?, ?, complete_at IS NOT NULL FROM stream WHERE id = ?;
+SELECT ?, ?, ?, ? AND complete_at IS NOT NULL FROM stream WHERE id = ?;
 
 -- name: from_the_start
 UPDATE stream SET cursor = NULL WHERE id = ? AND complete_at IS NOT NULL;

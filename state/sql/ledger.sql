@@ -21,6 +21,13 @@ SELECT id FROM utterance WHERE (connection, source, method, person_made, baselin
 INSERT INTO utterance (connection, source, method, person_made, baseline, said, channel, purpose, basis, unit)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id;
 
+-- name: refusals
+-- What was ever said against mail, in different words.
+SELECT id, said FROM utterance WHERE instr(said, '"opt_out"');
+
+-- name: count_of
+SELECT count(*) FROM entry WHERE utterance IN (SELECT value FROM json_each(?));
+
 -- name: said_before
 SELECT 1 FROM entry e WHERE e.address = :address AND e.key IS :key AND e.said_lo = :at AND e.said_hi = :at
 AND e.evidence IS :evidence AND e.utterance = :utterance;
