@@ -92,9 +92,10 @@ class Store:
             raise db.StateDamaged("hash_key is not the key this state was made with: every address would look new and"
                                   " every opt-out lost; put the old key back")
 
-    def write(self, job: Callable[[db.Connection], T], *, urgent: bool = False, timeout: float | None = None) -> T:
-        """Run ``job`` in one transaction of the writer; ``urgent`` ones overtake, ``timeout`` (seconds) as in ``Writer``."""
-        return self.writer.run(job, urgent=urgent, timeout=timeout)
+    def write(self, job: Callable[[db.Connection], T], *, urgent: bool = False, timeout: float | None = None,
+              name: str | None = None) -> T:
+        """Run ``job`` in one transaction of the writer; ``urgent`` ones overtake, the rest is as in ``Writer``."""
+        return self.writer.run(job, urgent=urgent, timeout=timeout, name=name)
 
     @contextmanager
     def reading(self) -> Iterator[db.Connection]:

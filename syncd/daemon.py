@@ -74,6 +74,7 @@ class Daemon:
         """
         config, mapping = compose.load(self.path)
         store = compose.store(config)
+        store.writer.slow = lambda name, seconds: self.log.debug(logs.WRITE_SLOW, write=name, seconds=round(seconds, 3))
         try:
             self.desk = Desk(config, store, mapping)
             self._listen()

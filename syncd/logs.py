@@ -35,6 +35,7 @@ WEBHOOK_FAILED = "webhook_failed"
 WEBHOOK_ASKED = "webhook_asked"
 WEBHOOK_STRANGERS = "webhook_strangers"
 EXPRESS_PLANNED = "express_planned"
+WRITE_SLOW = "write_slow"
 AUDIT_ENDED = "audit_ended"
 AUDIT_DISAGREED = "audit_disagreed"
 
@@ -63,6 +64,7 @@ EVENTS: Mapping[str, str] = {
     WEBHOOK_ASKED: "a vendor asked whether a callback's address is ours, and how the answer went",
     WEBHOOK_STRANGERS: "webhooks told of people whom the vendor does not know any more",
     EXPRESS_PLANNED: "opt-outs from webhooks were queued ahead of everything",
+    WRITE_SLOW: "told with --debug: a transaction of the state kept everybody else waiting longer than it should",
 }
 """Every event with its meaning."""
 

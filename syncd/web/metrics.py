@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import accumulate
 from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 import syncd
 from state import forget, inbox
 from state.queries import load
 from state.store import Store
+from state.writer import BOUNDS, Timing
 from syncd import views
 from syncd.model import Micros
 
@@ -60,6 +62,7 @@ class Figures(Collector):
                        self._deliveries())
         yield _counter("syncd_calls", "Calls to a connection.", ["connection"],
                        {(name,): count for name, count in self._calls().items()})
+        yield from _writes(self._store.writer.timings)
 
     def _feeds(self) -> Iterator[Metric]:
         """The streams that carry consent."""
@@ -79,6 +82,18 @@ def _connections(connections: Iterable[views.Json]) -> Iterator[Metric]:
         "syncd_quarantine_rows": ("Rows that were refused.", "quarantine")}
     for name, (text, key) in figures.items():
         yield _gauge(name, text, ["connection"], [((c["name"],), c[key] or 0) for c in connections])
+
+
+def _writes(timings: Mapping[str, Timing]) -> Iterator[Metric]:
+    """The state's transactions by the name of what made them."""
+    family = HistogramMetricFamily("syncd_write_seconds", "Transactions of the state.", labels=["write"])
+    for name, timing in timings.items():
+        upto = accumulate(timing.counts)
+        buckets = [(str(bound), next(upto)) for bound in (*BOUNDS, "+Inf")]
+        family.add_metric([name], buckets, timing.total)
+    yield family
+    yield _gauge("syncd_write_longest_seconds", "The longest of them since the start.", ["write"],
+                 [((name,), timing.longest) for name, timing in timings.items()])
 
 
 def _gauge(name: str, text: str, labels: list[str], values: Iterable[tuple[tuple[str, ...], float]]) -> Metric:
