@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from mappings.functions import clock_parameters
 from state import drift, identify, people, plan, statuses, suppressions
+from state.pace import Pace
 from state.queries import load
 from state.relations import Relations
 from state.store import Store
 from syncd.model import Micros
 from syncd.reconcile import Reconciler
 from syncd.statements import from_parting
-
-TURN = 0.2
-"""Seconds that one transaction may take."""
-LEAST = 50
-"""People who are decided together, however long that takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +26,7 @@ class Decider:
     reconciler: Reconciler
     objects: Mapping[int, tuple[int, int]]
     zones: frozenset[str] = frozenset()
+    pace: Pace = field(default_factory=lambda: Pace(people.CHUNK // 20), compare=False)
 
     def people(self, now: Micros) -> None:
         """Identify: bind late statements to their records, compare new addresses with imported digests, then recompute
@@ -99,21 +95,10 @@ class Decider:
 
     def _chunks(self, run: int, bound: Mapping[str, Any], holds: Mapping[int, int]) -> int:
         """As many people to a transaction as fit into its time: what is urgent waits for one of them at most."""
-        total, size = 0, people.CHUNK // 20
-
-        def job(conn: Any) -> tuple[int, float]:
-            began = time.monotonic()
-            return self._chunk(conn, run, bound, holds, size), time.monotonic() - began
-        while True:
-            count, seconds = self.store.write(job)
-            if not count:
-                return total
+        total, job = 0, self.pace.until_done(lambda conn, most: self._chunk(conn, run, bound, holds, most))
+        while count := self.store.write(job):
             total += count
-            # The next people may be dearer than the last: grow only with room to spare.
-            if seconds > TURN:
-                size = max(LEAST, int(size * TURN / seconds))
-            elif seconds < TURN / 4:
-                size = min(people.CHUNK, 2 * size)
+        return total
 
     def _chunk(self, conn: Any, run: int, bound: Mapping[str, Any], holds: Mapping[int, int], most: int) -> int:
         count = people.take(conn, self.rel, most)

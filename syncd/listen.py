@@ -62,10 +62,10 @@ class Listener:
                   now: Micros, complete: bool, pulled: Pulled) -> int:
         known, stated = self.containers[feed.connection], self.incoming.statuses(rows)
         stops = self._stops(feed, stated, now, pulled) if row.complete_at is not None else {}
-        moved, entries = self.state.write(lambda conn: statuses.store(
+        moved, entries = self.state.write(feed.pace.over(len(stated), lambda conn: statuses.store(
             conn, feed.connection, feed.stream, stated, cursor=cursor, sweep=sweep, now=now, complete=complete,
             book=self.state.book, speak=lambda changes: from_statuses(known, changes, since=row.complete_at, now=now,
-                                                                      stops=stops)))
+                                                                      stops=stops))))
         pulled.entries += entries
         return moved
 
@@ -91,7 +91,7 @@ class Listener:
                 complete: bool, pulled: Pulled) -> int:
         job = self.hear(feed, self.incoming.events(rows), now, first=row.complete_at is None, cursor=cursor,
                         complete=complete)
-        heard = self.state.write(job)
+        heard = self.state.write(feed.pace.over(len(rows), job))
         pulled.entries += len(heard.said)
         pulled.unresolved += heard.unresolved
         return heard.news

@@ -1,24 +1,13 @@
-"""Pages of a stream, taken in parts that one transaction stores, the next one being fetched meanwhile."""
+"""Pages of a stream, the next one being fetched while one is stored."""
 
 from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TypeVar
 
 T = TypeVar("T")
-
-ROWS_PER_COMMIT = 5_000
-
-
-def slices(rows: Sequence[T]) -> Iterator[tuple[Sequence[T], bool]]:
-    """Parts of a page that one transaction takes, each with whether it is the last."""
-    if len(rows) <= ROWS_PER_COMMIT:
-        yield rows, True
-        return
-    for start in range(0, len(rows), ROWS_PER_COMMIT):
-        yield rows[start:start + ROWS_PER_COMMIT], start + ROWS_PER_COMMIT >= len(rows)
 
 
 def ahead(pages: Iterator[T]) -> Iterator[T]:

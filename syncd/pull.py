@@ -16,6 +16,7 @@ import orjson
 from connectors.base import Connector
 from connectors.errors import ConnectorError, Misconfigured
 from state import drift, flags, forget, history, records, statuses
+from state.pace import Pace
 from state.queries import load
 from state.relations import AudienceDef, Relations
 from state.store import Store, StreamRow
@@ -24,7 +25,7 @@ from syncd.history import Past, past, trace
 from syncd.incoming import Incoming
 from syncd.listen import Listener
 from syncd.model import Micros, StreamSpec, Value
-from syncd.pages import ahead, slices
+from syncd.pages import ahead
 from syncd.statements import Requests, from_first_sight, from_flags
 
 ROWS_PER_FETCH = 200
@@ -54,6 +55,8 @@ class Feed:
     """Of a list's statuses: the stream of all mail, where a stop of that sets lists as well."""
     sends: StreamSpec | None = None
     """Of a stream of events: where the sends that they name are looked up."""
+    pace: Pace = field(default_factory=Pace, compare=False)
+    """Of its pages: how many rows one transaction takes."""
 
 
 class Read(NamedTuple):
@@ -230,7 +233,7 @@ class Puller:
         ``listing`` is not called read before somebody is sure that it is whole."""
         read, changed, ended = 0, 0, False
         for page in ahead(feed.connector.changes(feed.spec, cursor)):
-            for rows, last in slices(page.rows):
+            for rows, last in feed.pace.slices(page.rows):
                 # A listing from the start that is not complete has not shown all there was. Events are no listing: how
                 # far back they go is the vendor's business.
                 whole = page.complete or cursor is not None or feed.spec.kind in ("event", "send")
@@ -277,7 +280,7 @@ class Puller:
                 history.remember(conn, requests.echoes, requests.overwritten, now)
                 records.quarantine(conn, feed.connection, feed.spec.object, doubts, now)
                 return done
-            done = self.store.write(job)
+            done = self.store.write(feed.pace.over(len(rows), job))
             pulled.requests.found += requests.found
             pulled.requests.echoes += requests.echoes
             pulled.entries += done.entries
@@ -303,10 +306,10 @@ class Puller:
         def read() -> Read:
             count, complete = 0, False
             for page in ahead(feed.connector.changes(feed.spec, None)):
-                for rows, _ in slices(page.rows):
+                for rows, _ in feed.pace.slices(page.rows):
                     listed = self.rows.listed(rows)
-                    self.store.write(lambda conn, listed=listed: drift.store(  # type: ignore[misc]
-                        conn, audience, listed, sweep))
+                    self.store.write(feed.pace.over(len(rows), lambda conn, listed=listed: drift.store(  # type: ignore[misc]
+                        conn, audience, listed, sweep)))
                 count += len(page.rows)
                 complete = complete or (page.last and page.complete)
             pulled.rows[feed.name] = count
@@ -353,16 +356,17 @@ class Puller:
         strangers: list[str] = []
         spec = StreamSpec(feed.spec.object, "record", ids_only=True)
         for page in ahead(feed.connector.changes(spec, None)):
-            for rows, _ in slices(page.rows):
+            for rows, _ in feed.pace.slices(page.rows):
                 ids = [str(r[0]) for r in rows]
-                strangers += self.store.write(lambda conn, ids=ids: records.seen_ids(  # type: ignore[misc]
-                    conn, feed.stream, ids, sweep))
+                strangers += self.store.write(feed.pace.over(
+                    len(ids), lambda conn, ids=ids: records.seen_ids(conn, feed.stream, ids, sweep)))  # type: ignore[misc]
             complete = complete or (page.last and page.complete)
         for start in range(0, len(strangers), ROWS_PER_FETCH):
             self.refetch(feed, strangers[start:start + ROWS_PER_FETCH], now)
         if not complete:
             return
-        missing, known = self.store.write(lambda conn: records.unseen(conn, feed.stream, sweep))
+        with self.store.reading() as conn:
+            missing, known = records.unseen(conn, feed.stream, sweep)
         if missing > 20 and missing > known * self.empty_share and not self._accepted(feed, missing, known, now):
             pulled.emptied[feed.name] = (missing, known)
             return

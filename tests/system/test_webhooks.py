@@ -121,6 +121,8 @@ def test_metrics_tell_counts_and_nothing_about_anybody(running: Running) -> None
     assert float(figures['syncd_webhook_deliveries_total{callback="unsubs",connection="mc_main",result="stored"}']) >= 3
     assert float(figures['syncd_webhook_deliveries_total{callback="unsubs",connection="mc_main",result="forged"}']) == 3
     assert float(figures['syncd_opt_outs_waiting{connection="sf"}']) == 0
+    assert float(figures['syncd_write_seconds_bucket{le="+Inf",write="inbox.receive"}']) >= 3
+    assert 0 < float(figures['syncd_write_longest_seconds{write="inbox.receive"}']) < 60
     assert "@" not in text
     assert running.post.get("/readyz") == (200, "ok\n")
 

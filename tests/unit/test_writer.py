@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from state import db
+from state import db, writer
 from state.store import Store
 
 
@@ -71,6 +72,34 @@ def test_urgent_jobs_overtake_waiting_ones(store: Store) -> None:
     for thread in threads:
         thread.join(10)
     assert order == ["unsubscribe", "slow 1", "slow 2"]
+
+
+def test_what_each_transaction_took_is_counted_by_its_name(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "SLOW", 0.0)
+    told: list[str] = []
+    store.writer.slow = lambda name, seconds: told.append(name)
+
+    def fails(conn: db.Connection) -> None:
+        raise KeyError("x")
+    store.write(lambda conn: None)
+    with pytest.raises(KeyError):
+        store.write(fails)
+    store.write(lambda conn: None, name="another")
+    store.write(partial(store._check_key, hash_key=b""))
+    store.tidy()
+    here = "test_writer.test_what_each_transaction_took_is_counted_by_its_name"
+    assert {name: sum(t.counts) for name, t in store.writer.timings.items()} == {
+        here: 2, "another": 1, "store.Store._check_key": 1, "store.Store.tidy": 1}
+    assert told == [here, here, "another", "store.Store._check_key", "store.Store.tidy"]
+
+
+def test_a_duration_is_counted_below_its_bound() -> None:
+    timing = writer.Timing()
+    for seconds in (0.001, 0.01, 0.011, 0.2, 0.9, 60.0):
+        timing.add(seconds)
+    assert timing.counts == [2, 1, 1, 1, 0, 1]
+    assert timing.longest == 60.0
+    assert timing.total == pytest.approx(61.122)
 
 
 def test_a_job_that_waits_for_a_job_is_refused_instead_of_hanging(store: Store) -> None:
