@@ -60,11 +60,11 @@ def key_pair() -> tuple[str, str]:
 class House:
     """One served organisation."""
 
-    def __init__(self) -> None:
+    def __init__(self, **options: Any) -> None:
         self.private, public = key_pair()
         self.kernel = Kernel(seed=5)
         self.sim = SalesforceSim(self.kernel, jwt_public_key=public, instance_url="https://acme.my.salesforce.com",
-                                 custom_fields={"Contact": {"Ext__c": {"type": "text", "external_id": True}}})
+                                 custom_fields={"Contact": {"Ext__c": {"type": "text", "external_id": True}}}, **options)
         self.server = serve(self.kernel, self.sim.side, self.sim.handle)
         self.port = self.server.server_address[1]
         self.session = requests.Session()

@@ -260,6 +260,7 @@ def _contact_is_person(db: Database, row: Row) -> bool:
 
 _COMPUTED: dict[tuple[str, str], Callable[[Database, Row], Any]] = {
     ("Contact", "Name"): _full_name, ("Lead", "Name"): _full_name, ("User", "Name"): _full_name,
+    ("Individual", "Name"): _full_name,
     ("Account", "Name"): _account_name, ("Contact", "IsPersonAccount"): _contact_is_person,
     ("Contact", "IsEmailBounced"): lambda db, row: row.get("EmailBouncedDate") is not None,
     ("Opportunity", "IsClosed"): lambda db, row: str(row.get("StageName", "")).startswith("Closed"),

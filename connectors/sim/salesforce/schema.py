@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from . import standard
+from . import consent, standard
 
 TEXT_TYPES = frozenset({"string", "textarea", "email", "phone", "url", "picklist", "multipicklist", "anyType", "id",
                         "reference", "combobox"})
@@ -90,12 +90,13 @@ class ObjectDef:
     history_of: str | None = None
     lower: dict[str, FieldDef] = field(default_factory=dict)
     relations: dict[str, FieldDef] = field(default_factory=dict)
-    """Lower-case relationship name -> the reference field behind it."""
+    """Lower-case relationship name -> the reference field behind it; without those that may lead to several objects."""
 
     def index(self) -> ObjectDef:
         """Fill the case-insensitive look-ups; called once after the last field was added."""
         self.lower.update({name.lower(): f for name, f in self.fields.items()})
-        self.relations.update({f.relationship.lower(): f for f in self.fields.values() if f.relationship})
+        self.relations.update({f.relationship.lower(): f for f in self.fields.values()
+                               if f.relationship and len(f.reference_to) == 1})
         return self
 
     @property
@@ -141,10 +142,10 @@ def _with_word(f: FieldDef, word: str) -> FieldDef:
     if word.isdigit():
         return replace(f, length=int(word))
     if word.startswith("->"):
-        return replace(f, reference_to=(word[2:],))
+        return replace(f, reference_to=tuple(word[2:].split(",")))
     changes: dict[str, dict[str, Any]] = {
         "required": {"required": True}, "computed": {"createable": False, "updateable": False},
-        "create": {"updateable": False}, "nofilter": {"filterable": False},
+        "create": {"updateable": False}, "nofilter": {"filterable": False}, "restricted": {"restricted": True},
     }
     return replace(f, **changes[word])
 
@@ -185,9 +186,10 @@ def build(custom: Mapping[str, Mapping[str, Any]], *, person_accounts: bool, mul
                                                  default="EUR")
         out[name] = ObjectDef(name, prefix, fields)
     if data_protection:
-        fields = parse_fields(standard.SYSTEM + standard.INDIVIDUAL.strip() + standard.STAMPS)
-        out["Individual"] = ObjectDef("Individual", "0PK", fields)
-        for name in ("Contact", "Lead"):
+        for name, (prefix, text) in consent.OBJECTS.items():
+            fields = parse_fields(standard.SYSTEM + text.strip() + standard.STAMPS)
+            out[name] = ObjectDef(name, prefix, fields)
+        for name in consent.POINTING:
             out[name].fields.update(parse_fields("IndividualId reference ->Individual"))
     if connect:
         fields = parse_fields(standard.SYSTEM + standard.CONNECT.strip() + standard.STAMPS)

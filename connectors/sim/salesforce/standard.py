@@ -1,7 +1,8 @@
 """The standard objects this organisation has, one line per field.
 
 A line is: name, type, then any of a length, ``->Object`` (references) and the words ``required``, ``computed``
-(neither createable nor updateable), ``create`` (set on create only), ``nofilter``; a picklist's values follow a colon.
+(neither createable nor updateable), ``create`` (set on create only), ``nofilter``, ``restricted``; a picklist's values
+follow a colon. A reference that may lead to several objects names them with commas between.
 """
 
 from __future__ import annotations
@@ -99,23 +100,6 @@ FirstName string 40
 LastName string 80
 """
 """Present on Account with person accounts only; Person* and __pc fields are added from Contact."""
-
-INDIVIDUAL = """
-FirstName string 40
-LastName string 80 required
-Name string 121 computed
-HasOptedOutTracking boolean
-HasOptedOutProfiling boolean
-HasOptedOutProcessing boolean
-HasOptedOutSolicit boolean
-HasOptedOutGeoTracking boolean
-ShouldForget boolean
-SendIndividualData boolean
-CanStorePiiElsewhere boolean
-OwnerId reference ->User
-MasterRecordId reference computed
-"""
-"""Present with data protection only; contacts and leads then point to it by IndividualId."""
 
 OPPORTUNITY = """
 Name string 120 required
