@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from connectors.base import CallCounter, Capabilities
-from connectors.errors import LostReply, Misconfigured, RejectRecord
+from connectors.errors import ConnectorError, LostReply, Misconfigured, RejectRecord
 from connectors.http import Http
 from connectors.salesforce import schema
+from connectors.salesforce.consenting import Wishes, worst
+from connectors.salesforce.consents import INDIVIDUAL, Consents, is_consent
 from connectors.salesforce.errors import call_error, call_outcome, problem_of, row_outcomes
 from connectors.salesforce.health import examine
+from connectors.salesforce.joining import Joined
 from connectors.salesforce.reading import Cursor, Reader
 from connectors.salesforce.settings import SalesforceSettings
 from connectors.salesforce.source import Source, history_source, id_source, record_source
 from connectors.salesforce.values import id18, is_id, to_json
 from connectors.salesforce.wire import Wire
-from syncd.model import UNKNOWN, Batch, Catalogue, FieldInfo, Health, Op, Outcome, Page, StreamSpec
+from connectors.shapes import later
+from syncd.model import UNKNOWN, Batch, Catalogue, Field, FieldInfo, Health, Op, Outcome, Page, StreamSpec, Value
 
 COLLECTION = 200  # records of one Collections call
 FETCH = 300  # ids in one query: 8 of the 16 kB that a URL may have
@@ -41,6 +46,7 @@ class SalesforceConnector:
         self._wire = Wire(settings, self.counter, http_factory, clock)
         self._reader = Reader(self._wire, settings, self._now, sleep)
         self._described: dict[str, tuple[float, schema.Described | None]] = {}
+        self._consents = Consents(self._wire, self._reader, self._describe, self._now)
 
     @property
     def server_skew(self) -> float | None:
@@ -66,8 +72,10 @@ class SalesforceConnector:
         return health
 
     def describe(self, objects: Sequence[str] = (), fields: Mapping[str, Collection[str]] | None = None) -> Catalogue:
-        """See ``Connector.describe``. Fields of parents that a reference always leads to come as "Account.Name"."""
+        """See ``Connector.describe``. Fields of parents that a reference always leads to come as "Account.Name", and consent
+        of the Individuals that records point to as ``consents`` says."""
         self._described.clear()
+        self._consents.forget()
         found = {}
         for name in objects or schema.STANDARD:
             described = self._describe(name)
@@ -76,7 +84,10 @@ class SalesforceConnector:
                     field.partition(".")[0] for field in fields.get(name, ()) if "." in field}
                 parents = {way: parent for way, target in described.parents
                            if way in ways and (parent := self._describe(target)) is not None}
-                found[name] = described.info(parents)
+                found[name] = info = described.info(parents)
+                if INDIVIDUAL in described.fields and (fields is None or any(map(is_consent, fields.get(name, ())))):
+                    found[name] = replace(info, fields=(*info.fields, *self._consents.fields()), properties={
+                        **info.properties, "creates_individuals": self._settings.create_individuals})
         return Catalogue(found)
 
     def learnt(self) -> str:
@@ -99,18 +110,21 @@ class SalesforceConnector:
         """See ``Connector.changes``. An ``ids_only`` listing always begins anew."""
         if spec.ids_only:
             return self._reader.listing(id_source(spec))
+        if (joined := self._joined(spec)) is not None:
+            return joined.changes(cursor)
         return self._reader.changes(self._source(spec), cursor)
 
     def fetch(self, spec: StreamSpec, keys: Sequence[str]) -> Page:
         """See ``Connector.fetch``. For a history stream: the changes of these records."""
-        source = id_source(spec) if spec.ids_only else self._source(spec)
+        joined = self._joined(spec)
+        source = id_source(spec) if spec.ids_only else self._source(joined.plain if joined is not None else spec)
         key = schema.history_of(spec.object)[1] if spec.kind == "history" else "Id"
         ids = list(dict.fromkeys(id18(k) for k in keys if is_id(k)))
         rows = []
         for start in range(0, len(ids), FETCH):
             listed = ",".join(f"'{i}'" for i in ids[start:start + FETCH])
             rows += self._reader.rows(source, f"{key} IN ({listed})")
-        return Page(rows, Cursor(0).text(), last=True)
+        return Page(rows if joined is None else joined.rows(rows), Cursor(0).text(), last=True)
 
     def apply(self, batch: Batch) -> Sequence[Outcome]:
         """See ``Connector.apply``. Only ``update``, through Collections: each row succeeds or fails by itself."""
@@ -118,6 +132,24 @@ class SalesforceConnector:
             raise Misconfigured(f"Salesforce connections cannot {batch.kind}.", remedy="Only records are updated here.")
         if len(batch.ops) > COLLECTION:
             raise Misconfigured(f"A batch has {len(batch.ops)} operations; {COLLECTION} are allowed.")
+        held = [(i, c) for i, c in enumerate(batch.columns) if is_consent(c)]
+        if not held:
+            return self._update(batch)
+        wishes = self._wishes(batch, held)
+        own = [i for i, c in enumerate(batch.columns) if not is_consent(c)]
+        if not own:
+            done = wishes.fulfil()
+            return [done[op.key] for op in batch.ops]
+        plain = self._update(replace(batch, columns=tuple(batch.columns[i] for i in own), ops=[
+            op._replace(values=tuple(op.values[i] for i in own)) for op in batch.ops]))
+        try:
+            done = wishes.fulfil()
+        except ConnectorError as error:  # the records themselves are written
+            done = {op.key: later(error) for op in batch.ops}
+        return [worst((outcome, done[op.key])) for op, outcome in zip(batch.ops, plain, strict=True)]
+
+    def _update(self, batch: Batch) -> list[Outcome]:
+        """Fields of the records themselves."""
         columns = self._writable(batch)
         outcomes: list[Outcome | None] = [None] * len(batch.ops)
         records: list[dict[str, Any]] = []
@@ -129,7 +161,7 @@ class SalesforceConnector:
             except RejectRecord as error:
                 outcomes[index] = Outcome("rejected", f"{error.code}: {error.message}")
         if records:
-            for index, outcome in zip(sent, self._send(records, self._is_opt_out(batch)), strict=True):
+            for index, (outcome, _) in zip(sent, self._save("PATCH", records, self._is_opt_out(batch)), strict=True):
                 outcomes[index] = outcome
         return [UNKNOWN if o is None else o for o in outcomes]
 
@@ -189,23 +221,42 @@ class SalesforceConnector:
         flags = [i for i, c in enumerate(batch.columns) if c in schema.MASTER_FLAGS]
         return any(op.values[i] == 1 for op in batch.ops for i in flags)
 
-    def _send(self, records: list[dict[str, Any]], urgent: bool) -> list[Outcome]:
-        """One outcome per record of a Collections update."""
+    def _joined(self, spec: StreamSpec) -> Joined | None:
+        """The stream with consent of its own rows among its fields; None where it has none."""
+        if spec.kind != "record" or spec.ids_only or not any(is_consent(f.name) for f in spec.fields):
+            return None
+        return Joined(self._consents, self._reader, spec, self._source)
+
+    def _wishes(self, batch: Batch, held: Sequence[tuple[int, str]]) -> Wishes:
+        places = {name: self._consents.place(name) for _, name in held}
+        wanted = {op.key: {places[name]: op.values[i] for i, name in held} for op in batch.ops}
+
+        def find(keys: Sequence[str], names: Sequence[str]) -> dict[str, dict[str, Value]]:
+            known = self._fields(batch.object)
+            spec = StreamSpec(batch.object, fields=tuple(Field(n, known[n].type) for n in names if n in known))
+            start = len(spec.columns) - len(spec.fields)
+            return {str(row[0]): dict(zip((f.name for f in spec.fields), row[start:], strict=True))
+                    for row in self.fetch(spec, keys).rows}
+        return Wishes(self._consents, batch.object, wanted, find, self._save, self._settings.create_individuals)
+
+    def _save(self, method: str, records: Sequence[Mapping[str, Any]], urgent: bool) -> list[tuple[Outcome, str | None]]:
+        """One outcome per record of a Collections call, and the id of the record where that is told."""
+        route = "update" if method == "PATCH" else "create"
         try:
             reply = self._wire.call(
-                "PATCH", f"{self._wire.root}/composite/sobjects", route="update", write=True, urgent=urgent,
+                method, f"{self._wire.root}/composite/sobjects", route=route, write=True, urgent=urgent,
                 json={"allOrNone": False, "records": records},
                 # A duplicate rule that also runs on edits would refuse an opt-out for a stranger's likeness.
                 headers={"Sforce-Duplicate-Rule-Header": "allowSave=true"})
         except LostReply:
-            return [UNKNOWN] * len(records)
+            return [(UNKNOWN, None)] * len(records)
         if reply.status >= 500:  # it may have failed after the records were saved
-            return [UNKNOWN] * len(records)
-        if reply.status != 200:
+            return [(UNKNOWN, None)] * len(records)
+        if reply.status not in (200, 201):
             outcome = call_outcome(problem_of(reply).code, len(records))
             if outcome is None:
                 raise call_error(reply, records[0].keys())
-            return [outcome] * len(records)
+            return [(outcome, None)] * len(records)
         return row_outcomes(reply, len(records))
 
 

@@ -141,15 +141,15 @@ _ROW_REASONS = {
 }
 
 
-def row_outcomes(reply: Reply, rows: int) -> list[Outcome]:
-    """One outcome per row of a Collections answer; all ``unknown`` when it is not one for so many rows."""
+def row_outcomes(reply: Reply, rows: int) -> list[tuple[Outcome, str | None]]:
+    """Outcome and id per row of a Collections answer; all ``unknown`` when it is not one for so many rows."""
     try:
         results = orjson.loads(reply.body)
     except orjson.JSONDecodeError:
         results = None
     if not isinstance(results, list) or len(results) != rows:
-        return [UNKNOWN] * rows
-    return [_row_outcome(r) for r in results]
+        return [(UNKNOWN, None)] * rows
+    return [(outcome := _row_outcome(r), str(r["id"]) if outcome.state == "done" and r.get("id") else None) for r in results]
 
 
 def _row_outcome(result: Any) -> Outcome:

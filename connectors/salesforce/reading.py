@@ -121,11 +121,15 @@ class Reader:
         for rows, _, done in self._walk(source, Cursor(0, START)):
             yield Page(rows, empty, last=done, complete=done)
 
-    def rows(self, source: Source, condition: str) -> list[Row]:
-        """All rows under a condition, unordered."""
+    def from_now(self) -> str:
+        """The cursor that has everything up to now behind it."""
+        return Cursor(self._checkpoint()).text()
+
+    def rows(self, source: Source, condition: str, *, urgent: bool = False) -> list[Row]:
+        """All rows under a condition, unordered; ``urgent`` as in ``Wire.call``."""
         for _ in range(RESTARTS + 1):
             with contextlib.suppress(CursorLost):
-                pages = self._wire.query(source.soql(condition), deleted=source.deleted, names=source.names)
+                pages = self._wire.query(source.soql(condition), deleted=source.deleted, names=source.names, urgent=urgent)
                 return [row for records, _ in pages for row in source.from_json(records)[0]]
         raise Retry("Salesforce's answers keep breaking off.", code="CUT")
 

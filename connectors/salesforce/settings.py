@@ -26,6 +26,7 @@ class SalesforceSettings:
     api_share         ordinary calls stop when the org has used this fraction of its daily quota (all programs count)
     opt_out_reserve   the further fraction that writes of opt-outs may use
     opt_out_fields    fields beyond the master flags whose writes count as opt-outs
+    create_individuals  make an Individual for a contact or lead without one that refuses where consent lies at Individuals
     connect_user      user id of Marketing Cloud Connect, "" = not known
     """
 
@@ -47,6 +48,7 @@ class SalesforceSettings:
     api_share: float = 0.8
     opt_out_reserve: float = 0.2
     opt_out_fields: tuple[str, ...] = ()
+    create_individuals: bool = False
     connect_user: str = ""
     ca_file: str | None = None
 

@@ -147,15 +147,16 @@ class Wire:
                             remedy="Raise api_share, poll less often, or ask for more API calls.", code="API_SHARE",
                             detail=f"{usage.used} of {usage.allowed} calls used")
 
-    def query(self, soql: str, *, deleted: bool, names: Collection[str] = ()) -> Iterator[tuple[list[Any], bool]]:
-        """Pages of (records, whether it is the last). ``deleted``: also what is in the recycle bin.
+    def query(self, soql: str, *, deleted: bool, names: Collection[str] = (),
+              urgent: bool = False) -> Iterator[tuple[list[Any], bool]]:
+        """Pages of (records, whether it is the last). ``deleted``: also the recycle bin; ``urgent`` as in ``call``.
 
         :raises CursorLost: the locator died, or a page was cut: ask anew
         """
         path, params = f"{self.root}/{'queryAll' if deleted else 'query'}", {"q": soql}
         seen = 0
         while True:
-            body = _good(self.call("GET", path, route="query", params=params, read=150.0,
+            body = _good(self.call("GET", path, route="query", params=params, read=150.0, urgent=urgent,
                                    headers={"Sforce-Query-Options": "batchSize=2000"}), names).json()
             try:
                 records, done, total = body["records"], bool(body["done"]), int(body["totalSize"])

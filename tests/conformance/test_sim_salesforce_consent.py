@@ -78,8 +78,8 @@ def test_consent_to_a_subscription(sf: Salesforce) -> None:
                 {**row, "ConsentGiverId": subscription}, {k: v for k, v in row.items() if k != "EffectiveFromDate"})
     assert [r["success"] for r in made] == [True, True, False, False]
     assert made[2]["errors"][0]["statusCode"] == "FIELD_INTEGRITY_EXCEPTION"
-    assert sf.query("SELECT Id FROM CommSubscriptionConsent WHERE CommSubscriptionChannelType.CommSubscription.Name = 'Offers'"
-                    )["totalSize"] == 2
+    by_name = "CommSubscriptionChannelType.CommSubscription.Name = 'Offers'"
+    assert sf.query(f"SELECT Id FROM CommSubscriptionConsent WHERE {by_name}")["totalSize"] == 2
     with pytest.raises(SalesforceMalformedRequest):  # it may lead to several objects
         sf.query("SELECT ConsentGiver.LastName FROM CommSubscriptionConsent")
     described = {f["name"]: f["referenceTo"] for f in sf.CommSubscriptionConsent.describe()["fields"]}

@@ -64,7 +64,8 @@ class FakeWire:
             ids = [i for i in ids if i > after[1]]
         return ids
 
-    def query(self, soql: str, *, deleted: bool, names: Collection[str] = ()) -> Iterator[tuple[list[Any], bool]]:
+    def query(self, soql: str, *, deleted: bool, names: Collection[str] = (),
+              urgent: bool = False) -> Iterator[tuple[list[Any], bool]]:
         self.queries.append(soql)
         ids = self._select(soql)
         limit = re.search(r" LIMIT (\d+)$", soql)

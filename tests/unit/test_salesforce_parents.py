@@ -27,7 +27,8 @@ class Family(FakeWire):
     moved: dict[str, dict[int, int]]  # relationship -> company -> when it changed
     slow = False
 
-    def query(self, soql: str, *, deleted: bool, names: Collection[str] = ()) -> Iterator[tuple[list[Any], bool]]:
+    def query(self, soql: str, *, deleted: bool, names: Collection[str] = (),
+              urgent: bool = False) -> Iterator[tuple[list[Any], bool]]:
         asked = re.search(r"(\S+)\.SystemModstamp >= (\S+)(?: AND Id > '(\w+)')? ORDER BY Id LIMIT (\d+)$", soql)
         if asked is None:
             found = list(super().query(soql, deleted=deleted))

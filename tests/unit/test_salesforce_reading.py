@@ -119,7 +119,8 @@ def test_a_second_too_slow_to_read_is_told() -> None:
 class Deaf(FakeWire):
     """A server that ignores the position."""
 
-    def query(self, soql: str, *, deleted: bool, names: Collection[str] = ()) -> Iterator[tuple[list[Any], bool]]:
+    def query(self, soql: str, *, deleted: bool, names: Collection[str] = (),
+              urgent: bool = False) -> Iterator[tuple[list[Any], bool]]:
         return super().query("SELECT x FROM Contact ORDER BY System", deleted=deleted)
 
 

@@ -327,7 +327,7 @@ def failed(*codes: str, message: str = "anna@acme.example", **more: Any) -> dict
     (failed(), "rejected"), (failed("anna@acme.example"), "rejected"),
     ({"success": "yes"}, "unknown"), ("x", "unknown"), (None, "unknown")])
 def test_rows_of_a_write(result: Any, state: str) -> None:
-    [outcome] = row_outcomes(reply(200, [result]), 1)
+    [(outcome, _)] = row_outcomes(reply(200, [result]), 1)
     assert outcome.state == state
     assert "anna" not in str(outcome)
     if state == "retry":
@@ -336,7 +336,7 @@ def test_rows_of_a_write(result: Any, state: str) -> None:
 
 @pytest.mark.parametrize("body", [b"<html>", b"", [], [{"success": True}] * 3, {"success": True}])
 def test_an_answer_for_other_rows_says_nothing(body: Any) -> None:
-    assert [o.state for o in row_outcomes(reply(200, body), 2)] == ["unknown", "unknown"]
+    assert [o.state for o, _ in row_outcomes(reply(200, body), 2)] == ["unknown", "unknown"]
 
 
 def test_codes_of_rows_for_a_whole_call() -> None:
@@ -352,7 +352,8 @@ def test_codes_of_rows_for_a_whole_call() -> None:
 
 
 def test_success_is_the_shared_constant() -> None:
-    assert row_outcomes(reply(200, [{"success": True}]), 1) == [DONE]
+    assert row_outcomes(reply(200, [{"success": True}]), 1) == [(DONE, None)]
+    assert row_outcomes(reply(201, [{"success": True, "id": "0PK1"}]), 1) == [(DONE, "0PK1")]
 
 
 # --------------------------------------------------------------------------- settings
