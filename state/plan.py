@@ -29,11 +29,8 @@ from state.relations import (
 PLANNED, HELD, QUEUED, SEALED, DONE, REJECTED, DROPPED = 0, 1, 2, 3, 10, 11, 12
 SUPPRESS, GRANT, HARMLESS = 0, 1, 2
 
-FIRST_PLAN = "the first plan of this connection needs approval"
-NO_HOLDS: Mapping[int, int] = {}
-
 _INSERT = ("INSERT INTO operation (connection, object, kind, class, person, record, key, address, columns, payload,"
-           " before, permit, depends_on, state, hold, run)")
+           " before, permit, depends_on, state, run)")
 
 
 def forget_wishes(conn: db.Connection) -> None:
@@ -91,7 +88,7 @@ def _asked(among: str, exists: str) -> str:
 
 
 def audience_sql(a: AudienceDef, rel: Relations) -> dict[str, str]:
-    """The statements for one audience: ``upsert``, ``remove``. Bind :connection, :object, :run, :columns, :state, :hold."""
+    """The statements for one audience: ``upsert``, ``remove``. Bind :connection, :object, :run, :columns, :state."""
     source = ("chunk c CROSS JOIN attr a ON a.person = c.person CROSS JOIN decision d ON d.person = c.person"
               " CROSS JOIN address ad ON ad.id = a.address"
               " CROSS JOIN subscriber_key k ON k.connection = :connection AND k.person = c.person")
@@ -122,7 +119,7 @@ def audience_sql(a: AudienceDef, rel: Relations) -> dict[str, str]:
             CASE WHEN t.person IS NULL OR t.address IS NOT a.address THEN {GRANT} ELSE {HARMLESS} END,
             c.person, 0, k.key, a.address, :columns, json_array({payload}),
             CASE WHEN t.person IS NULL THEN NULL ELSE json_array({before}) END,
-            d.position, {depends.format(entering if siblings else status)}, :state, :hold, :run
+            d.position, {depends.format(entering if siblings else status)}, :state, :run
             FROM {source} LEFT JOIN {a.table} t ON t.person = c.person
             WHERE {wanted} AND ({differs}) AND NOT {flying.format(p='c', more='')}
             AND NOT {vanished} AND NOT (t.person IS NULL AND {rejected.format(kind='upsert')})
@@ -131,7 +128,7 @@ def audience_sql(a: AudienceDef, rel: Relations) -> dict[str, str]:
             CASE WHEN d.{mailable(a.topic)} = 1 THEN {HARMLESS} ELSE {SUPPRESS} END,
             c.person, 0, coalesce(t.key, k.key), t.address, '[]', '[]',
             CASE WHEN t.person IS NULL THEN NULL ELSE json_array({before}) END,
-            NULL, {depends.format(status)}, :state, :hold, :run
+            NULL, {depends.format(status)}, :state, :run
             FROM chunk c LEFT JOIN {a.table} t ON t.person = c.person
             LEFT JOIN subscriber_key k ON k.connection = :connection AND k.person = c.person
             LEFT JOIN record w ON w.id = c.person   -- merged away: whoever has the record now decides
@@ -147,20 +144,6 @@ def audience_sql(a: AudienceDef, rel: Relations) -> dict[str, str]:
     }
 
 
-def first_plans(conn: db.Connection, rel: Relations, now: int) -> dict[int, int]:
-    """Open the hold of the first plan of every connection that has audiences and no approval: its id by connection. Rows
-    of a first plan come by the million; planned as held already, they need not be written again when they are held."""
-    q, found = load("guard"), dict[int, int]()
-    if not conn.execute("SELECT 1 FROM dirty LIMIT 1").fetchone():
-        return found
-    for connection in dict.fromkeys(a.connection for a in rel.audiences):
-        if conn.execute("SELECT 1 FROM connection WHERE id = ? AND approved_at IS NULL", (connection,)).fetchone():
-            given = {"connection": connection, "object": None, "class": "first_plan", "reason": FIRST_PLAN, "now": now}
-            row = conn.execute(q["find_hold"], given).fetchone() or conn.execute(q["open_hold"], given).fetchone()
-            found[connection] = int(row[0])
-    return found
-
-
 def forget_rejections(conn: db.Connection, a: AudienceDef, rel: Relations, parameters: Mapping[str, Any]) -> None:
     """What an operator rejected is asked anew once the wish was another in between: who was to leave is wanted again, who
     was to come is not wanted any more."""
@@ -170,16 +153,17 @@ def forget_rejections(conn: db.Connection, a: AudienceDef, rel: Relations, param
                  f" AND (kind = 'remove') = {wanted}", {**parameters, "object": a.object})
 
 
-def audiences(conn: db.Connection, rel: Relations, run: int, parameters: Mapping[str, Any],
-              holds: Mapping[int, int] = NO_HOLDS) -> None:
-    """Row operations of every audience for the chunk, under the hold of their connection where ``holds`` has one."""
+def audiences(conn: db.Connection, rel: Relations, run: int, parameters: Mapping[str, Any]) -> None:
+    """Row operations of every audience for the chunk. Rows of a first plan come by the million: they are queued at once, in
+    a lane that its approval will open, and need not be written again."""
     import orjson
 
+    shut = {row[0] for row in conn.execute("SELECT id FROM connection WHERE approved_at IS NULL")}
     parts, rejections = [], conn.execute("SELECT EXISTS (SELECT 1 FROM rejection)").fetchone()[0]
     for a in rel.audiences:
         columns = orjson.dumps(a.columns).decode()
         given = {**parameters, "connection": a.connection, "object": a.object, "run": run, "columns": columns,
-                 "state": HELD if a.connection in holds else PLANNED, "hold": holds.get(a.connection)}
+                 "state": QUEUED if a.connection in shut else PLANNED}
         if rejections:
             forget_rejections(conn, a, rel, parameters)
         parts.append((audience_sql(a, rel), given))

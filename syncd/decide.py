@@ -81,10 +81,9 @@ class Decider:
         """Attributes, decisions, keys and wishes of every dirty person. Returns how many people that were."""
         bound = clock_parameters(now, self.zones)
         self.store.write(lambda conn: people.wake(conn, now))
-        holds = self.store.write(lambda conn: plan.first_plans(conn, self.rel, now))
-        total = self._chunks(run, bound, holds)
+        total = self._chunks(run, bound)
         while self.store.write(lambda conn: plan.rank(conn, self.rel, bound)):
-            total += self._chunks(run, bound, holds)
+            total += self._chunks(run, bound)
         self.store.write(lambda conn: self._own(conn, run))
         return total
 
@@ -93,19 +92,19 @@ class Decider:
             if audience.exclusive:
                 drift.own(conn, audience, run)
 
-    def _chunks(self, run: int, bound: Mapping[str, Any], holds: Mapping[int, int]) -> int:
+    def _chunks(self, run: int, bound: Mapping[str, Any]) -> int:
         """As many people to a transaction as fit into its time: what is urgent waits for one of them at most."""
-        total, job = 0, self.pace.until_done(lambda conn, most: self._chunk(conn, run, bound, holds, most))
+        total, job = 0, self.pace.until_done(lambda conn, most: self._chunk(conn, run, bound, most))
         while count := self.store.write(job):
             total += count
         return total
 
-    def _chunk(self, conn: Any, run: int, bound: Mapping[str, Any], holds: Mapping[int, int], most: int) -> int:
+    def _chunk(self, conn: Any, run: int, bound: Mapping[str, Any], most: int) -> int:
         count = people.take(conn, self.rel, most)
         if count:
             self._decide_chunk(conn, bound)
             people.due(conn, self.rel, bound)
-            self._plan_chunk(conn, run, bound, holds)
+            self._plan_chunk(conn, run, bound)
             conn.execute(load("people")["done"])
         return count
 
@@ -136,9 +135,8 @@ class Decider:
         people.assign_keys(conn, self.rel, int(bound["now"]))
         people.decide(conn, self.rel, self.reconciler.decided, self.reconciler.default)
 
-    def _plan_chunk(self, conn: Any, run: int, bound: Mapping[str, Any], holds: Mapping[int, int] = plan.NO_HOLDS, *,
-                    only_suppressions: bool = False) -> None:
+    def _plan_chunk(self, conn: Any, run: int, bound: Mapping[str, Any], *, only_suppressions: bool = False) -> None:
         plan.forget_wishes(conn)
         plan.containers(conn, self.rel, run)
-        plan.audiences(conn, self.rel, run, bound, holds)
+        plan.audiences(conn, self.rel, run, bound)
         plan.flags(conn, self.rel, run, self.objects, only_suppressions=only_suppressions)

@@ -153,7 +153,7 @@ class Lane:
 
     def _waiting_soon(self, deadline: float | None) -> bool:
         """Whether a queued operation becomes due before the deadline; what is put off for longer is for a later cycle."""
-        rows = self.store.rows("SELECT min(not_before) FROM operation WHERE connection = ? AND state = 2"
+        rows = self.store.rows("SELECT min(not_before) FROM lane WHERE connection = ?"
                                " AND not_before IS NOT NULL", (self.connection,))
         if rows[0][0] is None:
             return False
@@ -167,7 +167,8 @@ class Lane:
         for name, definition in self.creates.items():
             waiting = self.store.rows(
                 "SELECT 1 FROM object b WHERE b.connection = ? AND b.name = ? AND b.kind = 'audience'"
-                " AND b.created_at IS NULL AND EXISTS (SELECT 1 FROM operation o WHERE o.object = b.id AND o.state = 2)",
+                " AND b.created_at IS NULL"
+                " AND EXISTS (SELECT 1 FROM lane o WHERE o.connection = b.connection AND o.object = b.id)",
                 (self.connection, name))
             if not waiting:
                 continue

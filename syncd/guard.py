@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from state import drift
-from state.plan import FIRST_PLAN, GRANT, HARMLESS
+from state.plan import GRANT, HARMLESS
 from state.queries import load
 from state.relations import Relations, quote
 from state.store import Store
@@ -42,6 +42,7 @@ class Limits:
 Todo = tuple[str, Mapping[str, Any]]
 """An UPDATE that changes a part of what it is about, and what it is given."""
 
+FIRST_PLAN = "the first plan of this connection needs approval"
 PART = 500
 """Operations hashed at a time; the parts' borders follow from the operations alone."""
 
@@ -108,20 +109,16 @@ def step(store: Store, rel: Relations, limits: Limits, now: Micros) -> None:
     _do(store, store.write(lambda conn: _limits(conn, rel, limits, now)))
     _do(store, [(q["release"], {})])
 
-    def tidy(conn: Any) -> None:
-        conn.execute(q["needless_holds"], (now,))
-        conn.execute(q["empty_holds"], (now,))
-    store.write(tidy)
+    store.write(lambda conn: conn.execute(q["empty_holds"], (now,)).rowcount)
 
 
 def _unapproved(conn: Any, rel: Relations, now: Micros) -> list[Todo]:
-    """Hold first plans, and what a mapping does that nobody has approved."""
+    """Say which lanes are shut until their first plan is approved; hold what a mapping does that nobody has approved."""
     q, todo = load("guard"), list[Todo]()
     approved = {row[0]: bool(row[2]) for row in conn.execute(q["approved"])}
     for connection, known in approved.items():
-        if not known and conn.execute("SELECT 1 FROM operation WHERE state < 3 AND state = 0 AND connection = ? LIMIT 1",
-                                      (connection,)).fetchone():
-            todo.append(_hold(conn, connection, None, "first_plan", FIRST_PLAN, now, "hold_connection"))
+        if not known and conn.execute(q["waiting"], {"connection": connection}).fetchone()[0]:
+            todo.append(_hold(conn, connection, None, "first_plan", FIRST_PLAN, now, "queue_connection"))
     mapping = conn.execute("SELECT value FROM meta WHERE name = 'approved_mapping'").fetchone()
     if mapping is not None and mapping[0] != rel.fingerprint:
         for connection, known in approved.items():
@@ -199,17 +196,16 @@ def hold_run(store: Store, run: int, cls: str, reason: str, now: Micros) -> None
     def job(conn: Any) -> list[Todo]:
         q = load("guard")
         return [_hold(conn, connection, None, cls, reason, now, "hold_run", run=run)
-                for connection, *_ in conn.execute(q["approved"]).fetchall()
-                if conn.execute(q["queued_by_run"], {"run": run, "connection": connection}).fetchone()]
+                for connection, _, known in conn.execute(q["approved"]).fetchall()
+                if known and conn.execute(q["queued_by_run"], {"run": run, "connection": connection}).fetchone()]
     _do(store, store.write(job))
 
 
-def _free(store: Store, hold: int) -> int:
-    """Queue what an approved hold held, part by part; returns how many operations that are."""
+def _free(store: Store, hold: int) -> None:
+    """Queue what an approved hold held, part by part. That of a first plan was queued before: its lane is open now."""
     q = load("guard")
-    count = _do(store, [(q["approve_hold"], {"hold": hold})])
+    _do(store, [(q["approve_hold"], {"hold": hold})])
     store.write(lambda conn: conn.execute(q["freed"], (hold,)).rowcount)
-    return count
 
 
 def current_plan(store: Store, rel: Relations, now: Micros) -> Plan:
@@ -292,12 +288,14 @@ def decide_hold(store: Store, hold_id: int, verdict: str, now: Micros) -> int:
     """
     q = load("guard")
 
-    def approve(conn: Any, connection: int, cls: str) -> None:
+    def approve(conn: Any, connection: int, cls: str) -> int:
+        count = int(conn.execute(q["held_by"], (hold_id,)).fetchone()[0])
         conn.execute(q["approve"], {"hold": hold_id, "now": now})
         if cls == "first_plan":
             conn.execute("UPDATE connection SET approved_at = ? WHERE id = ?", (now, connection))
         if cls in ("first_plan", "mapping"):
             conn.execute(q["approve_mapping"])
+        return count
 
     def close(conn: Any) -> None:
         conn.execute(q["close_hold"], {"hold": hold_id, "now": now, "verdict": verdict})
@@ -313,10 +311,11 @@ def decide_hold(store: Store, hold_id: int, verdict: str, now: Micros) -> int:
     if cls == "vanished":
         return store.write(lambda conn: decide_vanished(conn, obj))
     if verdict == "approved":
-        store.write(lambda conn: approve(conn, connection, cls))
-        return _free(store, hold_id)
-    _do(store, [(q["opt_outs_wait"], {"hold": hold_id})])
+        count = store.write(lambda conn: approve(conn, connection, cls))
+        _free(store, hold_id)
+        return count
     store.write(lambda conn: conn.execute(q["remember_rejected"], (hold_id,)).rowcount)
-    count = _do(store, [(q["reject_hold"], {"hold": hold_id, "now": now})])
+    how = "reject_first_plan" if cls == "first_plan" else "reject_hold"
+    count = _do(store, [(q[how], {"hold": hold_id, "connection": connection, "now": now})])
     store.write(close)
     return count

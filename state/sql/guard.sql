@@ -2,11 +2,11 @@
 -- them changes a part and is run until nothing is left: SQLite keeps what one statement overwrites in memory.
 
 -- name: planned
--- What the guard looks at, per object: planned now or held already.
+-- What the guard looks at, per object: planned now or held already by its limits.
 -- Grouped as the index has them: a plan of a million rows is not sorted.
 SELECT o.connection, o.object, o.kind, o.class, count(*), sum(o.before IS NULL), sum(o.permit IS NULL OR o.permit = 0)
 FROM operation o INDEXED BY operation_open
-WHERE o.state < 3 AND (o.state = 0 OR (o.state = 1 AND o.hold IN (SELECT id FROM hold WHERE class NOT IN ('first_plan', 'mapping'))))
+WHERE o.state < 3 AND (o.state = 0 OR (o.state = 1 AND o.hold IN (SELECT id FROM hold WHERE class <> 'mapping')))
 GROUP BY o.state, o.object, o.kind, o.class;
 
 -- name: approved
@@ -19,8 +19,14 @@ ON CONFLICT (connection, object, class) WHERE closed_at IS NULL DO UPDATE SET re
 -- name: find_hold
 SELECT id FROM hold WHERE connection = :connection AND object IS :object AND class = :class AND closed_at IS NULL;
 
--- name: hold_connection
-UPDATE operation SET state = 1, hold = :hold WHERE id IN (
+-- name: waiting
+-- Whether anything is planned or queued at a connection.
+SELECT EXISTS (SELECT 1 FROM operation WHERE state = 2 AND connection = :connection)
+  OR EXISTS (SELECT 1 FROM operation WHERE state < 3 AND state = 0 AND connection = :connection);
+
+-- name: queue_connection
+-- Its lane is shut as long as nobody has approved its first plan.
+UPDATE operation SET state = 2 WHERE id IN (
   SELECT id FROM operation WHERE state < 3 AND state = 0 AND connection = :connection LIMIT 20000);
 
 -- name: hold_open
@@ -76,10 +82,13 @@ SELECT id FROM hold WHERE freed = 0;
 -- name: freed
 UPDATE hold SET freed = 1 WHERE id = ?;
 
--- name: opt_outs_wait
--- A verdict about a plan drops no opt-out: those of a first plan wait for the next one.
-UPDATE operation SET state = 0, hold = NULL WHERE id IN (
-  SELECT id FROM operation WHERE state < 3 AND state = 1 AND hold = :hold AND class = 0 LIMIT 20000);
+-- name: held_by
+SELECT count(*) FROM held WHERE hold = ?;
+
+-- name: reject_first_plan
+-- Its opt-outs stay for the next one: a verdict about a plan drops none.
+UPDATE operation SET state = 12, reason = 'rejected_by_operator', closed_at = :now WHERE id IN (
+  SELECT id FROM operation WHERE state = 2 AND connection = :connection AND class > 0 LIMIT 20000);
 
 -- name: reject_hold
 UPDATE operation SET state = 12, reason = 'rejected_by_operator', closed_at = :now WHERE id IN (
@@ -96,12 +105,7 @@ UPDATE hold SET closed_at = :now, verdict = :verdict WHERE id = :hold AND closed
 
 -- name: empty_holds
 UPDATE hold SET closed_at = ?, verdict = 'resolved' WHERE closed_at IS NULL AND class NOT IN ('empty_source', 'vanished', 'burst')
-AND NOT EXISTS (SELECT 1 FROM operation o WHERE o.state < 3 AND o.state = 1 AND o.hold = hold.id);
-
--- name: needless_holds
--- Opened before anything was planned, and nothing was.
-DELETE FROM hold WHERE class = 'first_plan' AND closed_at IS NULL AND opened_at = ?
-AND NOT EXISTS (SELECT 1 FROM operation o WHERE o.state < 3 AND o.state = 1 AND o.hold = hold.id);
+AND NOT EXISTS (SELECT 1 FROM held w WHERE w.hold = hold.id);
 
 -- name: empty_accepted
 SELECT 1 FROM hold h WHERE h.connection = ? AND h.object = ? AND h.class = 'empty_source' AND h.verdict = 'approved'
@@ -109,7 +113,7 @@ AND h.closed_at > (SELECT coalesce(s.full_at, 0) FROM stream s WHERE s.id = ?);
 
 -- name: open_holds
 SELECT h.id, c.name, b.name, h.class, h.reason, h.opened_at,
-  (SELECT count(*) FROM operation o WHERE o.state < 3 AND o.state = 1 AND o.hold = h.id)
+  (SELECT count(*) FROM held w WHERE w.hold = h.id)
 FROM hold h CROSS JOIN connection c ON c.id = h.connection LEFT JOIN object b ON b.id = h.object
 WHERE h.closed_at IS NULL ORDER BY h.id;
 
@@ -120,7 +124,7 @@ CROSS JOIN object b ON b.id = o.object CROSS JOIN connection c ON c.id = o.conne
 WHERE o.state < 3 AND o.state > 0 AND o.class > 0 ORDER BY o.object, o.person, o.record;
 
 -- name: pending_counts
-SELECT c.name, b.name, g.kind, g.class, g.state, g.n, g.fresh
+SELECT c.name, b.name, g.kind, g.class, iif(c.approved_at IS NULL, 1, g.state), g.n, g.fresh
 FROM (SELECT o.connection, o.object, o.kind, o.class, o.state, count(*) AS n, sum(o.before IS NULL) AS fresh
       FROM operation o INDEXED BY operation_open WHERE o.state < 3 AND o.state > 0
       GROUP BY o.state, o.object, o.kind, o.class) g

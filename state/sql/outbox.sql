@@ -2,8 +2,8 @@
 -- What can make someone mailable waits for every consent feed. A suppression waits for nothing, not even for the status that
 -- should come before it: that one may be refused. A stop of all mail (``:switches``) is opened only when whatever else is to
 -- be shut for the person is shut everywhere: one account of a provider may hold the switch of several.
-SELECT o.object, o.kind, o.columns, o.class, o.max_batch FROM operation o
-WHERE o.connection = :connection AND o.state = 2 AND (o.not_before IS NULL OR o.not_before <= :now)
+SELECT o.object, o.kind, o.columns, o.class, o.max_batch FROM lane o
+WHERE o.connection = :connection AND (o.not_before IS NULL OR o.not_before <= :now)
 AND (o.class = 0 OR NOT :only)
 AND (o.class = 0 OR :grants OR (o.class = 2 AND o.kind <> 'status'))
 AND (o.class = 0 OR o.depends_on IS NULL
@@ -68,7 +68,7 @@ SELECT b.id, b.state, b.ask_at FROM batch b WHERE b.connection = ? AND b.state <
   (SELECT 1 FROM operation o WHERE o.batch = b.id AND o.state = 3 AND o.class <> 0) ORDER BY b.id;
 
 -- name: suppressions_due
-SELECT EXISTS (SELECT 1 FROM operation WHERE connection = :connection AND class = 0 AND state = 2
+SELECT EXISTS (SELECT 1 FROM lane WHERE connection = :connection AND class = 0
   AND (not_before IS NULL OR not_before <= :now));
 
 -- name: ask_later
@@ -149,7 +149,7 @@ ON CONFLICT (record) DO UPDATE SET since = min(reread.since, excluded.since);
 SELECT object FROM batch WHERE id = ?;
 
 -- name: depth
-SELECT (SELECT count(*) FROM operation WHERE state = 2 AND connection = :connection AND coalesce(not_before, 0) <= :until),
+SELECT (SELECT count(*) FROM lane WHERE connection = :connection AND coalesce(not_before, 0) <= :until),
   (SELECT count(*) FROM operation WHERE state = 3 AND connection = :connection);
 
 -- name: reasserted

@@ -5,7 +5,7 @@ DELETE FROM operation WHERE state < 3 AND person IN (SELECT person FROM chunk);
 DELETE FROM flagwish WHERE class <> 0;
 
 -- name: drop_wishes
-DELETE FROM operation WHERE state = 0 AND person IN (SELECT person FROM chunk)
+DELETE FROM operation WHERE state < 3 AND person IN (SELECT person FROM chunk)
 AND (class <> 0 OR connection IN (SELECT id FROM connection WHERE approved_at IS NULL));
 
 -- name: release_suppressions

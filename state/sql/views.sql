@@ -1,14 +1,14 @@
 -- name: connections
 SELECT c.id, c.name, c.role, c.linked_at, c.approved_at,
-  (SELECT count(*) FROM operation o WHERE o.connection = c.id AND o.state = 2),
+  (SELECT count(*) FROM lane o WHERE o.connection = c.id),
   (SELECT count(*) FROM batch b WHERE b.connection = c.id AND b.state <> 'closed'),
   (SELECT count(*) FROM quarantine q WHERE q.connection = c.id AND q.closed_at IS NULL)
 FROM connection c ORDER BY c.name;
 
 -- name: suppressions
 -- The outbox of opt-outs: how many wait, and since which run the oldest of them has been wanted.
-SELECT count(*), min((SELECT r.started_at FROM run r WHERE r.id = o.run)) FROM operation o
-WHERE o.connection = ? AND o.class = 0 AND o.state = 2;
+SELECT count(*), min((SELECT r.started_at FROM run r WHERE r.id = o.run)) FROM lane o
+WHERE o.connection = ? AND o.class = 0;
 
 -- name: streams
 SELECT c.name, s.object, s.kind, s.consent, s.cursor IS NOT NULL, s.complete_at, s.full_at, s.error
@@ -35,12 +35,14 @@ SELECT h.id, c.name, b.name, h.class, h.reason, h.opened_at, h.closed_at, h.verd
 FROM hold h CROSS JOIN connection c ON c.id = h.connection LEFT JOIN object b ON b.id = h.object WHERE h.id = ?;
 
 -- name: hold_counts
-SELECT b.name, o.kind, o.class, o.before IS NULL, count(*) FROM operation o CROSS JOIN object b ON b.id = o.object
-WHERE o.state < 3 AND o.state = 1 AND o.hold = ? GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4;
+SELECT b.name, o.kind, o.class, o.before IS NULL, count(*)
+FROM held w CROSS JOIN operation o ON o.id = w.operation CROSS JOIN object b ON b.id = o.object
+WHERE w.hold = ? GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4;
 
 -- name: hold_sample
-SELECT b.name, o.kind, o.class, o.before IS NULL, o.person, o.key FROM operation o CROSS JOIN object b ON b.id = o.object
-WHERE o.state < 3 AND o.state = 1 AND o.hold = :hold ORDER BY o.id LIMIT :limit;
+SELECT b.name, o.kind, o.class, o.before IS NULL, o.person, o.key
+FROM held w CROSS JOIN operation o ON o.id = w.operation CROSS JOIN object b ON b.id = o.object
+WHERE w.hold = :hold ORDER BY o.id LIMIT :limit;
 
 -- name: quarantine
 SELECT q.id, c.name, q.object, q.key, q.reason, q.remedy, q.consent, q.opened_at FROM quarantine q
@@ -70,7 +72,8 @@ UPDATE quarantine SET closed_at = :now WHERE id = :id AND closed_at IS NULL;
 UPDATE operation SET not_before = NULL WHERE connection = :connection AND key = :key AND state = 2;
 
 -- name: plan_operations
-SELECT c.name, b.name, o.kind, o.class, o.before IS NULL, o.state, o.person, o.key, o.columns, o.before, o.payload, o.permit
+SELECT c.name, b.name, o.kind, o.class, o.before IS NULL, iif(c.approved_at IS NULL, 1, o.state), o.person, o.key, o.columns,
+  o.before, o.payload, o.permit
 FROM operation o CROSS JOIN object b ON b.id = o.object CROSS JOIN connection c ON c.id = o.connection
 WHERE o.state < 3 AND o.state IN (1, 2) ORDER BY o.class > 0, o.id;
 
@@ -85,7 +88,7 @@ SELECT c.name FROM connection c WHERE c.approved_at IS NULL OR EXISTS (
 
 -- name: overdue
 -- Queued operations that nothing but time kept back: not deferred by the vendor, not waiting for another one.
-SELECT count(*) FROM operation o WHERE o.connection = ? AND o.state = 2 AND (o.not_before IS NULL OR o.not_before <= ?);
+SELECT count(*) FROM lane o WHERE o.connection = ? AND (o.not_before IS NULL OR o.not_before <= ?);
 
 -- name: flying
 SELECT count(*) FROM batch WHERE connection = ? AND state <> 'closed';
@@ -135,8 +138,9 @@ CROSS JOIN subscriber_key k ON k.connection = c.id AND k.person = ?;
 
 -- name: operations_of
 -- What is open, and the last write of each object, record and set of columns that came to an end; newest first.
-SELECT o.id, c.name, b.name, o.kind, o.class, o.before IS NULL, o.state, o.key, o.columns, o.payload, o.before, o.permit,
-  o.reason, o.closed_at, o.run, o.hold, o.object
+SELECT o.id, c.name, b.name, o.kind, o.class, o.before IS NULL, iif(o.state = 2 AND c.approved_at IS NULL, 1, o.state), o.key,
+  o.columns, o.payload, o.before, o.permit, o.reason, o.closed_at, o.run,
+  iif(o.state < 3, (SELECT w.hold FROM held w WHERE w.operation = o.id), o.hold), o.object
 FROM operation o CROSS JOIN object b ON b.id = o.object CROSS JOIN connection c ON c.id = o.connection
 WHERE o.person = :person AND (o.state < 10 OR o.id IN (SELECT max(x.id) FROM operation x WHERE x.person = :person
   AND x.state IN (10, 11) GROUP BY x.object, x.record, x.columns)) ORDER BY o.id DESC;

@@ -63,6 +63,7 @@ class StateLab:
         self.contact = self.store.object(self.crm, "Contact", "record")
         self.rel = replace(self._relations(), **changed)
         self.store.conform(self.rel)
+        self.store.write(lambda conn: conn.execute("UPDATE connection SET approved_at = 1").rowcount)
 
     def _relations(self) -> Relations:
         flag = FlagDef("offers", "offers", {1: "opt_in", 0: "opt_out"}, {"opt_in": 1, "opt_out": 0})

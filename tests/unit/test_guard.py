@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from state import plan
 from syncd import guard
 from syncd.guard import Limits
 from tests.unit.state_lab import NOW, StateLab, contacts
@@ -25,7 +24,6 @@ def lab(tmp_path: Path) -> Iterator[StateLab]:
     found.put(*contacts(20))
     found.step()
     found.deliver()
-    found.store.write(lambda conn: conn.execute("UPDATE connection SET approved_at = 1").rowcount)
     found.store.remember("approved_mapping", found.rel.fingerprint)
     found.store.remember("relations", found.rel.fingerprint)
     yield found
@@ -73,7 +71,6 @@ def test_creations(lab: StateLab, count: int, expected: list[tuple[str, int]]) -
 
 def test_the_first_rows_of_an_audience_are_no_growth(tmp_path: Path) -> None:
     lab = StateLab(tmp_path)
-    lab.store.write(lambda conn: conn.execute("UPDATE connection SET approved_at = 1").rowcount)
     lab.put(*contacts(50))
     assert step(lab) == []
     lab.close()
@@ -101,11 +98,12 @@ def test_a_connection_is_written_only_once_its_first_plan_is_approved(lab: State
     lab.store.write(lambda conn: conn.execute("UPDATE connection SET approved_at = NULL").rowcount)
     lab.say("opt_out", record=1)
     lab.put(*contacts(2, name="Other"))
-    assert {cls for cls, _ in step(lab)} == {"first_plan"}
-    assert {state for *_, state in lab.open()} == {1}
+    assert step(lab) == [("first_plan", 3)]
+    assert lab.seal() is None
     waits = guard.current_plan(lab.store, lab.rel, NOW)
     guard.approve_plan(lab.store, lab.rel, waits.id, "me", NOW)
-    assert {state for *_, state in lab.open()} == {2}
+    assert (sealed := lab.seal()) is not None
+    assert sealed.suppressing
     assert lab.rows("SELECT approved_by FROM plan WHERE approved_at IS NOT NULL") == [("me",)]
 
 
@@ -177,11 +175,31 @@ def test_an_approval_that_was_interrupted_is_finished_by_the_next_step(lab: Stat
     assert lab.rows("SELECT DISTINCT freed FROM hold") == [(1,)]
 
 
-def test_rows_of_a_first_plan_are_planned_as_held_and_a_hold_of_nothing_is_forgotten(lab: StateLab) -> None:
+def test_what_is_planned_after_its_first_plan_was_approved_passes_the_guard(lab: StateLab) -> None:
     lab.store.write(lambda conn: conn.execute("UPDATE connection SET approved_at = NULL").rowcount)
-    assert lab.store.write(lambda conn: plan.first_plans(conn, lab.rel, NOW)) == {}, "nobody is dirty"
-    lab.store.write(lambda conn: conn.execute("INSERT INTO dirty VALUES (1)").rowcount)
-    [(connection, hold)] = lab.store.write(lambda conn: plan.first_plans(conn, lab.rel, NOW)).items()
-    assert lab.rows("SELECT connection, class FROM hold WHERE id = ?", hold) == [(connection, "first_plan")]
+    lab.put(*contacts(2, name="Other"))
+    assert step(lab) == [("first_plan", 2)]
+    [hold] = guard.current_plan(lab.store, lab.rel, NOW).holds
+    assert guard.decide_hold(lab.store, hold.id, "approved", NOW) == hold.operations == 2
+    lab.put(*contacts(20, email=None)[3:])
+    assert ("removals", 17) in step(lab), "the lane is open, the limits hold again"
+
+
+def test_a_rejected_first_plan_keeps_its_opt_outs_for_the_next(lab: StateLab) -> None:
+    lab.store.write(lambda conn: conn.execute("UPDATE connection SET approved_at = NULL").rowcount)
+    lab.say("opt_out", record=1)
+    lab.put(*contacts(3, name="Other")[1:])
+    assert step(lab) == [("first_plan", 4)]
+    [hold] = guard.current_plan(lab.store, lab.rel, NOW).holds
+    assert guard.decide_hold(lab.store, hold.id, "rejected", NOW) == 2
+    assert lab.seal() is None
+    assert step(lab) == [("first_plan", 2)]
+
+
+def test_a_first_plan_that_became_empty_is_resolved(lab: StateLab) -> None:
+    lab.store.write(lambda conn: conn.execute("UPDATE connection SET approved_at = NULL").rowcount)
+    lab.put(*contacts(1, name="Other"))
+    assert step(lab) == [("first_plan", 1)]
+    lab.put(*contacts(1))
     assert step(lab) == []
-    assert lab.rows("SELECT count(*) FROM hold") == [(0,)]
+    assert lab.rows("SELECT verdict FROM hold") == [("resolved",)]
