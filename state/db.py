@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -37,6 +37,10 @@ DRIVER: str = sqlite3.__name__.split(".")[0]
 # binding costs. These give back what they get.
 sqlite3.register_adapter(bytes, bytes)
 sqlite3.register_adapter(type(None), {None: None}.__getitem__)
+
+STATEMENTS = 1_024
+"""Compiled statements that the writing connection keeps: a step runs some hundreds, and compiling one of them anew takes
+longer than running it for a few people."""
 
 CACHE_KIB, READER_CACHE_KIB = 64 * 1024, 2 * 1024
 """KiB of pages that the writing connection keeps, and each reading one: readers look up little, and there are several."""
@@ -66,7 +70,8 @@ def connect(path: Path | str, *, read_only: bool = False) -> Connection:
         conn = sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None, check_same_thread=False,
                                timeout=5.0)
     else:
-        conn = sqlite3.connect(str(path), isolation_level=None, check_same_thread=False, timeout=5.0)
+        conn = sqlite3.connect(str(path), isolation_level=None, check_same_thread=False, timeout=5.0,
+                               cached_statements=STATEMENTS)
     for name, function in FUNCTIONS.items():
         conn.create_function(name, function[1], function[0], deterministic=True)
     conn.execute("PRAGMA busy_timeout=5000")
@@ -90,6 +95,22 @@ def connect(path: Path | str, *, read_only: bool = False) -> Connection:
 def plain(path: Path) -> Connection:
     """A bare connection, for the copy a backup writes."""
     return sqlite3.connect(str(path))
+
+
+def scratch(conn: Connection, name: str, columns: Iterable[str], end: str = "") -> None:
+    """An empty temporary table. One of that name and shape is only emptied: making it anew would have the connection compile
+    every statement again.
+
+    :param columns: each with its type and constraint, if it has one
+    :param end: what follows the parenthesis
+    """
+    body = f"{name} ({', '.join(columns)}){end}"
+    there = conn.execute("SELECT sql FROM temp.sqlite_schema WHERE name = ?", (name,)).fetchone()
+    if there == (f"CREATE TABLE {body}",):
+        conn.execute(f"DELETE FROM temp.{name}")
+    else:
+        conn.execute(f"DROP TABLE IF EXISTS temp.{name}")
+        conn.execute(f"CREATE TEMP TABLE {body}")
 
 
 FUNCTIONS: dict[str, tuple[Callable[..., Any], int]] = {}

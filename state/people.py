@@ -150,9 +150,8 @@ def decide(conn: db.Connection, rel: Relations, fold: Fold, default: Decided) ->
     for *shape, person, address in conn.execute(q["shapes"]).fetchall():
         decided = fold(case(conn, person, address))
         shapes.append([*shape, decided.master, *values(decided)])
-    conn.execute("DROP TABLE IF EXISTS temp.answer")
-    conn.execute("CREATE TEMP TABLE answer (utterance INTEGER, always INTEGER, nowhere INTEGER, master INTEGER"
-                 + "".join(f", {c} INTEGER" for c in columns) + ", PRIMARY KEY (utterance, always, nowhere)) WITHOUT ROWID")
+    db.scratch(conn, "answer", [f"{c} INTEGER" for c in ("utterance", "always", "nowhere", "master", *columns)]
+               + ["PRIMARY KEY (utterance, always, nowhere)"], " WITHOUT ROWID")
     conn.executemany(f"INSERT INTO answer VALUES ({shaped})", shapes)
     conn.execute(f"{insert} SELECT l.person, l.position, w.master{''.join(f', w.{c}' for c in columns)} FROM alone l"
                  " CROSS JOIN answer w ON w.utterance = l.utterance AND w.always = l.always AND w.nowhere = l.nowhere")

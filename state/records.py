@@ -117,15 +117,14 @@ def quarantine(conn: db.Connection, connection: int, object_: str, doubts: Seque
 
 def _fill(conn: db.Connection, rel: Relations, stream: int, rows: Iterable[Prepared]) -> int:
     """Load the page into the temporary table ``page``; the last row of an id wins."""
-    width = len(rel.streams[stream])
-    slots = [f"f{i}" for i in range(width)]
+    width, widest = len(rel.streams[stream]), max(map(len, rel.streams.values()))
+    slots = [f"f{i}" for i in range(widest)]
     conn.execute("CREATE TEMP TABLE IF NOT EXISTS moved (record INTEGER PRIMARY KEY)")
-    conn.execute("DROP TABLE IF EXISTS temp.page")
-    conn.execute("CREATE TEMP TABLE page (n INTEGER PRIMARY KEY, rid TEXT, modified, deleted,"
-                 " merged, email, hash, name, record INTEGER, fresh INTEGER, address INTEGER"
-                 + "".join(f", {s}" for s in slots) + ")")
+    # As wide as any stream needs it: pages of several come by turns.
+    db.scratch(conn, "page", ["n INTEGER PRIMARY KEY", "rid TEXT", "modified", "deleted", "merged", "email", "hash", "name",
+                              "record INTEGER", "fresh INTEGER", "address INTEGER", *slots])
     marks = ",".join("?" * (7 + width))
-    columns = "".join(f",{s}" for s in slots)
+    columns = "".join(f",{s}" for s in slots[:width])
     cursor = conn.executemany(
         f"INSERT INTO page (rid,modified,deleted,merged,email,hash,name{columns}) VALUES ({marks})",
         {row[0]: row for row in rows}.values())

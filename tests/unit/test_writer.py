@@ -165,3 +165,16 @@ def test_the_file_is_kept_as_safely_as_its_sqlite_allows(store: Store) -> None:
               "secure_delete": 1, "auto_vacuum": 2}
     for name, value in wanted.items():
         assert store.write(lambda conn, n=name: conn.execute(f"PRAGMA {n}").fetchone()[0]) == value  # type: ignore[misc]
+
+
+def test_a_temporary_table_is_made_anew_only_in_another_shape(store: Store) -> None:
+    def job(conn: db.Connection) -> tuple[list[int], list[tuple[int]]]:
+        schemas: list[int] = []
+        for columns in (["a"], ["a"], ["a", "b TEXT"]):
+            db.scratch(conn, "scraps", columns)
+            schemas.append(conn.execute("PRAGMA temp.schema_version").fetchone()[0])
+            conn.execute("INSERT INTO scraps (a) VALUES (1)")
+        return schemas, conn.execute("SELECT a FROM scraps").fetchall()
+    schemas, rows = store.write(job)
+    assert schemas[0] == schemas[1] < schemas[2]  # another version of the schema: every statement is compiled again
+    assert rows == [(1,)]
