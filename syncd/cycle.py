@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from state.clock import was_set_back
 from state.queries import load
 from state.relations import Relations
 from state.store import Store
@@ -54,6 +55,7 @@ class Cycle:
     def _run(self, run: int, now: Micros, *, full: bool, deliver: bool, approve: Callable[[Plan], Plan] | None,
              deadline: float | None, wait: bool) -> Report:
         began = time.monotonic()
+        was_set_back(self.store, now, self.puller.clock_tolerance)
         brought = self.inbox.run(now)
         self.inbox.tidy(now)
         report = Report(run, self.puller.run(self.feeds, now, full=full))

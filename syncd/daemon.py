@@ -184,7 +184,7 @@ class Daemon:
         """When it is time, compare a part of the people with what the sides hold. What fails is tried the next time."""
         desk, now = self.desk, self.desk.now()
         last = desk.store.meta("audit_begun")
-        if last is not None and now - last < desk.config.schedule.audit:
+        if last is not None and 0 <= now - last < desk.config.schedule.audit:
             return
         desk.store.remember("audit_begun", now)
         if last is None or self.stopping.is_set():

@@ -37,3 +37,16 @@ DELETE FROM run WHERE id = :run AND :count = 0;
 
 -- name: count_express
 UPDATE run SET counts = json_object('people', :people, 'suppressions', :count) WHERE id = :run;
+
+-- name: is_ahead
+SELECT EXISTS (SELECT 1 FROM stream WHERE complete_at > :limit OR full_at > :limit);
+
+-- name: read_long_ago
+UPDATE stream SET complete_at = CASE WHEN complete_at > :now THEN :long_ago ELSE complete_at END,
+  full_at = CASE WHEN full_at > :now THEN :long_ago ELSE full_at END;
+
+-- name: retry_at_once
+UPDATE operation SET not_before = NULL WHERE state = 2 AND not_before > :now;
+
+-- name: ask_at_once
+UPDATE batch SET ask_at = :now WHERE state <> 'closed' AND ask_at > :now;
