@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from tests.system.lab import DAY, NEWS, Lab
@@ -15,15 +13,15 @@ class Leap:
     """The lab's host, its clock that far ahead of everybody else's."""
 
     def __init__(self, lab: Lab) -> None:
-        self.ahead, self._right = 0, lab.app._clock  # noqa: SLF001
-        lab.app._clock = lambda: self._right() + self.ahead  # noqa: SLF001
+        self.ahead, self._right = 0, lab.app._clock
+        lab.app._clock = lambda: self._right() + self.ahead
 
 
 @pytest.fixture
-def leap(lab: Lab) -> Iterator[Leap]:
+def leap(lab: Lab) -> Leap:
     lab.contacts(4)
     lab.link()
-    yield Leap(lab)
+    return Leap(lab)
 
 
 def test_listings_are_due_again(lab: Lab, leap: Leap) -> None:
