@@ -115,6 +115,7 @@ def step(store: Store, rel: Relations, limits: Limits, now: Micros) -> None:
 def _unapproved(conn: Any, rel: Relations, now: Micros) -> list[Todo]:
     """Say which lanes are shut until their first plan is approved; hold what a mapping does that nobody has approved."""
     q, todo = load("guard"), list[Todo]()
+    conn.execute(q["planned_by"], {"mapping": rel.fingerprint})
     approved = {row[0]: bool(row[2]) for row in conn.execute(q["approved"])}
     for connection, known in approved.items():
         if not known and conn.execute(q["waiting"], {"connection": connection}).fetchone()[0]:

@@ -145,8 +145,12 @@ SELECT id, created_at, mapping, head, last_operation, counts, approved_at FROM p
 UPDATE plan SET approved_at = ?, approved_by = ? WHERE id = ?;
 
 -- name: approve_mapping
--- The mapping the held operations were made by, which is the one in force.
-INSERT OR REPLACE INTO meta SELECT 'approved_mapping', value FROM meta WHERE name = 'relations';
+-- The mapping the held operations were made by. Another may be in force by now of which nothing was planned yet.
+INSERT OR REPLACE INTO meta SELECT 'approved_mapping', value FROM meta WHERE name = 'planned_mapping';
+
+-- name: planned_by
+INSERT INTO meta VALUES ('planned_mapping', :mapping) ON CONFLICT (name) DO UPDATE SET value = excluded.value
+WHERE value <> excluded.value;
 
 -- name: approve_connections
 UPDATE connection SET approved_at = ? WHERE approved_at IS NULL;

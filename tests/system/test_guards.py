@@ -170,6 +170,21 @@ def test_a_source_that_seems_to_have_lost_most_records_is_not_believed(tmp_path:
         assert len(lab.keys(NEWS)) == 10
 
 
+def test_approving_what_one_mapping_planned_approves_no_other(lab: Lab) -> None:
+    """The mapping changes again, and the state learns of it (by an `explain`, say) before anything is planned by it."""
+    lab.contacts(30)
+    lab.link()
+    lab.reopen(MAPPING.replace("spent > 100", "spent > 5"))
+    lab.cycle()
+    lab.reopen(MAPPING.replace("spent > 100", "spent > 5 or vip_until is null"))
+    lab.app.compile()
+    lab.decide("mapping", "approved")
+    lab.contact("poor", spent="1.00")
+    lab.cycle()
+    assert lab.hold("mapping").operations
+    assert "poor" not in lab.keys(RICH)
+
+
 def test_a_cut_listing_deletes_nobody(tmp_path: Path) -> None:
     with Lab(tmp_path, crm={"deletes_visible": False, "page_size": 10}) as lab:
         linked(lab, 30)
