@@ -17,13 +17,12 @@ from state.queries import load
 from state.relations import OPTED_OUT, Relations, SourceDef, quote, standing
 from state.relations import rec as table
 
-CHUNK = 5_000
 MAX_RECORDS = 5
 """A component of more live records than this is ambiguous: nobody is guessed."""
 
 
-def step(conn: db.Connection, rel: Relations, now: int) -> bool:
-    """Recompute the components of one chunk of dirty records. True while there is more to do."""
+def step(conn: db.Connection, rel: Relations, now: int, most: int = 5_000) -> int:
+    """Recompute the components of up to ``most`` dirty records; returns how many those were."""
     q = load("identify")
     by_address = rel.join_by_address != "separate"
     absorbed = {s.stream: s.absorbs_into if s.absorbs_into is not None else s.stream for s in rel.sources}
@@ -32,7 +31,7 @@ def step(conn: db.Connection, rel: Relations, now: int) -> bool:
     conn.execute("CREATE TEMP TABLE IF NOT EXISTS parted (record INTEGER PRIMARY KEY, was INTEGER, joined INTEGER)")
     conn.execute("CREATE INDEX IF NOT EXISTS temp.parted_was ON parted (was)")
     conn.execute("DELETE FROM parted")
-    taken = conn.execute(q["take"], (CHUNK,)).rowcount
+    taken = conn.execute(q["take"], (most,)).rowcount
     conn.execute(q["dirty_turn"])
     linked = [row[0] for row in conn.execute(q["entangled"], {"by_address": by_address})]
     seen: set[int] = set()
@@ -41,7 +40,7 @@ def step(conn: db.Connection, rel: Relations, now: int) -> bool:
             seen |= _component(conn, record, by_address, absorbed, rel, now)
     conn.execute(q["part_rest"])
     conn.execute(q["done"])
-    return bool(taken == CHUNK)
+    return int(taken)
 
 
 def parted(conn: db.Connection, source: SourceDef, topic: str | None,

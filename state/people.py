@@ -86,6 +86,23 @@ def wake(conn: db.Connection, now: int) -> int:
     return int(conn.execute(load("people")["wake"], (now,)).rowcount)
 
 
+def everyone(conn: db.Connection, after: int, most: int) -> tuple[int, int]:
+    """Of the next so many people, all become dirty. Returns how many there are, and the last of them."""
+    count, upto = conn.execute(load("people")["range"], {"after": after, "most": most}).fetchone()
+    conn.execute(load("people")["dirty_range"], {"after": after, "upto": upto})
+    return int(count), int(upto)
+
+
+def of_stream(conn: db.Connection, stream: int, since: int | None, after: str, most: int) -> tuple[int, str, int]:
+    """Of the next so many records of a stream, the people of those changed ``since`` (µs; None: of all) become dirty.
+
+    :returns: (records looked at, id of the last, people who became dirty)
+    """
+    q, given = load("views"), {"stream": stream, "since": since, "after": after, "most": most}
+    count, upto = conn.execute(q["stream_range"], given).fetchone()
+    return int(count), str(upto), int(conn.execute(q["dirty_stream"], {**given, "upto": upto}).rowcount)
+
+
 # --------------------------------------------------------------------------- consent
 
 def statements(rows: Iterable[Sequence[Any]], person: int | None = None) -> list[Statement]:

@@ -3,6 +3,7 @@ the writer's transactions. Nobody outside this package sees a connection."""
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import threading
@@ -13,14 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from state import db, flags, forget, inbox, migrations, relations, restore
+from state import db, flags, forget, inbox, migrations, people, relations, restore
 from state.journal import Gone, Journal, Line
 from state.ledger import Book
+from state.pace import Pace
 from state.queries import load
 from state.relations import Relations
 from state.writer import Writer
 
 T = TypeVar("T")
+P = TypeVar("P")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +99,26 @@ class Store:
               name: str | None = None) -> T:
         """Run ``job`` in one transaction of the writer; ``urgent`` ones overtake, the rest is as in ``Writer``."""
         return self.writer.run(job, urgent=urgent, timeout=timeout, name=name)
+
+    def bit_by_bit(self, job: Callable[[db.Connection, int], int], pace: Pace | None = None) -> int:
+        """Run ``job(conn, most)``, which takes on ``most`` rows at most and returns how many, in one transaction after
+        another until none is left. Returns how many rows those were."""
+        total, step = 0, (pace or Pace()).until_done(job)
+        while count := self.write(step):
+            total += count
+        return total
+
+    def walk(self, job: Callable[[db.Connection, P, int], tuple[int, P]], start: P, pace: Pace | None = None) -> int:
+        """As ``bit_by_bit``, for what is looked at in order: ``job(conn, after, most)`` takes on what comes after the last
+        row of the part before, and returns how many rows and their last one."""
+        after = start
+
+        @functools.wraps(job)
+        def step(conn: db.Connection, most: int) -> int:
+            nonlocal after
+            count, after = job(conn, after, most)
+            return count
+        return self.bit_by_bit(step, pace)
 
     @contextmanager
     def reading(self) -> Iterator[db.Connection]:
@@ -254,8 +277,9 @@ class Store:
             flags.conform(conn, rel)
             if changed:
                 conn.execute("DELETE FROM rejection")  # said of what another mapping wished
-                conn.execute("INSERT OR IGNORE INTO dirty SELECT DISTINCT person FROM record")
                 conn.execute("INSERT OR REPLACE INTO meta VALUES ('relations', ?)", (rel.fingerprint,))
+        if changed:
+            self.walk(people.everyone, 0)  # before it counts as done: after a crash it is done again
         self.write(job)
         return changed
 

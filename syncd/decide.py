@@ -16,6 +16,18 @@ from syncd.model import Micros
 from syncd.reconcile import Reconciler
 from syncd.statements import from_parting
 
+AFTER_ALL_TEXT = b""
+"""SQLite sorts bytes after every text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Paces:
+    """How much the transactions of each step take on."""
+
+    bind: Pace = field(default_factory=Pace)
+    identify: Pace = field(default_factory=Pace)
+    decide: Pace = field(default_factory=lambda: Pace(people.CHUNK // 20))
+
 
 @dataclass(frozen=True, slots=True)
 class Decider:
@@ -26,56 +38,76 @@ class Decider:
     reconciler: Reconciler
     objects: Mapping[int, tuple[int, int]]
     zones: frozenset[str] = frozenset()
-    pace: Pace = field(default_factory=lambda: Pace(people.CHUNK // 20), compare=False)
+    paces: Paces = field(default_factory=lambda: Paces(), compare=False)
 
     def people(self, now: Micros) -> None:
         """Identify: bind late statements to their records, compare new addresses with imported digests, then recompute
         the components that moved."""
-        self.store.write(self._bind)
+        self._bind()
         while self.store.write(lambda conn: suppressions.compare(conn, self.store.book, now)):
             pass
-        while self.store.write(lambda conn: self._identify(conn, now)):
-            pass
-        self.store.write(self._bind_by_address)
-        self.store.write(self._spread)
+        self.store.bit_by_bit(lambda conn, most: self._identify(conn, now, most), self.paces.identify)
+        self.store.bit_by_bit(self._bind_by_address, self.paces.bind)
+        self._spread()
 
-    def _identify(self, conn: Any, now: Micros) -> bool:
-        """One chunk of components. A record that leaves its person takes refusals along."""
-        more = identify.step(conn, self.rel, now)
+    def _identify(self, conn: Any, now: Micros, most: int) -> int:
+        """One chunk of components; how many records that were. A record that leaves its person takes refusals along."""
+        count = identify.step(conn, self.rel, now, most)
         entries = [from_parting(source, topic, self.objects[source.stream][0], *row, now)
                    for source in self.rel.sources for topic, was in ((None, ()), *((t.id, t.was) for t in self.rel.topics))
                    for row in identify.parted(conn, source, topic, was)]
         if entries:
             self.store.book.append(conn, entries, now)
             statuses.mark(conn, entries)
-        return more
+        return count
 
-    def _spread(self, conn: Any) -> None:
+    def _spread(self) -> None:
         """Whoever the news about the dirty people concerns too."""
         q = load("identify")
-        if self.rel.join_by_address == "separate":
-            conn.execute(q["dirty_sharers"])
-        conn.execute(q["dirty_former"])
+        names = ["dirty_sharers", "dirty_former"] if self.rel.join_by_address == "separate" else ["dirty_former"]
 
-    def _bind(self, conn: Any) -> None:
+        def job(conn: Any, after: int, most: int) -> tuple[int, int]:
+            count, upto = conn.execute(q["dirty_range"], {"after": after, "most": most}).fetchone()
+            for name in names:
+                conn.execute(q[name], {"after": after, "upto": upto})
+            return count, upto
+        self.store.walk(job, 0, self.paces.bind)
+
+    def _bind(self) -> None:
+        """Find the records, and the addresses, of statements that arrived before them; key by key."""
         q = load("ledger")
-        if conn.execute(q["unbound"]).fetchone() is None or conn.execute(q["calm"]).fetchone()[0]:
+        if self.store.rows(q["calm"])[0][0]:
             return
-        found = [row[0] for row in conn.execute(q["find_addresses"])]
+
+        def job(conn: Any, after: Any, most: int) -> tuple[int, Any]:
+            if not conn.execute(q["unbound"], (after,)).fetchone()[0]:
+                return 0, after
+            [upto] = conn.execute(q["unbound_upto"], {"after": after, "most": most}).fetchone() or [AFTER_ALL_TEXT]
+            self._bind_keys(conn, {"after": after, "upto": upto})
+            return most, upto
+        self.store.walk(job, "", self.paces.bind)
+
+    def _bind_keys(self, conn: Any, keys: Mapping[str, str | bytes]) -> None:
+        q = load("ledger")
+        found = [row[0] for row in conn.execute(q["find_addresses"], keys)]
         conn.executemany(load("statuses")["mark_address"], ((a,) for a in found))
-        found = [row[0] for row in conn.execute(q["bind_by_key"])]
+        found = [row[0] for row in conn.execute(q["bind_by_key"], keys)]
         for source in self.rel.sources:
-            found += [row[0] for row in conn.execute(q["bind"], {"stream": source.stream})]
+            found += [row[0] for row in conn.execute(q["bind"], {**keys, "stream": source.stream})]
         conn.executemany(load("records")["dirty_person_of_record"], ((r,) for r in found))
 
     @staticmethod
-    def _bind_by_address(conn: Any) -> None:
-        """Each entry once, at the first cycle after it came: who holds the address later did not say it."""
+    def _bind_by_address(conn: Any, most: int) -> int:
+        """Each entry once, at the first cycle after it came: who holds the address later did not say it. Returns how many
+        entries were looked at."""
         head = conn.execute("SELECT coalesce(max(position), 0) FROM chain").fetchone()[0]
         row = conn.execute("SELECT value FROM meta WHERE name = 'bound_to'").fetchone()
-        if row is None or row[0] != head:
-            conn.execute(load("ledger")["bind_by_address"], {"after": row[0] if row else 0})
-            conn.execute("INSERT OR REPLACE INTO meta VALUES ('bound_to', ?)", (head,))
+        after = row[0] if row else 0
+        upto = min(head, after + most)
+        if after < upto:
+            conn.execute(load("ledger")["bind_by_address"], {"after": after, "upto": upto})
+            conn.execute("INSERT OR REPLACE INTO meta VALUES ('bound_to', ?)", (upto,))
+        return int(upto - after)
 
     def wishes(self, run: int, now: Micros) -> int:
         """Attributes, decisions, keys and wishes of every dirty person. Returns how many people that were."""
@@ -94,10 +126,7 @@ class Decider:
 
     def _chunks(self, run: int, bound: Mapping[str, Any]) -> int:
         """As many people to a transaction as fit into its time: what is urgent waits for one of them at most."""
-        total, job = 0, self.pace.until_done(lambda conn, most: self._chunk(conn, run, bound, most))
-        while count := self.store.write(job):
-            total += count
-        return total
+        return self.store.bit_by_bit(lambda conn, most: self._chunk(conn, run, bound, most), self.paces.decide)
 
     def _chunk(self, conn: Any, run: int, bound: Mapping[str, Any], most: int) -> int:
         count = people.take(conn, self.rel, most)

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from mappings.problems import did_you_mean
+from state import people
 from state.queries import load
 from state.relations import AudienceDef, quote
 from syncd import guard, subjects
@@ -77,14 +78,23 @@ class Resync:
             raise Failure(USAGE, f'there is no stream "{self.stream}".', next=did_you_mean(self.stream or "", names))
         q, since = load("views"), self._since()
 
-        def job(conn: Any) -> int:
-            count = 0
-            for feed in feeds:
-                if since is None:
-                    conn.execute(q["forget_cursor"], (feed.stream,))
-                count += conn.execute(q["dirty_stream"], (feed.stream, since)).rowcount
-            return count
-        return {"streams": ", ".join(f.name for f in feeds), "people": self.instance.store.write(job)}
+        def forget(conn: Any) -> None:
+            conn.executemany(q["forget_cursor"], ((feed.stream,) for feed in feeds))
+        if since is None:
+            self.instance.store.write(forget)
+        return {"streams": ", ".join(f.name for f in feeds), "people": sum(self._mark(f.stream, since) for f in feeds)}
+
+    def _mark(self, stream: int, since: int | None) -> int:
+        """Have the people of a stream decided again; returns how many who were not going to be."""
+        total = 0
+
+        def job(conn: Any, after: str, most: int) -> tuple[int, str]:
+            nonlocal total
+            count, last, marked = people.of_stream(conn, stream, since, after, most)
+            total += marked
+            return count, last
+        self.instance.store.walk(job, "")
+        return total
 
     def _since(self) -> int | None:
         if self.since is None:

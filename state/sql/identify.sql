@@ -42,15 +42,20 @@ INSERT INTO ambiguous VALUES (?, ?, ?) ON CONFLICT (person) DO UPDATE SET reason
 -- name: clear
 DELETE FROM ambiguous WHERE person = ?;
 
+-- name: dirty_range
+-- How many of the next dirty people there are, and the last of them.
+SELECT count(*), coalesce(max(person), :after) FROM (SELECT person FROM dirty WHERE person > :after ORDER BY person LIMIT :most);
+
 -- name: dirty_former
 -- Records that were people of their own before they were joined with others may have left something under way.
 INSERT OR IGNORE INTO dirty SELECT r.id FROM dirty d CROSS JOIN record r ON r.person = d.person
-WHERE r.id <> r.person AND EXISTS (SELECT 1 FROM operation o WHERE o.person = r.id);
+WHERE d.person > :after AND d.person <= :upto AND r.id <> r.person AND EXISTS (SELECT 1 FROM operation o WHERE o.person = r.id);
 
 -- name: dirty_sharers
 -- Where several people may hold one address, what is new about one, wherever it was said, concerns the others.
 INSERT OR IGNORE INTO dirty SELECT o.person
-FROM (SELECT DISTINCT r.address FROM dirty d CROSS JOIN record r ON r.person = d.person AND r.address IS NOT NULL) a
+FROM (SELECT DISTINCT r.address FROM dirty d CROSS JOIN record r ON r.person = d.person AND r.address IS NOT NULL
+  WHERE d.person > :after AND d.person <= :upto) a
 CROSS JOIN record o ON o.address = a.address;
 
 -- name: part

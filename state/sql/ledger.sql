@@ -52,14 +52,14 @@ LEFT JOIN utterance u ON u.id = e.utterance ORDER BY e.position;
 -- name: bind
 -- A keyed entry that arrived before the record it belongs to.
 UPDATE entry SET record = (SELECT r.id FROM record r WHERE r.stream = :stream AND r.rid = entry.key)
-WHERE record IS NULL AND key IS NOT NULL
+WHERE record IS NULL AND key IS NOT NULL AND key > :after AND key <= :upto
 AND EXISTS (SELECT 1 FROM record r WHERE r.stream = :stream AND r.rid = entry.key)
 RETURNING record;
 
 -- name: bind_by_key
 UPDATE entry SET record = k.person FROM subscriber_key k, utterance u
-WHERE entry.record IS NULL AND entry.key IS NOT NULL AND u.id = entry.utterance AND k.connection = u.connection
-AND k.key = entry.key RETURNING entry.record;
+WHERE entry.record IS NULL AND entry.key IS NOT NULL AND entry.key > :after AND entry.key <= :upto
+AND u.id = entry.utterance AND k.connection = u.connection AND k.key = entry.key RETURNING entry.record;
 
 -- name: bind_of_chunk
 -- What was said under the key of somebody in the chunk before the key was known to be theirs.
@@ -75,19 +75,24 @@ UPDATE entry SET address = f.address, bound = 2
 FROM (SELECT e.position, s.address FROM entry e CROSS JOIN utterance u ON u.id = e.utterance
       CROSS JOIN remote_status s ON s.connection = u.connection AND s.container = '' AND s.key = e.key
         AND s.address IS NOT NULL
-      WHERE e.record IS NULL AND e.key IS NOT NULL AND e.address IS NULL) f
+      WHERE e.record IS NULL AND e.key IS NOT NULL AND e.key > :after AND e.key <= :upto AND e.address IS NULL) f
 WHERE entry.position = f.position RETURNING entry.address;
 
 -- name: bind_by_address
 -- What was said under an address alone binds the person too, where exactly one held it then. Who is forgotten is nobody.
 UPDATE entry SET record = h.record, bound = coalesce(bound, 1)
 FROM (SELECT e.position, min(r.person) AS record FROM entry e CROSS JOIN record r ON r.address = e.address AND r.deleted = 0
-      WHERE e.position > :after AND e.record IS NULL
+      WHERE e.position > :after AND e.position <= :upto AND e.record IS NULL
       AND e.utterance NOT IN (SELECT id FROM utterance WHERE source = 'forget') GROUP BY e.position HAVING count(DISTINCT r.person) = 1) h
 WHERE entry.position = h.position;
 
 -- name: unbound
-SELECT 1 FROM entry WHERE record IS NULL AND key IS NOT NULL LIMIT 1;
+-- Whether a keyed statement after a key has no record.
+SELECT EXISTS (SELECT 1 FROM entry WHERE record IS NULL AND key IS NOT NULL AND key > ?);
+
+-- name: unbound_upto
+-- The key that so many of them come before; none where there are not so many.
+SELECT key FROM entry WHERE record IS NULL AND key IS NOT NULL AND key > :after ORDER BY key LIMIT 1 OFFSET :most;
 
 -- name: calm
 -- Nothing is new: then no record and no key is either.

@@ -23,6 +23,14 @@ SELECT p.value FROM json_each(?) p WHERE EXISTS (SELECT 1 FROM operation f WHERE
 -- name: wake
 INSERT OR IGNORE INTO dirty SELECT person FROM attr WHERE due <= ?;
 
+-- name: range
+-- How many of the next people there are, and the last of them.
+SELECT count(*), coalesce(max(person), :after)
+FROM (SELECT DISTINCT person FROM record WHERE person > :after ORDER BY person LIMIT :most);
+
+-- name: dirty_range
+INSERT OR IGNORE INTO dirty SELECT DISTINCT person FROM record WHERE person > :after AND person <= :upto;
+
 -- name: holders
 SELECT DISTINCT person FROM record WHERE address = ? AND deleted = 0;
 

@@ -182,4 +182,10 @@ SELECT coalesce((SELECT a.record FROM attr a WHERE a.person = :person),
 UPDATE stream SET cursor = NULL WHERE id = ?;
 
 -- name: dirty_stream
-INSERT OR IGNORE INTO dirty SELECT DISTINCT person FROM record WHERE stream = ?1 AND (?2 IS NULL OR modified >= ?2);
+INSERT OR IGNORE INTO dirty SELECT DISTINCT person FROM record
+WHERE stream = :stream AND rid > :after AND rid <= :upto AND (:since IS NULL OR modified >= :since);
+
+-- name: stream_range
+-- How many of the next records of a stream there are, and the last of them.
+SELECT count(*), coalesce(max(rid), :after)
+FROM (SELECT rid FROM record WHERE stream = :stream AND rid > :after ORDER BY rid LIMIT :most);

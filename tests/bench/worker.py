@@ -19,7 +19,6 @@ import orjson
 
 from mappings.functions import clock_parameters
 from state import people, plan
-from state.queries import load
 from syncd import compose, grants, guard
 from syncd.app import App
 from syncd.cycle import Cycle
@@ -110,7 +109,7 @@ def link(app: App, meter: Meter) -> None:
         with meter.measure("quiet") as facts:
             facts |= facts_of(cycle.run("once"))
     stream = cycle.rel.sources[0].stream
-    app.store.write(lambda conn: conn.execute(load("views")["dirty_stream"], (stream, None)).rowcount)
+    app.store.walk(lambda conn, after, most: people.of_stream(conn, stream, None, after, most)[:2], "")
     with meter.measure("anew") as facts:
         facts |= facts_of(cycle.run("once"))
     with meter.measure("compare") as facts:

@@ -127,7 +127,7 @@ MUTANTS = (
          "AND NOT {vanished} AND", "AND",
          "delete_row", "full", "calm", "cycle"),
     _one("another mapping decides nobody anew", "state.store:Store.conform",
-         'conn.execute("INSERT OR IGNORE INTO dirty SELECT DISTINCT person FROM record")', "pass",
+         "self.walk(people.everyone, 0)", "pass",
          "remap", "approve", "calm", "cycle", "spend"),
     _one("words of an admin wake nobody", "state.statuses:mark", '    conn.executemany(q["mark_record"]',
          '    return\n    conn.executemany(q["mark_record"]', "unsubscribe", "grant", "suppress", "wait", "calm", "cycle"),
