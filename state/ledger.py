@@ -60,11 +60,14 @@ class NewEntry(NamedTuple):
 
 class Alike(NamedTuple):
     """Entries that say the same, at one instant and nobody knows since when: what a connection's first reading finds, in
-    its thousands. ``whose``: record, address, record id and address hash of each."""
+    its thousands. Of each its record, address, record id and address hash."""
 
     utterance: Utterance
     said_hi: int
-    whose: Sequence[tuple[int, int | None, str, bytes | None]]
+    records: Sequence[int]
+    addresses: Sequence[int | None]
+    rids: Sequence[str]
+    hashes: Sequence[bytes | None]
 
 
 def commit(salt: bytes, canonical: bytes) -> bytes:
@@ -141,21 +144,26 @@ class _Page:
     def add_alike(self, group: Alike) -> None:
         """As ``add``, but what is the same for all is written, and bound, once."""
         utterance, words = self._speak(group.utterance)
-        records, addresses, rids, hashes = zip(*group.whose, strict=True)
-        names = [orjson.dumps(name)[1:-1] for name in zip(rids, [h and h.hex() for h in hashes], strict=True)]
+        names = _named(group.rids, group.hashes)
         rest = b",null,null,%d,null,null,null,%d]" % (group.said_hi, self._now)
         start, salts = words + b"[", _salts(len(names))
         commitments = [commit(salt, b"%b%b%b" % (start, name, rest)) for salt, name in zip(salts, names, strict=True)]
-        positions = range(self.position + 1, self.position + 1 + len(names))
-        given = {"utterance": utterance, "said_hi": group.said_hi, "now": self._now}
-        keep = load("ledger")["keep_alike"]
-        for name, value in given.items():
-            keep = keep.replace(f":{name}", str(int(value)))
-        self._conn.executemany(keep, zip(positions, commitments, salts, records, addresses, strict=True))
-        self.position = positions[-1]
+        self._conn.execute(load("ledger")["keep_alike"], {
+            "first": self.position + 1, "commitments": b"".join(commitments), "salts": b"".join(salts),
+            "whose": orjson.dumps(list(zip(group.records, group.addresses, strict=True))).decode(),
+            "utterance": utterance, "said_hi": group.said_hi, "now": self._now})
+        self.position += len(names)
         self.commitments += commitments
         begin = b"[%d," % utterance
         self.lines.append(begin + (rest + b"," + begin).join(names) + rest)
+
+
+def _named(rids: Sequence[str], hashes: Sequence[bytes | None]) -> list[bytes]:
+    """Record id and address hash of each entry, as they are written in what is committed to."""
+    pairs = list(zip(rids, [h and h.hex() for h in hashes], strict=True))
+    # All at once, unless an id looks like the border between two.
+    names = orjson.dumps(pairs)[2:-2].split(b"],[")
+    return names if len(names) == len(pairs) else [orjson.dumps(pair)[1:-1] for pair in pairs]
 
 
 def _salts(count: int) -> list[bytes]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import itertools
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -25,58 +27,128 @@ class Stored(NamedTuple):
     entries: int
 
 
-Speak = Callable[[SourceDef, Sequence[tuple[Any, ...]]], Iterable[ledger.NewEntry | ledger.Alike]]
+class Sight(NamedTuple):
+    """Records with the same in their consent fields: the cells of ``relations.flag_changes``, and of each its record,
+    address, record id and address hash."""
+
+    cells: Sequence[Any]
+    records: Sequence[int]
+    addresses: Sequence[int | None]
+    rids: Sequence[str]
+    hashes: Sequence[bytes | None]
+
+
+Entries = Iterable[ledger.NewEntry | ledger.Alike]
+Speak = Callable[[SourceDef, Sequence[tuple[Any, ...]]], Entries]
 """Turns changed consent fields (relations.flag_changes) into entries; pure, given by the cycle."""
+Meet = Callable[[SourceDef, Iterable[Sight]], Entries]
+"""The same for consent fields that nobody looked at before."""
 
 
 def store(conn: db.Connection, rel: Relations, stream: int, rows: Iterable[Prepared], *, cursor: str | None,
-          sweep: int, now: int, speak: Speak, book: ledger.Book, complete: bool = False,
-          unknown: frozenset[str] = frozenset(), take_down: Speak | None = None) -> Stored:
+          sweep: int, now: int, speak: Speak, book: ledger.Book, meet: Meet | None = None, first: bool = False,
+          complete: bool = False, unknown: frozenset[str] = frozenset()) -> Stored:
     """Take one page. Rows that repeat what is known dirty nobody.
 
-    :param unknown: consent fields whose values nobody took down yet, changed or not; ``take_down`` makes entries of them
+    :param first: at a first link new records are met, not heard
+    :param unknown: consent fields whose values nobody took down yet, changed or not: they are met in all records
     """
     q = load("records")
-    count = _fill(conn, rel, stream, rows)
-    base = conn.execute(q["last_record"]).fetchone()[0]
-    given = {"stream": stream, "base": base, "now": now, "sweep": sweep}
-    conn.execute(q["add_addresses"])
-    conn.execute(q["resolve"], given)
+    page = _fill(conn, rel, stream, rows)
+    given = {"stream": stream, "first": page.first, "first_address": page.first + page.shift, "now": now, "sweep": sweep,
+             "by_address": rel.join_by_address != "separate"}
+    conn.execute(q["add_addresses"], given)
+    if conn.execute(q["new_addresses"], given).fetchone()[0] < page.size - page.hashes.count(None):
+        conn.execute(q["hold_addresses"], given)
     fresh = conn.execute(q["add_records"], given).rowcount
-    source = rel.source(stream)
-    entries: list[ledger.NewEntry | ledger.Alike] = []
-    if source is not None and source.flags:
-        flags = relations.flag_changes(rel, source)
-        assert flags is not None
-        entries += speak(source, _without_echoes(conn, source, conn.execute(flags).fetchall()))
-        if unknown and take_down is not None:
-            late = replace(source, flags=tuple(f for f in source.flags if f.field in unknown))
-            all_ = relations.flag_changes(rel, late, every=True)
-            entries += take_down(late, [row for row in conn.execute(all_ or "").fetchall() if not row[2]])
-    sql = relations.store_page(rel, stream)
-    conn.execute("DELETE FROM moved")
-    changed = conn.execute(f"INSERT INTO moved {sql['changed_rows']}").rowcount
-    if source is not None:
-        conn.execute(sql["changed"])
-        conn.execute(q["dirty_moved_records"])
-        if rel.join_by_address == "separate":
-            conn.execute(q["dirty_neighbours"], given)
-    conn.execute(sql["store"])
-    conn.execute(q["update_records"], given)
-    if source is not None:
+    if fresh < page.size:
+        conn.execute(q["know_records"], given)
+    entries = list(_said(conn, rel, page, stream, speak, meet, first, unknown))
+    changed = _take_in(conn, rel, stream, given, page.size - fresh)
+    if rel.source(stream) is not None and fresh and conn.execute(q["dirty_alone"], given).rowcount < fresh:
         conn.execute(q["dirty_fresh"])
-    for statement in relations.fan_out(rel, stream):
-        conn.execute(statement)
     if entries:
         book.append(conn, entries, now)
-        known = [e for e in entries if isinstance(e, ledger.NewEntry) and e.record is not None and e.record <= base]
+        known = [e for e in entries if isinstance(e, ledger.NewEntry) and e.record is not None and e.record < page.first]
         conn.executemany(q["dirty_person_of_record"], ((e.record,) for e in known))
         conn.executemany(q["dirty_holders"], ((e.address,) for e in known))
     if cursor is not None:
-        conn.execute(q["advance"], {"stream": stream, "cursor": cursor,
-                                    "complete": now if complete else None})
-    return Stored(count, fresh, changed - fresh,
-                  sum(len(e.whose) if isinstance(e, ledger.Alike) else 1 for e in entries))
+        conn.execute(q["advance"], {"stream": stream, "cursor": cursor, "complete": now if complete else None})
+    return Stored(page.size, fresh, changed, sum(len(e.records) if isinstance(e, ledger.Alike) else 1 for e in entries))
+
+
+class _Page(NamedTuple):
+    """What the temporary table ``page`` was filled with: rows ``first`` and following. Row n is record n at address n +
+    ``shift``, unless its ``known`` and ``held`` say otherwise. ``fields`` by slot."""
+
+    size: int
+    first: int
+    shift: int
+    rids: Sequence[str] = ()
+    hashes: Sequence[bytes | None] = ()
+    fields: Sequence[Sequence[Any]] = ()
+
+
+def _said(conn: db.Connection, rel: Relations, page: _Page, stream: int, speak: Speak, meet: Meet | None, first: bool,
+          unknown: frozenset[str]) -> Entries:
+    """What the consent fields of the page say."""
+    source = rel.source(stream)
+    if source is None or not source.flags or not page.size:
+        return
+    flags = relations.flag_changes(rel, source)
+    assert flags is not None
+    if first and meet is not None:
+        yield from meet(source, _sights(conn, rel, source, page, flags))
+        flags += " AND p.fresh = 0"
+    yield from speak(source, _without_echoes(conn, source, conn.execute(flags).fetchall()))
+    if unknown and meet is not None:
+        late = replace(source, flags=tuple(f for f in source.flags if f.field in unknown))
+        every = relations.flag_changes(rel, late, every=True)
+        shapes: dict[tuple[Any, ...], list[tuple[Any, ...]]] = defaultdict(list)
+        for record, rid, fresh, address, hash_, _, *cells in conn.execute(every or "").fetchall():
+            if not fresh:
+                shapes[tuple(cells)].append((record, address, rid, hash_))
+        yield from meet(late, [Sight(cells, *zip(*whose, strict=True)) for cells, whose in shapes.items()])
+
+
+def _sights(conn: db.Connection, rel: Relations, source: SourceDef, page: _Page, flags: str) -> Iterable[Sight]:
+    """The new records of the page. Only one of those with the same values is asked what they mean."""
+    together: dict[tuple[Any, ...], list[int]] = defaultdict(list)
+    for i, values in enumerate(zip(*(page.fields[i] for i in relations.flag_inputs(rel, source)), strict=True)):
+        together[values].append(i)
+    known = {n - page.first for n, in conn.execute("SELECT n FROM page WHERE known IS NOT NULL")}
+    held = {n - page.first: address for n, address in conn.execute("SELECT n, held FROM page WHERE held IS NOT NULL")}
+    alike = {page.first + same[0]: same for every in together.values()
+             if (same := [i for i in every if i not in known] if known else every)}
+    asked = flags + " AND p.n IN (SELECT value FROM json_each(?))"
+    for record, _, _, _, _, _, *cells in conn.execute(asked, (orjson.dumps(list(alike)).decode(),)).fetchall():
+        same = alike[record]
+        hashes, address = [page.hashes[i] for i in same], page.first + page.shift
+        yield Sight(cells, [page.first + i for i in same],
+                    [None if hash_ is None else held.get(i, address + i) for i, hash_ in zip(same, hashes, strict=True)],
+                    [page.rids[i] for i in same], hashes)
+
+
+def _take_in(conn: db.Connection, rel: Relations, stream: int, given: Mapping[str, Any], known: int) -> int:
+    """Take the page's values into the stream's table; who is concerned by what moved is dirty. Returns how many of the
+    ``known`` records have moved."""
+    q, sql, source = load("records"), relations.store_page(rel, stream), rel.source(stream)
+    concerned = list(relations.fan_out(rel, stream))
+    conn.execute("DELETE FROM moved")
+    changed = conn.execute(sql["moved"]).rowcount if known else 0
+    if source is not None and known:
+        conn.execute(q["dirty_moved"])
+        conn.execute(q["dirty_moved_records"])
+    if source is not None and rel.join_by_address == "separate":
+        conn.execute(q["dirty_neighbours"], given)
+    conn.execute(sql["store"])
+    if known:
+        conn.execute(q["update_records"], given)
+    if concerned:
+        conn.execute(q["moved_fresh"])
+        for statement in concerned:
+            conn.execute(statement)
+    return changed
 
 
 def _without_echoes(conn: db.Connection, source: SourceDef, rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
@@ -115,20 +187,37 @@ def quarantine(conn: db.Connection, connection: int, object_: str, doubts: Seque
     conn.executemany(q["doubt"], ({**given, "key": rid, "reason": reason} for rid, reason in doubts))
 
 
-def _fill(conn: db.Connection, rel: Relations, stream: int, rows: Iterable[Prepared]) -> int:
+def _fill(conn: db.Connection, rel: Relations, stream: int, rows: Iterable[Prepared]) -> _Page:
     """Load the page into the temporary table ``page``; the last row of an id wins."""
+    first, shift = map(int, conn.execute(load("records")["next_ids"]).fetchone())
     width, widest = len(rel.streams[stream]), max(map(len, rel.streams.values()))
     slots = [f"f{i}" for i in range(widest)]
     conn.execute("CREATE TEMP TABLE IF NOT EXISTS moved (record INTEGER PRIMARY KEY)")
     # As wide as any stream needs it: pages of several come by turns.
-    db.scratch(conn, "page", ["n INTEGER PRIMARY KEY", "rid TEXT", "modified", "deleted", "merged", "email", "hash", "name",
-                              "record INTEGER", "fresh INTEGER", "address INTEGER", *slots])
-    marks = ",".join("?" * (7 + width))
-    columns = "".join(f",{s}" for s in slots[:width])
-    cursor = conn.executemany(
-        f"INSERT INTO page (rid,modified,deleted,merged,email,hash,name{columns}) VALUES ({marks})",
-        {row[0]: row for row in rows}.values())
-    return int(cursor.rowcount)
+    db.scratch(conn, "page", [
+        "n INTEGER PRIMARY KEY", "shift INTEGER", "known INTEGER", "held INTEGER", "rid TEXT", "modified", "deleted",
+        "merged", "email", "hash", "name", *slots,
+        "record INTEGER AS (coalesce(known, n))", "fresh INTEGER AS (known IS NULL)",
+        "address INTEGER AS (coalesce(held, CASE WHEN hash IS NOT NULL THEN n + shift END))"])
+    columns = list(zip(*{row[0]: row for row in rows}.values(), strict=True))
+    if not columns:
+        return _Page(0, first, shift)
+    size = len(columns[0])
+    bound: list[Iterable[Any]] = [range(first, first + size), itertools.repeat(shift, size)]
+    values = ["?", "?"]
+    for column in columns:
+        # What is the same in all rows is put into the statement: binding it would cost as much as storing it.
+        if column[0] in _LITERALS and column.count(column[0]) == size:
+            values.append(_LITERALS[column[0]])
+        else:
+            values.append("?")
+            bound.append(column)
+    names = ["n", "shift", "rid", "modified", "deleted", "merged", "email", "hash", "name", *slots[:width]]
+    conn.executemany(f"INSERT INTO page ({','.join(names)}) VALUES ({','.join(values)})", zip(*bound, strict=True))
+    return _Page(size, first, shift, columns[0], columns[5], columns[7:])
+
+
+_LITERALS = {None: "NULL", 0: "0", 1: "1"}
 
 
 def seen_ids(conn: db.Connection, stream: int, ids: Sequence[str], sweep: int) -> list[str]:

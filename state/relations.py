@@ -291,7 +291,7 @@ who, refused at this address; the providers are told, the person's own CRM flags
 # --------------------------------------------------------------------------- storing a page
 
 def store_page(relations: Relations, stream: int) -> dict[str, str]:
-    """Statements that take ``page`` (see state/records.py) into the record tables; ``:stream``, ``:base``, ``:now``."""
+    """Statements that take ``page`` (see state/records.py) into the record tables."""
     fields = [quote(f.name) for f in relations.streams[stream]]
     slots = [f"f{i}" for i in range(len(fields))]
     different = " OR ".join(f"x.{f} IS NOT p.{s}" for f, s in zip(fields, slots, strict=True)) or "0"
@@ -301,14 +301,10 @@ def store_page(relations: Relations, stream: int) -> dict[str, str]:
     conflict = (f"DO UPDATE SET {updates} WHERE ({', '.join(fields)}) IS NOT "
                 f"({', '.join(f'excluded.{f}' for f in fields)})") if fields else "DO NOTHING"
     return {
-        "changed": f"""INSERT OR IGNORE INTO dirty SELECT r.person FROM page p CROSS JOIN record r ON r.id = p.record
-            LEFT JOIN {table} x ON x.record = p.record
-            WHERE p.fresh = 0 AND (r.deleted <> p.deleted OR {different})""",
         "store": f"""INSERT INTO {table} (record{columns}) SELECT p.record{''.join(f', p.{s}' for s in slots)} FROM page p
             WHERE NOT p.deleted OR p.fresh ON CONFLICT (record) {conflict}""",
-        "changed_rows": f"""SELECT p.record FROM page p LEFT JOIN {table} x ON x.record = p.record
-            WHERE p.fresh = 1 OR {different}
-            OR (SELECT r.deleted <> p.deleted FROM record r WHERE r.id = p.record)""",
+        "moved": f"""INSERT INTO moved SELECT p.record FROM page p CROSS JOIN record r ON r.id = p.record
+            LEFT JOIN {table} x ON x.record = p.record WHERE p.fresh = 0 AND (r.deleted <> p.deleted OR {different})""",
     }
 
 
@@ -316,11 +312,18 @@ FLAG_OFFSET, FLAG_COLUMNS = 6, 5
 """Where the flags begin in a row of ``flag_changes``, and how many columns each has."""
 
 
+def flag_inputs(relations: Relations, source: SourceDef) -> list[int]:
+    """The places, among the stream's fields, of those that say what a record's flags mean."""
+    read = [(flag.field, flag.said_at, flag.method, flag.person_made or "") for flag in source.flags]
+    return [place for place, f in enumerate(relations.streams[source.stream])
+            if any(f.name in (field, said_at, method) or field_sql(f.name) in made for field, said_at, method, made in read)]
+
+
 def flag_changes(relations: Relations, source: SourceDef, every: bool = False) -> str | None:
     """Rows of ``page`` whose consent fields are new or different: (record, rid, fresh, address, hash, modified, then per
     flag its old value, new value, said_at, method, person_made). The person made nothing where nothing of the flag moved:
     what was found at a first link is not said again because another field of the record changed. A tombstone counts when it
-    is first read, and only what it holds. ``every``: those of all rows, changed or not."""
+    is first read, and only what it holds. ``every``: those of all rows, changed or not. A condition may follow."""
     if not source.flags:
         return None
     slot = {f.name: f"f{i}" for i, f in enumerate(relations.streams[source.stream])}
@@ -342,7 +345,7 @@ def flag_changes(relations: Relations, source: SourceDef, every: bool = False) -
     return (f"SELECT p.record, p.rid, p.fresh, p.address, p.hash, p.modified, {', '.join(columns)} FROM page p"
             f" LEFT JOIN {rec(source.stream)} x ON x.record = p.record AND p.fresh = 0"
             " LEFT JOIN record r ON r.id = p.record"
-            f" WHERE p.fresh = 1 OR (NOT (p.deleted AND r.deleted) AND ({' OR '.join(different)}))")
+            f" WHERE (p.fresh = 1 OR (NOT (p.deleted AND r.deleted) AND ({' OR '.join(different)})))")
 
 
 def _over_page(sql: str, slot: Mapping[str, str]) -> str:

@@ -272,8 +272,8 @@ class Puller:
                     speak=lambda source, changed: from_flags(
                         source, changed, connection=feed.connection, since=row.complete_at, now=now, requests=requests,
                         past=told, unknown=unknown),
-                    complete=complete, unknown=unknown,
-                    take_down=lambda source, found: from_first_sight(source, found, feed.connection, now, requests))
+                    meet=lambda source, found: from_first_sight(source, found, feed.connection, now, requests),
+                    first=row.complete_at is None, complete=complete, unknown=unknown)
                 if complete and unknown:
                     flags.known(conn, feed.stream)
                 records.requests(conn, requests.found, requests.withdrawn, now)

@@ -14,7 +14,8 @@ from typing import Any
 import orjson
 
 from state.ledger import Alike, NewEntry, Utterance
-from state.relations import FLAG_COLUMNS, FLAG_OFFSET, FlagDef, SourceDef
+from state.records import Sight
+from state.relations import FLAG_COLUMNS, FlagDef, SourceDef
 from state.sends import Send
 from state.statuses import Event, StatusChange
 from syncd.history import CONNECT, Past, Told
@@ -48,19 +49,16 @@ NOTHING_STOPPED: Mapping[str, Micros] = {}
 
 def from_flags(source: SourceDef, rows: Iterable[Sequence[Any]], *, connection: int, since: Micros | None, now: Micros,
                requests: Requests, past: Past = NOTHING_TOLD,
-               unknown: frozenset[str] = frozenset()) -> list[NewEntry | Alike]:
+               unknown: frozenset[str] = frozenset()) -> list[NewEntry]:
     """Entries for new or changed consent fields.
 
-    :param since: when the stream was last read to its end; None = first link, so what is found is a baseline
+    :param since: when the stream was last read to its end; None = first link: what a record had when it was first seen is
+        a baseline (``from_first_sight``)
     :param past: what field history tells about the changes; one it does not tell happened in the interval since
     :param unknown: fields mapped since the link, whose values in known records become a baseline (``from_first_sight``)
     """
     cache: dict[tuple[Any, ...], tuple[_Group, ...]] = {}
-    entries: list[NewEntry | Alike] = []
-    if since is None:
-        rows = list(rows)
-        entries += from_first_sight(source, [row for row in rows if row[2]], connection, now, requests)
-        rows = [row for row in rows if not row[2]]
+    entries: list[NewEntry] = []
     for row in rows:
         record, rid, fresh, address, hash_, modified, *cells = row
         shape = (fresh, *cells)
@@ -80,20 +78,17 @@ def from_flags(source: SourceDef, rows: Iterable[Sequence[Any]], *, connection: 
     return entries
 
 
-def from_first_sight(source: SourceDef, rows: Iterable[Sequence[Any]], connection: int, now: Micros,
+def from_first_sight(source: SourceDef, sights: Iterable[Sight], connection: int, now: Micros,
                      requests: Requests) -> Iterable[NewEntry | Alike]:
     """Baselines of records that a first link finds, or of fields that were mapped after it: those with the same in their
     consent fields say the same."""
-    shapes: dict[Sequence[Any], list[Sequence[Any]]] = {}
-    for row in rows:
-        shapes.setdefault(row[FLAG_OFFSET:], []).append(row)
-    for cells, same in shapes.items():
-        for utterance, at, _ in _groups(source, connection, True, 1, cells, same[0][0], requests, {}):
+    for cells, records, addresses, rids, hashes in sights:
+        for utterance, at, _ in _groups(source, connection, True, 1, cells, records[0], requests, {}):
             if at is None:
-                yield Alike(utterance, now, [(row[0], row[3], row[1], row[4]) for row in same])
+                yield Alike(utterance, now, records, addresses, rids, hashes)
             else:
                 yield from (NewEntry(utterance, record, address, at, at, rid=rid, hash=hash_)
-                            for record, rid, _, address, hash_, *_ in same)
+                            for record, address, rid, hash_ in zip(records, addresses, rids, hashes, strict=True))
 
 
 def _of_record(source: SourceDef, past: Past, rid: str, cells: Sequence[Any]) -> dict[str, Told]:

@@ -9,9 +9,10 @@ INSERT INTO entry (position, commitment, salt, utterance, record, address, said_
   evidence, seen_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: keep_alike
--- What is the same for all of them is put into the statement: what is not bound a million times costs nothing.
+-- Commitments and salts come end to end: a value of each row that is not bound costs nothing.
 INSERT INTO entry (position, commitment, salt, record, address, utterance, said_hi, seen_at)
-VALUES (?, ?, ?, ?, ?, :utterance, :said_hi, :now);
+SELECT :first + key, substr(:commitments, 32 * key + 1, 32), substr(:salts, 16 * key + 1, 16), value->>0, value->>1,
+  :utterance, :said_hi, :now FROM json_each(:whose);
 
 -- name: find_utterance
 SELECT id FROM utterance WHERE (connection, source, method, person_made, baseline, said, channel, purpose, basis, unit)

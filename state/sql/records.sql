@@ -1,20 +1,30 @@
--- name: last_record
-SELECT coalesce(max(id), 0) FROM record;
+-- name: next_ids
+-- The next record, and how far the next address is beyond it.
+SELECT 1 + r.last, a.last - r.last FROM (SELECT coalesce(max(id), 0) AS last FROM record) r,
+  (SELECT coalesce(max(id), 0) AS last FROM address) a;
 
 -- name: add_addresses
-INSERT INTO address (hash, email) SELECT hash, email FROM page WHERE hash IS NOT NULL
+INSERT INTO address (id, hash, email) SELECT n + shift, hash, email FROM page WHERE hash IS NOT NULL
 ON CONFLICT (hash) DO UPDATE SET email = excluded.email WHERE address.email IS NULL;
 
--- name: resolve
-UPDATE page SET
-  address = (SELECT a.id FROM address a WHERE a.hash = page.hash),
-  (record, fresh) = (SELECT coalesce(max(r.id), :base + page.n), max(r.id) IS NULL FROM record r
-                     WHERE r.stream = :stream AND r.rid = page.rid);
+-- name: new_addresses
+SELECT count(*) FROM address WHERE id >= :first_address;
+
+-- name: hold_addresses
+-- Those that are in the table under another number: known before, or twice in the page.
+UPDATE page SET held = (SELECT a.id FROM address a WHERE a.hash = page.hash)
+WHERE hash IS NOT NULL AND NOT EXISTS (SELECT 1 FROM address a WHERE a.id = page.n + page.shift);
 
 -- name: add_records
 INSERT INTO record (id, stream, rid, person, address, modified, stamp, deleted, merged_into, name, sweep, first_seen)
 SELECT record, :stream, rid, record, address, modified, modified, deleted, merged, name, :sweep, :now
-FROM page WHERE fresh = 1 ORDER BY n;
+FROM page WHERE true ON CONFLICT (stream, rid) DO NOTHING;
+
+-- name: know_records
+UPDATE page SET known = r.id FROM record r WHERE r.stream = :stream AND r.rid = page.rid AND r.id < :first;
+
+-- name: dirty_moved
+INSERT OR IGNORE INTO dirty SELECT r.person FROM moved m CROSS JOIN record r ON r.id = m.record;
 
 -- name: dirty_moved_records
 -- Only a change of address, life, merge or name can move a record to another person.
@@ -46,7 +56,18 @@ AND ((record.address, record.name, record.deleted, record.merged_into, record.sw
   IS NOT (p.address, p.name, p.deleted, p.merged, :sweep, p.modified) OR p.record IN (SELECT record FROM moved));
 
 -- name: dirty_fresh
-INSERT OR IGNORE INTO dirty_record SELECT record FROM page WHERE fresh = 1;
+INSERT OR IGNORE INTO dirty_record SELECT p.record FROM page p WHERE p.fresh = 1
+AND NOT EXISTS (SELECT 1 FROM dirty d WHERE d.person = p.record);
+
+-- name: moved_fresh
+INSERT INTO moved SELECT record FROM page WHERE fresh = 1;
+
+-- name: dirty_alone
+-- A new record that shares its address with no other, and was merged with none, is a person of its own: nothing is left to
+-- identify (as `entangled` of identify.sql has it).
+INSERT OR IGNORE INTO dirty SELECT p.record FROM page p WHERE p.fresh = 1 AND p.merged IS NULL
+AND NOT (:by_address AND EXISTS (SELECT 1 FROM record o WHERE o.address = p.address AND o.id <> p.record))
+AND NOT EXISTS (SELECT 1 FROM record o WHERE o.merged_into = p.rid);
 
 -- name: dirty_person_of_record
 INSERT OR IGNORE INTO dirty SELECT person FROM record WHERE id = ?;

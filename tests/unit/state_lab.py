@@ -47,7 +47,7 @@ def each(entries: Iterable[NewEntry | Alike]) -> list[NewEntry]:
     """Entries one by one, also those that were given together."""
     return [one for e in entries for one in (
         [NewEntry(e.utterance, record, address, None, e.said_hi, rid=rid, hash=hash_)
-         for record, address, rid, hash_ in e.whose]
+         for record, address, rid, hash_ in zip(*e[2:], strict=True)]
         if isinstance(e, Alike) else [e])]
 
 

@@ -53,9 +53,9 @@ def test_every_entry_fits_its_commitment_and_the_chain(lab: StateLab) -> None:
 
 def test_entries_alike_are_kept_as_if_they_had_come_alone(lab: StateLab) -> None:
     lab.put(*contacts(2), contact(3, id='c3"],["', email=None))
-    whose = [(1, 1, "c1", HASHED("c1@mail.example")), (2, None, "c2", None), (3, None, 'c3"],["', None)]
+    whose = ([1, 2, 3], [1, None, None], ["c1", "c2", 'c3"],["'], [HASHED("c1@mail.example"), None, None])
     alone = NewEntry(OUT, 2, None, NOW, NOW, evidence="ev")
-    together = Alike(OUT._replace(method="flag"), NOW, whose)
+    together = Alike(OUT._replace(method="flag"), NOW, *whose)
     lab.store.write(lambda conn: lab.store.book.append(conn, [alone, together], NOW))
     lab.store.write(lambda conn: lab.store.book.append(conn, [*each([together]), alone], NOW))
     rows = lab.rows("SELECT utterance, record, address, key, said_lo, said_hi, seen_at, evidence FROM entry"

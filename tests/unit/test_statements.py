@@ -8,11 +8,12 @@ import orjson
 import pytest
 
 from state.ledger import Alike, NewEntry
+from state.records import Sight
 from state.relations import FlagDef, SourceDef
 from state.sends import Send
 from state.statuses import Event, StatusChange
 from syncd.model import EVENT_KINDS, ORIGINS, STATUSES
-from syncd.statements import Containers, Requests, from_events, from_flags, from_statuses
+from syncd.statements import Containers, Requests, from_events, from_first_sight, from_flags, from_statuses
 from tests.unit.state_lab import each
 
 NOW, BEFORE = 1_750_000_000_000_000, 1_749_999_940_000_000
@@ -29,6 +30,9 @@ def flags(*cells: Any, flag: FlagDef = TICK, fresh: int = 0, since: int | None =
     row = (7, "c7", fresh, 70, b"h", modified, *cells, *[None] * (5 - len(cells)))
     requests = Requests()
     source = SourceDef(1, "sf.Contact", 0, {}, flags=(flag,))
+    if since is None and fresh:
+        sight = Sight(row[6:], [7], [70], ["c7"], [b"h"])
+        return each(from_first_sight(source, [sight], 1, NOW, requests)), requests
     return each(from_flags(source, [row], connection=1, since=since, now=NOW, requests=requests)), requests
 
 
@@ -128,10 +132,10 @@ def test_flags_of_one_record_and_author_are_one_entry() -> None:
 
 def test_equal_first_sights_share_their_words() -> None:
     source = SourceDef(1, "sf.Contact", 0, {}, flags=(MASTER,))
-    rows = [(n, f"c{n}", 1, n, b"h", None, None, 1, None, None, 0) for n in range(3)]
-    [entry] = from_flags(source, rows, connection=1, since=None, now=NOW, requests=Requests())
+    sight = Sight((None, 1, None, None, 0), [0, 1, 2], [7, None, 8], ["c0", "c1", "c2"], [b"h", None, b"i"])
+    [entry] = from_first_sight(source, [sight], 1, NOW, Requests())
     assert isinstance(entry, Alike)
-    assert [name[0] for name in entry.whose] == [0, 1, 2]
+    assert entry[2:] == sight[1:]
 
 
 # --------------------------------------------------------------------------- statuses
