@@ -277,16 +277,15 @@ def _source_types(mapping: Mapping, catalogues: Map[str, Catalogue], problems: l
 
 
 def _consent(mapping: Mapping, catalogues: Map[str, Catalogue], problems: list[Problem]) -> None:
-    for topic in mapping.topics.values():
-        for consent in topic.fields.values():
-            if consent.person_made is None:
-                continue
-            own = {name: find_field(consent.stream, field, catalogues) or UNKNOWN
-                   for name, field in (("method", consent.method), ("said_at", consent.said_at)) if field}
-            compiled = _record(consent.person_made, consent.stream, Type.BOOL, catalogues, problems, own)
-            used = set() if compiled is None else compiled.columns & {"method", "said_at"} - own.keys()
-            problems.extend(Problem.at(consent.person_made.place, f'"{name}" has no field.',
-                                       f'Add "{name}: <field>" beside it.') for name in used)
+    for consent in mapping.consent_fields:
+        if consent.person_made is None:
+            continue
+        own = {name: find_field(consent.stream, field, catalogues) or UNKNOWN
+               for name, field in (("method", consent.method), ("said_at", consent.said_at)) if field}
+        compiled = _record(consent.person_made, consent.stream, Type.BOOL, catalogues, problems, own)
+        used = set() if compiled is None else compiled.columns & {"method", "said_at"} - own.keys()
+        problems.extend(Problem.at(consent.person_made.place, f'"{name}" has no field.',
+                                   f'Add "{name}: <field>" beside it.') for name in used)
 
 
 def _computed(mapping: Mapping, attributes: dict[str, Column], catalogues: Map[str, Catalogue],

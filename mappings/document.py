@@ -96,6 +96,15 @@ def _form(value: Any) -> str:
 SourceValue = Annotated[Annotated[Sql, Tag("short")] | Annotated[SourceField, Tag("long")], Discriminator(_form)]
 
 
+class PartyConsent(Doc):
+    """Salesforce's ContactPointTypeConsent for email as a place of the stop of all mail."""
+
+    purpose: Annotated[Path | None, Field(
+        description="Rows of this DataUsePurpose, written with underscores; left out: rows of no purpose.")] = None
+    person_made: Annotated[Sql | None, Field(
+        description="True when the row says the person did it; may name method and said_at.")] = None
+
+
 class Source(Doc):
     attributes: Annotated[dict[Name, SourceValue], Field(
         description="Attribute: vendor field, expression over the record's fields, or {field, currency}.")]
@@ -104,6 +113,8 @@ class Source(Doc):
     master: Annotated[Path | None, Field(description="The flag that stops all marketing, if not the vendor's.")] = None
     also_stops: Annotated[list[Path], BeforeValidator(_one_or_more), Field(
         description="Further flags that stop all marketing (Individual.HasOptedOutSolicit): read, never written.")] = []
+    contact_point_consent: Annotated[PartyConsent | None, Field(
+        description="The Individual's consent by type of contact point holds the stop of all mail, too.")] = None
 
 
 class PeopleDoc(Doc):
@@ -152,6 +163,8 @@ class ConsentDoc(Doc):
         description="True when the record says the person did it; may name method and said_at.")] = None
     mailing_list: Word | None = None
     publication_list: Word | None = None
+    comm_subscription: Annotated[Path | None, Field(
+        description="Name of Salesforce's CommSubscription, with underscores for whatever is no letter or digit.")] = None
 
 
 class TopicDoc(Doc):

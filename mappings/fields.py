@@ -45,13 +45,12 @@ def _needed(mapping: Mapping) -> Iterator[tuple[str, str | None]]:
         if rows.join is not None:
             yield rows.stream, rows.join[0]
             yield rows.of, rows.join[1]
-    for topic in mapping.topics.values():
-        for consent in topic.fields.values():
-            yield from ((consent.stream, field) for field in (consent.field, consent.said_at, consent.method))
-            if consent.person_made is not None:
-                own = {"method": consent.method, "said_at": consent.said_at}
-                for path in names_in(consent.person_made):
-                    yield consent.stream, own.get(path, path)
+    for consent in mapping.consent_fields:
+        yield from ((consent.stream, field) for field in (consent.field, consent.said_at, consent.method, consent.needs))
+        if consent.person_made is not None:
+            own = {"method": consent.method, "said_at": consent.said_at}
+            for path in names_in(consent.person_made):
+                yield consent.stream, own.get(path, path)
 
 
 def _attribute_fields(stream: str, attributes: Map[str, SourceAttribute]) -> Iterator[tuple[str, str | None]]:

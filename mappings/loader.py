@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from mappings import document as doc
 
 _FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
+INDIVIDUALS = ("Contact", "Lead")
+"""Salesforce's objects that point to an Individual."""
 _SECTIONS = ("related", "attributes", "topics", "segments", "destinations", "campaigns")
 
 
@@ -154,7 +156,7 @@ class _Builder:
             sources[stream] = PeopleSource(
                 stream, self._source.key(trail), self._source_attributes(trail, source.attributes),
                 self._optional_sql(trail, "where", source.where), source.becomes, source.master,
-                tuple(source.also_stops))
+                tuple(source.also_stops), self._of_party(trail, stream, source.contact_point_consent))
         return People(self._source.key(("people",)), tuple(people.identity), people.same_email, sources,
                       people.currency)
 
@@ -219,11 +221,14 @@ class _Builder:
             container = consent.mailing_list or consent.publication_list
             if "." in holder:
                 fields[holder] = self._consent_field(at, holder, consent)
+            elif consent.comm_subscription is not None:
+                fields |= self._subscription(at, holder, consent)
             elif container is not None and consent.field is None:
                 lists[holder] = ConsentList(holder, self._source.key(at), container)
             else:
                 self._problem(at, f'"{holder}" is a connection, so its consent must be on a list.',
-                              f'Write "mailing_list: <id>", or name a stream such as "{holder}.Contact".')
+                              f'Write "mailing_list: <id>", "comm_subscription: <name>", or name a stream such as '
+                              f'"{holder}.Contact".')
         return Topic(name, self._source.key(trail), topic.name, topic.purpose, topic.channel, topic.opt_in, fields,
                      lists, tuple(topic.personas), self._optional_sql(trail, "where", topic.where),
                      tuple(topic.was), topic.unit)
@@ -237,7 +242,7 @@ class _Builder:
         if bool(values) == bool(flags):
             self._problem(trail, "What the field's values mean is said twice or not at all.",
                           'Write "true" and "false" for a checkbox, "values: {value: meaning}" for anything else.')
-        if consent.mailing_list or consent.publication_list:
+        if consent.mailing_list or consent.publication_list or consent.comm_subscription:
             self._problem(trail, "A stream's consent is in a field, not on a list.",
                           "Put the list under its connection's name.")
         holds = consent.holds or _holds(values)
@@ -248,6 +253,36 @@ class _Builder:
         return ConsentField(stream, self._source.key(trail), consent.field or "", values or flags, holds,
                             consent.said_at, consent.method,
                             self._optional_sql(trail, "person_made", consent.person_made))
+
+    def _subscription(self, trail: Trail, connection: str, consent: doc.ConsentDoc) -> dict[str, ConsentField]:
+        """Consent to a subscription, by the contacts and leads whose Individuals give it."""
+        beside = consent.model_fields_set - {"comm_subscription", "person_made"}
+        if beside:
+            self._problem(trail, f"A subscription says itself when and how: {', '.join(sorted(beside))} is of no use.",
+                          "Take it out.")
+        streams = [stream for _, file in self._files if file.people is not None for stream in file.people.sources
+                   if StreamName.parse(stream).connection == connection and StreamName.parse(stream).object in INDIVIDUALS]
+        if not streams:
+            self._problem(trail, f'No people come from contacts or leads of "{connection}".',
+                          f'Add "{connection}.Contact" to the sources of people.')
+        name = f"CommSubscriptionConsent.{consent.comm_subscription}"
+        return {f"{stream} {name}": self._individual(trail, stream, name, consent.person_made) for stream in streams}
+
+    def _of_party(self, trail: Trail, stream: str, consent: doc.PartyConsent | None) -> tuple[ConsentField, ...]:
+        if consent is None:
+            return ()
+        at, kind = (*trail, "contact_point_consent"), StreamName.parse(stream).object
+        if kind not in INDIVIDUALS:
+            self._problem(at, f'Records of "{kind}" point to no Individual.', "Only contacts and leads do.")
+        name = "ContactPointTypeConsent.Email" + (f"_{consent.purpose}" if consent.purpose else "")
+        return (self._individual(at, stream, name, consent.person_made),)
+
+    def _individual(self, trail: Trail, stream: str, name: str, person_made: str | None) -> ConsentField:
+        """Consent of the Individual that a record points to, as Salesforce's connector shows it."""
+        return ConsentField(
+            stream, self._source.key(trail), name, {"OptIn": "opt_in", "OptOut": "opt_out"}, "both", f"{name}.CaptureDate",
+            f"{name}.CaptureSource", self._optional_sql(trail, "person_made", person_made), (None, "Seen", "NotSeen"),
+            "IndividualId")
 
     def _segment(self, trail: Trail, name: str, segment: doc.SegmentDoc) -> Segment:
         if segment.where is None and segment.limit is None:

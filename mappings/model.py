@@ -60,10 +60,36 @@ class SourceAttribute:
 
 
 @dataclass(frozen=True, slots=True)
+class ConsentField:
+    """A CRM field that holds the consent to one topic, or to all mail.
+
+    ``values`` maps the field's value ("true", "false" for checkboxes) to what it means; a value not named means
+    nothing. ``person_made`` reads ``method`` and ``said_at`` beside the record's own fields. ``silent``: values (None: no
+    value) that say nothing even where there was consent before; ``needs``: the field without which a record cannot hold it.
+    """
+
+    stream: str
+    place: Place
+    field: str
+    values: Map[str, Meaning]
+    holds: Holds
+    said_at: str | None = None
+    method: str | None = None
+    person_made: Expression | None = None
+    silent: tuple[str | None, ...] = ()
+    needs: str | None = None
+
+    def value_for(self, meaning: Meaning) -> str | None:
+        """The first value written that means ``meaning``."""
+        return next((value for value, meant in self.values.items() if meant == meaning), None)
+
+
+@dataclass(frozen=True, slots=True)
 class PeopleSource:
     """One stream whose records are people. ``becomes`` names the stream its records turn into (lead to contact);
     ``master`` the flag that stops all marketing, None = the one the vendor declares; ``also_stops`` further flags that do,
-    which are read and never written (those of a parent, such as Individual.HasOptedOutSolicit)."""
+    which are read and never written (those of a parent, such as Individual.HasOptedOutSolicit); ``consents`` further fields
+    that hold it, with their values."""
 
     stream: str
     place: Place
@@ -72,6 +98,7 @@ class PeopleSource:
     becomes: str | None = None
     master: str | None = None
     also_stops: tuple[str, ...] = ()
+    consents: tuple[ConsentField, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,28 +148,6 @@ class Attribute:
     type: AttributeType
     origin: AttributeOrigin
     value: Expression
-
-
-@dataclass(frozen=True, slots=True)
-class ConsentField:
-    """A CRM field that holds one topic's consent.
-
-    ``values`` maps the field's value ("true", "false" for checkboxes) to what it means; a value not named means
-    nothing. ``person_made`` reads ``method`` and ``said_at`` beside the record's own fields.
-    """
-
-    stream: str
-    place: Place
-    field: str
-    values: Map[str, Meaning]
-    holds: Holds
-    said_at: str | None = None
-    method: str | None = None
-    person_made: Expression | None = None
-
-    def value_for(self, meaning: Meaning) -> str | None:
-        """The first value written that means ``meaning``."""
-        return next((value for value, meant in self.values.items() if meant == meaning), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,6 +271,12 @@ class Mapping:
     destinations: Map[str, Destination]
     campaigns: Map[str, Campaign]
     fingerprint: str
+
+    @property
+    def consent_fields(self) -> tuple[ConsentField, ...]:
+        """Every field that holds consent in values of its own, of topics and of all mail."""
+        return (*(f for source in self.people.sources.values() for f in source.consents),
+                *(f for topic in self.topics.values() for f in topic.fields.values()))
 
     @property
     def person_attributes(self) -> tuple[str, ...]:

@@ -31,6 +31,11 @@ def objects(mapping: Mapping, catalogues: Map[str, Catalogue]) -> Iterator[Probl
     yield from _streams(mapping, catalogues)
     for topic in mapping.topics.values():
         yield from _topic(topic, catalogues)
+    for consent in mapping.consent_fields:
+        name = StreamName.parse(consent.stream)
+        info = catalogues[name.connection].objects.get(name.object) if name.connection in catalogues else None
+        if info is not None:
+            yield from _consent_field(consent, {field.name: field for field in info.fields})
     lengths = _lengths(mapping, catalogues)
     types = _types(mapping, catalogues)
     for destination in mapping.destinations.values():
@@ -95,11 +100,10 @@ def _field_places(mapping: Mapping) -> dict[tuple[str, str], Place]:
         if rows.join is not None:
             places.setdefault((rows.stream, rows.join[0]), rows.place)
             places.setdefault((rows.of, rows.join[1]), rows.place)
-    for topic in mapping.topics.values():
-        for consent in topic.fields.values():
-            for own in (consent.field, consent.said_at, consent.method):
-                if own is not None:
-                    places.setdefault((consent.stream, own), consent.place)
+    for consent in mapping.consent_fields:
+        for own in (consent.field, consent.said_at, consent.method, consent.needs):
+            if own is not None:
+                places.setdefault((consent.stream, own), consent.place)
     return places
 
 
@@ -109,11 +113,6 @@ def _topic(topic: Topic, catalogues: Map[str, Catalogue]) -> Iterator[Problem]:
     for held in topic.lists.values():
         if held.connection in catalogues:
             yield from _list(held.place, held.connection, held.container, catalogues[held.connection])
-    for consent in topic.fields.values():
-        name = StreamName.parse(consent.stream)
-        info = catalogues[name.connection].objects.get(name.object) if name.connection in catalogues else None
-        if info is not None:
-            yield from _consent_field(consent, {field.name: field for field in info.fields})
 
 
 def _consent_field(consent: ConsentField, fields: Map[str, FieldInfo]) -> Iterator[Problem]:

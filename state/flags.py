@@ -9,7 +9,7 @@ import orjson
 
 from state import db
 from state.queries import load
-from state.relations import FlagDef, Relations
+from state.relations import FlagDef, Relations, quote, rec
 
 
 def conform(conn: db.Connection, rel: Relations) -> None:
@@ -43,6 +43,17 @@ def _meaning(flag: FlagDef, type_: str | None) -> str:
 def unknown(conn: db.Connection, stream: int) -> frozenset[str]:
     """The fields of a stream whose values are still to become the baseline."""
     return frozenset(row[0] for row in conn.execute(load("flags")["unknown"], (stream,)))
+
+
+def lacking(conn: db.Connection, connection: str, object_: str, field: str) -> tuple[int, int]:
+    """(living records of a stream in which a field is empty, all of them); nothing where it was never read."""
+    row = conn.execute(load("flags")["stream"], (connection, object_)).fetchone()
+    if row is None or not conn.execute("SELECT 1 FROM pragma_table_info(?) WHERE name = ?", (rec(row[0]), field)).fetchone():
+        return 0, 0
+    without, every = conn.execute(
+        f"SELECT count(*) FILTER (WHERE x.{quote(field)} IS NULL), count(*) FROM record r CROSS JOIN {rec(row[0])} x"
+        " ON x.record = r.id WHERE r.stream = ? AND r.deleted = 0", (row[0],)).fetchone()
+    return int(without), int(every)
 
 
 def known(conn: db.Connection, stream: int) -> None:

@@ -7,6 +7,7 @@ one; while an operation is in flight its person waits, except that a suppression
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from state import db, drift, history
@@ -227,6 +228,8 @@ def flags(conn: db.Connection, rel: Relations, run: int, objects: Mapping[int, t
 
 
 def _flag_sql(source: SourceDef, flag: FlagDef) -> list[str]:
+    if flag.needs is not None:
+        return [f"{sql} AND x.{quote(flag.needs)} IS NOT NULL" for sql in _flag_sql(source, replace(flag, needs=None))]
     code = "d.master" if flag.topic is None else f"d.{standing(flag.topic)}"
     column = f"x.{quote(flag.field)}"
     refusing = [value for value, meaning in flag.meanings.items() if meaning == "opt_out"]

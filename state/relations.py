@@ -40,8 +40,9 @@ class FieldDef:
 
 @dataclass(frozen=True, slots=True)
 class FlagDef:
-    """A consent field of a CRM object. ``meanings`` maps a stored value to opt_in, opt_out or unknown; ``writes`` maps
-    opt_in/opt_out to the value we write. ``topic`` None = the master flag."""
+    """A consent field of a CRM object. ``meanings`` maps a stored value to opt_in, opt_out or unknown, or to nothing (where
+    it says as little after an opt_in); ``writes`` maps opt_in/opt_out to the value we write. No ``topic`` = the master flag.
+    A record in which the field ``needs`` is empty cannot hold it."""
 
     field: str
     topic: str | None
@@ -51,6 +52,7 @@ class FlagDef:
     method: str | None = None
     person_made: str | None = None
     """SQL over ``x`` that is 1 where the person set the flag herself."""
+    needs: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

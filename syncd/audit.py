@@ -180,7 +180,8 @@ class Auditor:
         for flag in source.flags:
             tally = self._tally(feed.connection, f"{feed.spec.object}.{flag.field}", flag.topic)
             for person, record, rid, address in records:
-                if rid not in truth or person not in decided:
+                if rid not in truth or person not in decided or (
+                        flag.needs is not None and truth[rid][columns[flag.needs]] is None):
                     continue
                 tally.compared += 1
                 code = decided[person].codes[flag.topic]

@@ -194,6 +194,7 @@ class Compiler:
             where = ex.compile_expression(source.where.text, scope, expect=Type.BOOL, place=source.where.place).sql
         flags = [self._flag(topic.id, f, scope) for topic in self.mapping.topics.values()
                  for f in topic.fields.values() if f.stream == source.stream]
+        flags += [self._flag(None, f, scope) for f in source.consents]
         master = self._master(source)
         if master is not None:
             flags.append(rel.FlagDef(master, None, {1: "opt_out", 0: "unknown", None: "unknown"},
@@ -208,11 +209,12 @@ class Compiler:
             raise MappingProblems([Problem.at(place, f'attribute "{name}" is {kind} here and {known} elsewhere.',  # type: ignore[arg-type]
                                               "Convert one of them, so that every source gives the same type.")])
 
-    def _flag(self, topic: str, f: ConsentField, scope: ExpressionScope) -> rel.FlagDef:
+    def _flag(self, topic: str | None, f: ConsentField, scope: ExpressionScope) -> rel.FlagDef:
         boolean = scope.columns[f.field].type == Type.BOOL
         def stored(value: str) -> str | int:
             return {"true": 1, "false": 0}.get(value, value) if boolean else value
-        meanings: dict[str | int | None, str] = {stored(v): m for v, m in f.values.items()}
+        meanings: dict[str | int | None, str] = {**dict.fromkeys(f.silent, "nothing"),
+                                                 **{stored(v): m for v, m in f.values.items()}}
         writes: dict[str, str | int] = {}
         for meaning in MEANINGS:
             value = f.value_for(meaning)
@@ -230,7 +232,10 @@ class Compiler:
                     columns[alias] = scope.columns[source]
             made = ex.compile_expression(f.person_made.text, ExpressionScope(columns), expect=Type.BOOL,
                                          place=f.person_made.place).where_sql
-        return rel.FlagDef(f.field, topic, meanings, writes, f.said_at, f.method, made)
+        name = StreamName.parse(f.stream)
+        info = self.wiring[name.connection].catalogue.objects.get(name.object)
+        made_there = info is not None and info.properties.get("creates_individuals")
+        return rel.FlagDef(f.field, topic, meanings, writes, f.said_at, f.method, made, None if made_there else f.needs)
 
     # ------------------------------------------------------------------ related rows
 

@@ -180,6 +180,7 @@ class Salesforce(Connection):
     api_share: Share | None = None
     opt_out_reserve: Share | None = None
     connect_user: Annotated[Text | None, Field(description="User id of Marketing Cloud Connect.")] = None
+    create_individuals: Annotated[bool | None, Field(description="Make an Individual where a refusal needs one.")] = None
 
     @model_validator(mode="after")
     def _where(self) -> Salesforce:
@@ -295,8 +296,7 @@ class Web(_Doc):
     """The listener for webhooks, health and metrics. It speaks plain HTTP: TLS is the reverse proxy's."""
 
     listen: Annotated[str, BeforeValidator(_listen), Field(description="Address and port, such as 127.0.0.1:8080.")]
-    max_body: Annotated[int, Field(ge=10_000, le=100_000_000, description="Bytes of the largest delivery taken.")] = \
-        2_000_000
+    max_body: Annotated[int, Field(ge=10_000, le=100_000_000, description="Bytes of the largest delivery.")] = 2_000_000
     slow: Annotated[Duration, Field(description="How long a request may take to arrive.")] = 10_000_000
 
     @property

@@ -13,8 +13,9 @@ from pathlib import Path
 from connectors.errors import ConnectorError
 from mappings.checks import check_online
 from mappings.model import Mapping as MappingFile
+from mappings.model import StreamName
 from mappings.problems import Problem
-from state import db, drift, forget
+from state import db, drift, flags, forget
 from syncd import compose, control, sends, sides
 from syncd.app import objects_of, wall
 from syncd.config import Config
@@ -31,8 +32,9 @@ LOW_DISK = 1 << 30
 
 def examine(config: Config, mapping: MappingFile) -> Json:
     """Findings about every connection, the mapping against what the connections describe, and this machine."""
-    findings = [*_files(config), *_state(Path(config.state)), *_abandoned(Path(config.state), mapping),
-                *_unerased(Path(config.state), wall() - config.policy.max_erasure_age)]
+    state = Path(config.state)
+    findings = [*_files(config), *_state(state), *_abandoned(state, mapping), *_unheld(config, mapping),
+                *_unerased(state, wall() - config.policy.max_erasure_age)]
     connections: dict[str, Json] = {}
     catalogues: dict[str, Catalogue] = {}
     for name, connector in compose.connectors(config, threading.Event()).items():
@@ -159,6 +161,25 @@ def _abandoned(path: Path, mapping: MappingFile) -> list[Json]:
     return [_finding("warning", connection, f"{name} holds {rows} rows of syncd's and is not in the mapping any more: who"
                      " opts out keeps the row.", "Empty it at the provider before anybody sends to it, or map it again.")
             for connection, name, rows in left]
+
+
+def _unheld(config: Config, mapping: MappingFile) -> list[Json]:
+    """Records that cannot hold consent because they lack what it hangs on, and syncd may not make it."""
+    found = []
+    for stream, needs in sorted({(f.stream, f.needs) for f in mapping.consent_fields if f.needs is not None}):
+        name = StreamName.parse(stream)
+        if getattr(config.connections.get(name.connection), "create_individuals", None):
+            continue
+        try:
+            with closing(db.connect(Path(config.state), read_only=True)) as conn:
+                without, every = flags.lacking(conn, name.connection, name.object, needs)
+        except db.Error:
+            continue  # as above
+        if without:
+            found.append(_finding("info", name.connection, f"{without} of {every} records of {stream} have no {needs}: "
+                                  "consent objects cannot hold what these people say. They are stopped everywhere else.",
+                                  "Give them Individuals in Salesforce, or set create_individuals for those who refuse."))
+    return found
 
 
 def _unerased(path: Path, before: Micros) -> list[Json]:

@@ -310,6 +310,7 @@ def _flag(record: Json, values: Mapping[str, Any], flag: FlagDef) -> Json:
     fields = record["fields"]
     return {"stream": record["stream"], "id": record["id"], "field": flag.field, "value": fields[flag.field],
             "means": flag.meanings.get(values[flag.field], "unknown"),
+            "lacks": flag.needs if flag.needs is not None and fields[flag.needs] is None else None,
             "said_at": fields[flag.said_at] if flag.said_at else None,
             "method": fields[flag.method] if flag.method else None}
 

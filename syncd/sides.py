@@ -27,7 +27,7 @@ def unheld(mapping: MappingFile) -> Iterator[Unheld]:
             continue
         for topic in mapping.topics.values():
             held = connection in topic.lists or any(
-                StreamName.parse(stream).connection == connection for stream in topic.fields)
+                StreamName.parse(f.stream).connection == connection for f in topic.fields.values())
             if not held:
                 yield Unheld(connection, f'It has no place for the topic "{topic.id}": who leaves it is not shown there, '
                              "and nobody can leave it there.", 'Name a field or a list under "consent" of the topic.')

@@ -17,3 +17,6 @@ SELECT field FROM flag WHERE stream = ? AND unknown = 1;
 
 -- name: settled
 UPDATE flag SET unknown = 0 WHERE stream = ? AND unknown = 1;
+
+-- name: stream
+SELECT s.id FROM stream s CROSS JOIN connection c ON c.id = s.connection AND c.name = ? WHERE s.object = ? AND s.kind = 'record';

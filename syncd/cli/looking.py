@@ -121,7 +121,7 @@ def _decision_text(about: dict[str, Any]) -> Iterator[str]:
     for v in about["values"]:
         told = [f"{name} {v[key]}" for key, name in (("said_at", "said"), ("method", "by")) if v[key] is not None]
         yield f"      {v['stream']} {v['id']}: {v['field']} = {v['value']} means {v['means']}" + (
-            f" ({', '.join(told)})" if told else "")
+            f" ({', '.join(told)})" if told else "") + (f"; cannot be held: no {v['lacks']}" if v["lacks"] else "")
     for write in about["last_writes"]:
         yield _write_text(write)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.scenarios.worlds import AUDIENCES, BOXES, LENGTHS, LISTS, Teller, about
+from tests.scenarios.worlds import AUDIENCES, BOXES, CONSENTS, LENGTHS, LISTS, Teller, about
 
 Sentence = Callable[[Teller, re.Match[str]], None]
 SENTENCES: list[tuple[re.Pattern[str], Sentence]] = []
@@ -188,6 +188,17 @@ def tick(t: Teller, m: re.Match[str]) -> None:
     t.edit(m[3], **{BOXES[m[2]]: int(m[1] == "ticks")})
 
 
+@sentence(r"a user sets (\w+)'s consent to (news|all mail) to (\w+)")
+def set_consent(t: Teller, m: re.Match[str]) -> None:
+    t.edit(m[1], **{CONSENTS[m[2]]: m[3]})
+
+
+@sentence(r"(\w+) consents to (news|all mail) on the web site")
+def web_consent(t: Teller, m: re.Match[str]) -> None:
+    name = CONSENTS[m[2]]
+    t.edit(m[1], **{name: "OptIn", name + ".CaptureDate": t.lab.now(), name + ".CaptureSource": "web"})
+
+
 @sentence(r"an import (ticks|unticks) (offers|opted out|no news) for everyone")
 def mass_tick(t: Teller, m: re.Match[str]) -> None:
     t.lab.world.act("sf", "mass_edit", object="Contact", where={}, set={BOXES[m[2]]: int(m[1] == "ticks")})
@@ -289,6 +300,11 @@ def contact_says(t: Teller, m: re.Match[str]) -> None:
     for part in m[2].split(", "):
         box, _, value = part.rpartition(" ")
         assert flags[BOXES[box]] == {"yes": 1, "no": 0}[value], part
+
+
+@sentence(r"(\w+)'s consent to (news|all mail) is (\w+)")
+def consent(t: Teller, m: re.Match[str]) -> None:
+    assert str(t.fields(m[1])[CONSENTS[m[2]]] or "empty") == m[3]
 
 
 @sentence(r"the provider holds ([\w-]+) as (\w+)(?: for (offers|news))?")

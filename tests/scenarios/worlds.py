@@ -39,10 +39,16 @@ SHOP = """  second:
 AUDIENCES = {"offers": OFFERS, "news": NEWS, "rich": RICH, "top": TOP}
 LISTS = {"offers": "L1", "news": "L2", "everything": ""}
 BOXES = {"offers": "offers", "opted out": "opted_out", "no news": "no_news"}
+CONSENTS = {"news": "CommSubscriptionConsent.News", "all mail": "ContactPointTypeConsent.Email"}
+NEWS_OBJECT = """      sf: {comm_subscription: News, person_made: "method = 'web'"}
+"""
+PARTY_OBJECT = """      contact_point_consent: {person_made: "method = 'web'"}
+"""
 LENGTHS = {"minute": 60.0, "hour": HOUR, "day": DAY}
 ABOUT: dict[str, Callable[[re.Match[str]], dict[str, Any]]] = {
     r"no offers": lambda m: {"offers": 0},
     r"no news": lambda m: {"no_news": 1},
+    r"an Individual": lambda m: {"IndividualId": "0PK"},
     r"opted out": lambda m: {"opted_out": 1},
     r"no address": lambda m: {"email": None},
     r"the address (\S+)": lambda m: {"email": m[1]},
@@ -72,6 +78,8 @@ WORLD: dict[str, Callable[[str], str]] = {
         t.replace("    purpose: marketing", "    purpose: marketing\n    unit: main").replace(
             "    connection: mc\n", "    connection: mc\n    unit: main\n"), "\ntopics:\n", SHOP_TOPIC),
         "\ndestinations:\n", SHOP),
+    r"Individuals hold consent, too": lambda t: _after(_after(
+        t, "holds: opt_out_only}\n", NEWS_OBJECT), "vip_until: vip_until}\n", PARTY_OBJECT),
     r"deletions leave no trace": lambda t: t,
     r"leaving a list stops all mail": lambda t: t,
     r"stopping all mail leaves every list": lambda t: t,
@@ -111,6 +119,10 @@ class Teller:
                 lab.roles["odoo"] = "crm"
         self.lab = Lab(self.directory, text, build=build, policy=Policy(hash_key=HASH_KEY.encode()),
                        leads="there are leads" in world,
+                       more=fields("IndividualId", **{
+                           f"{name}{suffix}": kind for name in CONSENTS.values() for suffix, kind in (
+                               ("", "text"), (".CaptureDate", "instant"), (".CaptureSource", "text"))})
+                       if "Individuals hold consent, too" in world else (),
                        crm={"deletes_visible": "deletions leave no trace" not in world},
                        esp={"widen": "leaving a list stops all mail" in world,
                             "flip": "stopping all mail leaves every list" in world})

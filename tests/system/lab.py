@@ -103,11 +103,13 @@ class Lab:
     :param crm, esp: options of the world's connections ``sf`` and ``mc``
     :param tracked: fields of a contact that the CRM keeps the history of
     :param leads: the CRM has leads, too, with the fields of contacts
+    :param more: further fields of contacts
     """
 
     def __init__(self, directory: Path, text: str = MAPPING, *, crm: Mapping[str, Any] | None = None,
                  esp: Mapping[str, Any] | None = None, policy: Policy | None = None,
-                 build: Callable[[Lab], None] | None = None, tracked: Sequence[str] = (), leads: bool = False) -> None:
+                 build: Callable[[Lab], None] | None = None, tracked: Sequence[str] = (), leads: bool = False,
+                 more: Sequence[Any] = ()) -> None:
         self.directory = directory
         self.world = World.start(seed=1, start=START)
         self.policy = policy or Policy(hash_key=b"lab")
@@ -115,13 +117,14 @@ class Lab:
         self.roles = {"sf": "crm", "mc": "esp"}
         self._ahead = 0.0
         self._time = threading.Lock()
-        self._build(crm or {}, esp or {}, tracked, leads)
+        self._build(crm or {}, esp or {}, tracked, leads, more)
         if build is not None:
             build(self)
         self.app = self.open(text)
 
-    def _build(self, crm: Mapping[str, Any], esp: Mapping[str, Any], tracked: Sequence[str], leads: bool) -> None:
-        about = {"fields": CONTACT, "master_flag": "opted_out", "topics": {"offers": "offers", "news": "no_news"}}
+    def _build(self, crm: Mapping[str, Any], esp: Mapping[str, Any], tracked: Sequence[str], leads: bool,
+               more: Sequence[Any]) -> None:
+        about = {"fields": [*CONTACT, *more], "master_flag": "opted_out", "topics": {"offers": "offers", "news": "no_news"}}
         objects = {"Contact": about | {"tracked": list(tracked)}} | ({"Lead": about} if leads else {})
         self.world.create_crm("sf", objects, **crm)
         text, decimal = fields("first_name"), fields(spent="decimal")
