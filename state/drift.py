@@ -90,6 +90,16 @@ def removals(a: AudienceDef, code: str) -> str:
     return load("drift")["remove_blocked"].replace(":blocked", f"d.{mailable(a.topic)} = 0 AND ({code})")
 
 
+def remove_former(conn: db.Connection, a: AudienceDef, run: int) -> None:
+    """Plan to remove the chunk's rows under keys that were given up: those under the new ones are there."""
+    conn.execute(load("drift")["remove_former"], {"object": a.object, "connection": a.connection, "run": run})
+
+
+def left_behind(conn: db.Connection, a: AudienceDef, batch: int) -> None:
+    """Remember the rows that a batch of new rows leaves under another key; to be called before the target moves."""
+    conn.execute(load("drift")["left_behind"].replace(":target", a.table), {"batch": batch})
+
+
 def own(conn: db.Connection, a: AudienceDef, run: int) -> None:
     """Where the mapping owns all rows: plan to remove every foreign row nobody is wanted under."""
     q = load("drift")

@@ -13,7 +13,7 @@ from typing import Any, overload
 
 import orjson
 
-from state import db
+from state import db, drift
 from state.plan import DROPPED, QUEUED, REJECTED, SEALED
 from state.queries import load
 from state.relations import AudienceDef, Relations, mailable, quote, rec
@@ -247,6 +247,7 @@ def _apply(conn: db.Connection, rel: Relations, batch_id: int, batch: Batch, now
     object_ = conn.execute(q["object_of"], (batch_id,)).fetchone()[0]
     audience = next((a for a in rel.audiences if a.object == object_), None)
     if kind == "upsert" and audience is not None:
+        drift.left_behind(conn, audience, batch_id)
         conn.execute(_upsert_target(audience), {"batch": batch_id})
         conn.execute(q["no_longer_foreign"], {"batch": batch_id})
     elif kind == "remove" and audience is not None:

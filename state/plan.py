@@ -56,7 +56,7 @@ def _container_sql(c: ContainerDef, rel: Relations) -> list[str]:
     opened, where a topic is delivered to which the person came back (``seal`` lets it wait)."""
     q = load("plan")
     names = ["block_address", "reopen_address"] if c.keyed_by == "address" else [
-        "block_key", "block_unknown", "reopen_key"]
+        "block_key", "block_unknown", "carry_key", "reopen_key"]
     code = "d.master" if c.about is None else f"d.{standing(c.about)}"
     out, may, back = f"{code} >= {OPTED_OUT}", "1", "0"
     if c.object in rel.switches:
@@ -92,7 +92,7 @@ def audience_sql(a: AudienceDef, rel: Relations) -> dict[str, str]:
     """The statements for one audience: ``upsert``, ``remove``. Bind :connection, :object, :run, :columns, :state."""
     source = ("chunk c CROSS JOIN attr a ON a.person = c.person CROSS JOIN decision d ON d.person = c.person"
               " CROSS JOIN address ad ON ad.id = a.address"
-              " CROSS JOIN subscriber_key k ON k.connection = :connection AND k.person = c.person")
+              " CROSS JOIN subscriber_key k ON k.connection = :connection AND k.person = c.person AND k.until = 0")
     wanted = member(a, rel)
     values = [sql for _, sql, _ in a.fields]
     old = [f"t.{quote(name)}" for name in a.columns]
@@ -117,7 +117,7 @@ def audience_sql(a: AudienceDef, rel: Relations) -> dict[str, str]:
     entering = f"({status}) OR (t.person IS NULL AND o.kind = 'remove' AND o.object IN ({siblings}))"
     return {
         "upsert": f"""{_INSERT} SELECT :connection, :object, 'upsert',
-            CASE WHEN t.person IS NULL OR t.address IS NOT a.address THEN {GRANT} ELSE {HARMLESS} END,
+            CASE WHEN t.key IS NOT k.key OR t.address IS NOT a.address THEN {GRANT} ELSE {HARMLESS} END,
             c.person, 0, k.key, a.address, :columns, json_array({payload}),
             CASE WHEN t.person IS NULL THEN NULL ELSE json_array({before}) END,
             d.position, {depends.format(entering if siblings else status)}, :state, :run
@@ -131,7 +131,7 @@ def audience_sql(a: AudienceDef, rel: Relations) -> dict[str, str]:
             CASE WHEN t.person IS NULL THEN NULL ELSE json_array({before}) END,
             NULL, {depends.format(status)}, :state, :run
             FROM chunk c LEFT JOIN {a.table} t ON t.person = c.person
-            LEFT JOIN subscriber_key k ON k.connection = :connection AND k.person = c.person
+            LEFT JOIN subscriber_key k ON k.connection = :connection AND k.person = c.person AND k.until = 0
             LEFT JOIN record w ON w.id = c.person   -- merged away: whoever has the record now decides
             LEFT JOIN decision d ON d.person = coalesce(w.person, c.person)
             WHERE (t.person IS NOT NULL OR {flying.format(p='c', more=" AND f.kind = 'upsert'")})
@@ -170,6 +170,7 @@ def audiences(conn: db.Connection, rel: Relations, run: int, parameters: Mapping
         parts.append((audience_sql(a, rel), given))
         conn.execute(parts[-1][0]["remove"], given)
         conn.execute(drift.removals(a, f"{rel.forbids(a.topic)} OR d.{standing(a.topic)} >= {OPTED_OUT}"), given)
+        drift.remove_former(conn, a, run)
     for sql, given in parts:
         conn.execute(sql["upsert"], given)
 

@@ -117,14 +117,14 @@ class Auditor:
     def _container(self, feed: Feed, c: ContainerDef, part: Sequence[int], decided: Mapping[int, Decisions], busy: _Busy,
                    now: Micros) -> Iterator[Finding]:
         if c.keyed_by == "address":
-            keys = [(person, email) for person, email, _ in self._ask("addresses", part)]
+            keys = [(person, email, False) for person, email, _ in self._ask("addresses", part)]
         else:
             keys = self._ask("keys", part, connection=c.connection)
         columns = {name: place for place, name in enumerate(feed.spec.columns)}
-        rows = feed.connector.fetch(feed.spec, sorted({key for _, key in keys})).rows
+        rows = feed.connector.fetch(feed.spec, sorted({key for _, key, _ in keys})).rows
         truth = {str(row[columns["key"]] or row[columns["email"]]): row for row in rows}
         tally, unknown = self._tally(c.connection, c.container or "all mail", c.topic), []
-        for person, key in keys:
+        for person, key, former in keys:
             row = truth.get(key)
             status = row[columns["status"]] if row is not None else None
             out = person in decided and decided[person].codes[c.about] >= OPTED_OUT
@@ -132,7 +132,7 @@ class Auditor:
             if out and self._has_exceptions(c, decided[person]):
                 continue  # the lists tell, whatever the switch for all mail says
             kind = OPEN if out and status in ("subscribed", "pending") else \
-                REFUSED if status == "unsubscribed" and not out else None
+                REFUSED if status == "unsubscribed" and not out and not former else None
             if kind is None:
                 continue
             if kind == REFUSED and self._is_ours(c, key):
@@ -204,7 +204,7 @@ class Auditor:
               now: Micros) -> list[Finding]:
         a = feed.audience
         assert a is not None
-        keys = [(person, key) for person, key in self._ask("keys", part, connection=a.connection)
+        keys = [(person, key) for person, key, _ in self._ask("keys", part, connection=a.connection)
                 if person in decided and not decided[person].mailable[a.topic]]
         tally = self._tally(a.connection, feed.spec.object, a.topic)
         tally.compared += len(keys)

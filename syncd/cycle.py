@@ -21,6 +21,7 @@ from syncd.deliver import Delivered, Lane
 from syncd.guard import Limits, Plan
 from syncd.inbox import Resolver
 from syncd.model import Micros
+from syncd.moving import Mover
 from syncd.pull import Feed, Puller
 from syncd.runs import Report
 
@@ -75,6 +76,7 @@ class Cycle:
                     before = report.delivered.get(name)
                     report.delivered[name] = delivered if before is None else delivered.after(before)
                 self.puller.again(self.feeds, self.clock(), report.pulled)
+                Mover(self.store, self.feeds, self.puller).step(self.clock(), report.pulled)
                 if not self._restless() or (deadline is not None and time.monotonic() > deadline):
                     break
                 self._work(report, run)

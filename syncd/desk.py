@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from state.queries import load
-from syncd import audit, forget, grants, guard, normalise, sends, suppressions, views
+from syncd import audit, forget, grants, guard, keys, normalise, sends, suppressions, views
 from syncd.answers import Answer, exit_of_plan, exit_of_run, report_json
 from syncd.catalogues import LIFE
 from syncd.cycle import Cycle
@@ -27,8 +27,8 @@ from syncd.views import Json
 EXCLUSIVE = frozenset(("plan", "apply", "once", "resync", "audit", "forget"))
 """Verbs that run a cycle."""
 
-LOOKS = frozenset(("status", "runs", "holds", "hold", "quarantine", "quarantined", "explain", "consent_show",
-                   "consent_history", "consent_verify", "consent_requests", "consent_export"))
+LOOKS = frozenset(("status", "runs", "holds", "hold", "quarantine", "quarantined", "explain", "keys", "former_keys",
+                   "consent_show", "consent_history", "consent_verify", "consent_requests", "consent_export"))
 """Verbs that change nothing: asking twice does no harm, and they are not worth a line in the log."""
 
 DEADLINE = 300.0
@@ -76,15 +76,27 @@ class Desk(Instance):
     def explain(self, address: str | None = None, crm_id: str | None = None) -> Answer:
         from syncd import explain
 
-        if self.app.compiled is None and self.store.meta("relations") not in (None, self.mapping.fingerprint):
-            # To compile it would already change the state, and what is stored answers another mapping.
-            raise Failure(USAGE, "the mapping was edited since the last run: the state does not answer it yet.",
-                          next="Look at what it changes with `syncd plan`; then ask again.", code="mapping_edited")
-        compiled = self.compiled
+        compiled = self.settled
         explainer = explain.Explainer(self.store, compiled, self.mapping, self.config, self.now())
         return Answer({"as_of": explainer.as_of(self.app.catalogues.oldest), **explainer.explain(address, crm_id)})
 
+    def keys(self, connection: str | None = None) -> Answer:
+        """Under which keys people are known at the destinations, and how far a move to others is."""
+        return Answer(keys.survey(self, connection))
+
+    def former_keys(self, connection: str, after: str = "") -> Answer:
+        """Some of the keys that were given up, from the one after ``after`` on."""
+        return Answer(keys.former(self, connection, after))
+
     # ------------------------------------------------------------------ deciding
+
+    def migrate_keys(self, connection: str) -> Answer:
+        """Begin to move everyone to the key that the mapping gives."""
+        return Answer(keys.migrate(self, connection))
+
+    def stop_keys(self, connection: str) -> Answer:
+        """Whoever has not moved yet keeps the present key."""
+        return Answer(keys.stop(self, connection))
 
     def decide_hold(self, id: int, verdict: str) -> Answer:
         """Approve or reject a hold; the answer says what that frees or drops."""
@@ -293,7 +305,8 @@ class Desk(Instance):
 VERBS: Mapping[str, Callable[..., Answer]] = {
     name: getattr(Desk, name) for name in (
         "status", "runs", "holds", "hold", "decide_hold", "quarantine", "quarantined", "quarantine_retry",
-        "quarantine_drop", "explain", "consent_show", "consent_history", "consent_grant", "consent_retract",
-        "consent_verify", "consent_requests", "consent_import", "consent_export", "plan", "apply", "once",
-        "resync", "audit", "forget", "backup")}
+        "quarantine_drop", "explain", "keys", "former_keys", "migrate_keys", "stop_keys", "consent_show",
+        "consent_history", "consent_grant", "consent_retract", "consent_verify",
+        "consent_requests", "consent_import", "consent_export", "plan", "apply", "once", "resync", "audit", "forget",
+        "backup")}
 """Every verb with the method that answers it; nothing else can be called from outside."""

@@ -265,7 +265,13 @@ class Explainer:
     # ------------------------------------------------------------------ destinations
 
     def _destinations(self, one: Person) -> list[Json]:
-        keys = {name: (key, bool(existing)) for name, key, existing in self.store.rows(self.q["keys_of"], (one.id,))}
+        keys: dict[str, tuple[str, bool]] = {}
+        others: dict[str, dict[str, list[str]]] = {}
+        for name, key, existing, until in self.store.rows(self.q["keys_of"], (one.id,)):
+            if until == 0:
+                keys[name] = (key, bool(existing))
+            else:
+                others.setdefault(name, {}).setdefault("moves_to" if until < 0 else "moved_from", []).append(key)
         names = {id_: name for id_, name, *_ in self.store.rows(load("guard")["approved"])}
         taken = dict(self.store.rows(self.q["key_taken"], (one.id,)))
         found = []
@@ -276,7 +282,8 @@ class Explainer:
             key, existing = keys.get(connection, (None, False))
             found.append({
                 "connection": connection, "object": object_, "topic": audience.topic, "segment": audience.segment,
-                "key": key, "existed_before": existing, "waits": taken.get(connection), **self._target(audience, one.id),
+                "key": key, "existed_before": existing, "other_keys": others.get(connection, {}),
+                "waits": taken.get(connection), **self._target(audience, one.id),
                 "last_write": next((o for o in own if o["state"] == "done"), None),
                 "pending": [o for o in own if o["state"] in OPEN.values()]})
         return found

@@ -55,6 +55,18 @@ class Instance:
         with self._making:
             return self.app.compiled or self.app.compile(None)
 
+    @property
+    def settled(self) -> CompiledMapping:
+        """The compiled mapping, if it is the one by which the state was last decided: to compile another would already
+        change the state.
+
+        :raises Failure: the mapping was edited since
+        """
+        if self.app.compiled is None and self.store.meta("relations") not in (None, self.mapping.fingerprint):
+            raise Failure(USAGE, "the mapping was edited since the last run: the state does not answer it yet.",
+                          next="Look at what it changes with `syncd plan`; then ask again.", code="mapping_edited")
+        return self.compiled
+
     def now(self) -> Micros:
         """The application's clock where there is one, else the host's."""
         return self._app.clock() if self._app is not None else self._clock()

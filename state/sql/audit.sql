@@ -10,7 +10,8 @@ SELECT person FROM decision WHERE person > :after ORDER BY person LIMIT :count;
 SELECT count(*) FROM decision;
 
 -- name: keys
-SELECT k.person, k.key FROM subscriber_key k WHERE k.connection = :connection
+-- former = given up: nobody is opened again under it.
+SELECT k.person, k.key, k.until > 0 AS former FROM subscriber_key k WHERE k.connection = :connection
 AND k.person IN (SELECT value FROM json_each(:people));
 
 -- name: addresses

@@ -60,6 +60,23 @@ CROSS JOIN chunk c ON c.person = w.person CROSS JOIN foreign_row f ON f.id = w.i
 CROSS JOIN decision d ON d.person = c.person WHERE :blocked
 AND NOT EXISTS (SELECT 1 FROM operation o WHERE o.object = :object AND o.person = c.person AND o.record = f.id AND o.state = 3);
 
+-- name: remove_former
+-- Whatever else the guard holds: the person's row is there, and two of them would be two mails.
+INSERT INTO operation (connection, object, kind, class, person, record, key, address, columns, payload, state, run)
+SELECT :connection, :object, 'remove', 2, c.person, f.id, f.key, f.address, '[]', '[]', 0, :run
+FROM chunk c CROSS JOIN subscriber_key k ON k.connection = :connection AND k.person = c.person AND k.until > 0
+CROSS JOIN foreign_row f ON f.object = :object AND f.key = k.key AND f.former = 1
+WHERE EXISTS (SELECT 1 FROM foreign_row WHERE former = 1 AND object = :object)   -- most audiences have none
+AND NOT EXISTS (SELECT 1 FROM operation o WHERE o.object = :object AND o.person = c.person AND o.record = f.id AND o.state <= 3);
+
+-- name: left_behind
+INSERT INTO foreign_row (object, key, address, former, sweep)
+SELECT o.object, t.key, t.address, 1, coalesce((SELECT s.sweep FROM object b CROSS JOIN stream s ON s.connection = b.connection
+  AND s.object = b.name AND s.kind = 'row' WHERE b.id = o.object), 0)
+FROM operation o CROSS JOIN :target t ON t.person = o.person
+WHERE o.batch = :batch AND o.state = 3 AND o.before IS NOT NULL AND t.key <> o.key
+ON CONFLICT (object, key) DO UPDATE SET sweep = excluded.sweep, former = 1;
+
 -- name: forget_owned
 DELETE FROM operation WHERE object = :object AND person = 0 AND state < 3
 AND record NOT IN (SELECT id FROM foreign_row WHERE object = :object);

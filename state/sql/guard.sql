@@ -7,6 +7,7 @@
 SELECT o.connection, o.object, o.kind, o.class, count(*), sum(o.before IS NULL), sum(o.permit IS NULL OR o.permit = 0)
 FROM operation o INDEXED BY operation_open
 WHERE o.state < 3 AND (o.state = 0 OR (o.state = 1 AND o.hold IN (SELECT id FROM hold WHERE class <> 'mapping')))
+AND NOT (o.kind = 'remove' AND o.class = 2 AND o.record <> 0 AND o.person <> 0)   -- under a former key: nobody leaves
 GROUP BY o.state, o.object, o.kind, o.class;
 
 -- name: approved
@@ -36,7 +37,8 @@ UPDATE operation SET state = 1, hold = :hold WHERE id IN (
 
 -- name: hold_removals
 UPDATE operation SET state = 1, hold = :hold WHERE id IN (
-  SELECT id FROM operation WHERE state < 3 AND state = 0 AND object = :object AND kind = 'remove' AND class > 0 LIMIT 20000);
+  SELECT id FROM operation WHERE state < 3 AND state = 0 AND object = :object AND kind = 'remove' AND class > 0
+  AND (record = 0 OR person = 0) LIMIT 20000);
 
 -- name: hold_creations
 UPDATE operation SET state = 1, hold = :hold WHERE id IN (

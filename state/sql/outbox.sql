@@ -127,8 +127,9 @@ INSERT OR IGNORE INTO dirty SELECT w.person FROM waiting w WHERE NOT EXISTS
 DELETE FROM waiting WHERE person IN (SELECT person FROM dirty);
 
 -- name: apply_status
+-- What was carried from another key is ours only if it was there.
 INSERT INTO remote_status (connection, container, key, address, status, at, origin, ours)
-SELECT o.connection, b.name, o.key, o.address, o.payload->>0, :now, 'self', o.id
+SELECT o.connection, b.name, o.key, o.address, o.payload->>0, :now, 'self', iif(o.payload->>1 = 'key', NULL, o.id)
 FROM operation o CROSS JOIN object b ON b.id = o.object WHERE o.batch = :batch AND o.state = 3
 ON CONFLICT (connection, container, key) DO UPDATE SET status = excluded.status, at = excluded.at, origin = 'self',
   ours = excluded.ours;

@@ -97,7 +97,7 @@ SELECT e.position, e.record FROM record r CROSS JOIN entry e ON e.record = r.id 
 INSERT INTO quarantine (connection, object, key, reason, remedy, opened_at)
 SELECT :connection, 'subscriber_key', r.rid, 'key_taken',
   'the key this person would have is that of somebody who moved and keeps it; give the destination'
-  || ' a key that never moves (subscriber_key: crm_id) for people to come', :now
+  || ' a key that never moves (subscriber_key: crm_id); `syncd keys migrate` moves the others to it', :now
 FROM chunk c CROSS JOIN attr a ON a.person = c.person CROSS JOIN record r ON r.id = a.record
 CROSS JOIN subscriber_key t ON t.connection = :connection AND t.key = :value
 LEFT JOIN subscriber_key k ON k.connection = :connection AND k.person = c.person

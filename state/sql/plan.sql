@@ -43,16 +43,33 @@ WHERE s.status IS NOT 'unsubscribed'
 AND NOT EXISTS (SELECT 1 FROM operation f WHERE f.person = w.person AND f.object = :object AND f.record = w.id AND f.state = 3
   AND f.payload = '["unsubscribed","syncd"]');
 
+-- name: carry_key
+-- Who is to move to another key is refused under it first whatever is refused under the present one or by the decision. What
+-- somebody else had set there is not ours under the new key either.
+INSERT INTO operation (connection, object, kind, class, person, record, key, address, columns, payload, before, permit,
+  state, run)
+SELECT :connection, :object, 'status', 0, c.person, -1, n.key, a.address, '["status","reason","create"]',
+  json_array('unsubscribed', iif(s.status = 'unsubscribed' AND s.ours IS NULL, 'key', 'syncd'), 1),
+  CASE WHEN t.status IS NOT NULL THEN json_array(t.status) END, d.position, 0, :run
+FROM chunk c CROSS JOIN subscriber_key n ON n.connection = :connection AND n.person = c.person AND n.until = -1
+CROSS JOIN subscriber_key k ON k.connection = :connection AND k.person = c.person AND k.until = 0
+CROSS JOIN decision d ON d.person = c.person CROSS JOIN attr a ON a.person = c.person
+LEFT JOIN remote_status s ON s.connection = :connection AND s.container = :container AND s.key = k.key
+LEFT JOIN remote_status t ON t.connection = :connection AND t.container = :container AND t.key = n.key
+WHERE (s.status = 'unsubscribed' OR :opted_out) AND t.status IS NOT 'unsubscribed'
+AND NOT EXISTS (SELECT 1 FROM operation f WHERE f.person = n.person AND f.object = :object AND f.record = -1 AND f.state = 3);
+
 -- name: block_unknown
--- People the ESP did not know when it was read: where the mapping asks to create them unsubscribed, and wherever they ever
--- had a row, because a send makes subscribers of rows and tells nobody.
+-- People the ESP did not know when it was read: where the mapping asks to create them unsubscribed, wherever they ever had a
+-- row, because a send makes subscribers of rows and tells nobody, and where they were known under another key.
 INSERT INTO operation (connection, object, kind, class, person, record, key, address, columns, payload, permit, state, run)
 SELECT :connection, :object, 'status', 0, c.person, 0, k.key, a.address, '["status","reason","create"]',
   '["unsubscribed","syncd",1]', d.position, 0, :run
 FROM chunk c CROSS JOIN decision d ON d.person = c.person AND :opted_out CROSS JOIN attr a ON a.person = c.person
-CROSS JOIN subscriber_key k ON k.connection = :connection AND k.person = c.person
+CROSS JOIN subscriber_key k ON k.connection = :connection AND k.person = c.person AND k.until = 0
 WHERE (:create OR EXISTS (SELECT 1 FROM operation h WHERE h.person = k.person AND h.connection = :connection
-  AND h.kind = 'upsert' AND h.state IN (3, 10)))
+  AND h.kind = 'upsert' AND h.state IN (3, 10))
+  OR EXISTS (SELECT 1 FROM subscriber_key h WHERE h.connection = :connection AND h.person = k.person AND h.until > 0))
 AND NOT EXISTS (SELECT 1 FROM remote_status m WHERE m.connection = :connection AND m.container = ''
   AND m.key = k.key AND m.status <> 'removed')
 AND NOT EXISTS (SELECT 1 FROM remote_status s WHERE s.connection = :connection AND s.container = :container
@@ -66,7 +83,7 @@ INSERT INTO operation (connection, object, kind, class, person, record, key, add
   state, run)
 SELECT :connection, :object, 'status', 1, c.person, s.id, s.key, s.address, '["status","reason"]', '["subscribed","syncd"]',
   json_array(s.status), d.position, 0, :run
-FROM chunk c CROSS JOIN subscriber_key k ON k.connection = :connection AND k.person = c.person
+FROM chunk c CROSS JOIN subscriber_key k ON k.connection = :connection AND k.person = c.person AND k.until = 0
 CROSS JOIN remote_status s INDEXED BY remote_status_blocked   -- few are: asked before all else
   ON s.connection = :connection AND s.container = :container AND s.key = k.key AND s.status = 'unsubscribed'
 CROSS JOIN decision d ON d.person = c.person CROSS JOIN attr a ON a.person = c.person

@@ -164,14 +164,17 @@ CREATE TABLE inbox (
 ) STRICT;
 CREATE INDEX inbox_waiting ON inbox (connection, id) WHERE resolved_at IS NULL;
 
+-- A person's keys at a destination. What comes back under any of them is the person's.
 CREATE TABLE subscriber_key (
   connection INTEGER NOT NULL REFERENCES connection,
   person INTEGER NOT NULL,
   key TEXT NOT NULL,
+  until INTEGER NOT NULL DEFAULT 0,      -- 0 = in use; -1 = to come, once every refusal is under it; else µs: given up then
   existing INTEGER NOT NULL DEFAULT 0,   -- the subscriber was there before us
-  PRIMARY KEY (connection, person),
+  PRIMARY KEY (connection, person, until),
   UNIQUE (connection, key)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX subscriber_key_next ON subscriber_key (connection, person) WHERE until = -1;
 
 -- Remote objects we write: audiences, containers, CRM objects.
 CREATE TABLE object (
@@ -190,9 +193,11 @@ CREATE TABLE foreign_row (
   key TEXT NOT NULL,
   address INTEGER,
   sweep INTEGER NOT NULL,
+  former INTEGER NOT NULL DEFAULT 0,     -- 1 = ours, left behind under a key that its person has given up
   UNIQUE (object, key)
 ) STRICT;
 CREATE INDEX foreign_row_address ON foreign_row (address) WHERE address IS NOT NULL;
+CREATE INDEX foreign_row_former ON foreign_row (object, key) WHERE former = 1;
 CREATE TABLE vanished (
   object INTEGER NOT NULL,
   person INTEGER NOT NULL,

@@ -133,8 +133,8 @@ SELECT EXISTS (SELECT 1 FROM dirty WHERE person = :person)
   OR EXISTS (SELECT 1 FROM record r CROSS JOIN dirty_record t ON t.record = r.id WHERE r.person = :person);
 
 -- name: keys_of
-SELECT c.name, k.key, k.existing FROM connection c
-CROSS JOIN subscriber_key k ON k.connection = c.id AND k.person = ?;
+SELECT c.name, k.key, k.existing, k.until FROM connection c
+CROSS JOIN subscriber_key k ON k.connection = c.id AND k.person = ? ORDER BY k.until;
 
 -- name: operations_of
 -- What is open, and the last write of each object, record and set of columns that came to an end; newest first.

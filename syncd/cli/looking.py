@@ -104,7 +104,8 @@ def _explain_text(data: dict[str, Any]) -> Iterator[str]:
             if segment["last_write"]:
                 yield _write_text(segment["last_write"])
         for object_ in person["destinations"]:
-            yield f"  {object_['connection']} {object_['object']} as {object_['key']}: " + (
+            moves = "".join(f", {how.replace('_', ' ')} {', '.join(keys)}" for how, keys in object_["other_keys"].items())
+            yield f"  {object_['connection']} {object_['object']} as {object_['key']}{moves}: " + (
                 "there" if object_["in"] else "not there") + (", should be" if object_["wanted"] else ", should not be") + (
                 f"; waits: {object_['waits']}" if object_["waits"] else "")
     for s in data["statements"]:

@@ -42,7 +42,7 @@ SNAPSHOTS = {
     "decisions": "SELECT * FROM decision WHERE person IN (SELECT person FROM record) ORDER BY person",
     "people": "SELECT id, person FROM record ORDER BY id",
     "doubts": "SELECT person, reason FROM ambiguous ORDER BY person",
-    "keys": "SELECT * FROM subscriber_key ORDER BY connection, person",
+    "keys": "SELECT * FROM subscriber_key ORDER BY connection, person, until",
     "wishes": "SELECT object, kind, class, person, record, key, address, columns, payload, before, permit FROM operation"
               " WHERE state < 3 ORDER BY object, person, record, kind",
 }

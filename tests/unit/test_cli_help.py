@@ -15,7 +15,7 @@ from syncd.failures import EXIT_NAMES, EXITS, Failure, failure_of
 from tests.unit.cli_lab import ROOT
 
 VERBS = {"init", "check", "doctor", "plan", "apply", "once", "run", "resync", "explain", "status", "runs", "holds",
-         "quarantine", "consent", "forget", "audit", "backup", "restore", "schema", "sandbox", "demo"}
+         "quarantine", "keys", "consent", "forget", "audit", "backup", "restore", "schema", "sandbox", "demo"}
 
 HEAVY = ("pydantic", "structlog", "sqlglot", "sqlite3", "pysqlite3", "sqlite_utils", "requests", "simple_salesforce",
          "lxml", "ruamel", "rich", "orjson", "tenacity", "prometheus_client", "connectors", "mappings", "state",

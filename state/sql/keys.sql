@@ -1,0 +1,102 @@
+-- name: survey
+-- Of each connection: people with a key, of them with one that is not :value's, of those with a subscriber who was there before
+-- us, people on their way to another key, and refusals that stand under the keys that would be left.
+SELECT count(*), count(*) FILTER (WHERE k.key IS NOT :value), count(*) FILTER (WHERE k.key IS NOT :value AND k.existing),
+  count(n.person), coalesce(sum(CASE WHEN k.key IS NOT :value THEN (SELECT count(*) FROM object b CROSS JOIN remote_status s
+    ON s.connection = b.connection AND s.container = b.name AND s.key = k.key AND s.status = 'unsubscribed'
+    WHERE b.connection = :connection AND b.kind = 'container') END), 0)
+FROM attr a CROSS JOIN record r ON r.id = a.record
+CROSS JOIN subscriber_key k ON k.connection = :connection AND k.person = a.person AND k.until = 0
+LEFT JOIN subscriber_key n ON n.connection = :connection AND n.person = a.person AND n.until = -1
+WHERE a.address IS NOT NULL;
+
+-- name: former
+SELECT count(*) FROM subscriber_key WHERE connection = :connection AND until > 0;
+
+-- name: without
+SELECT count(*) FROM quarantine WHERE connection = :connection AND object = 'subscriber_key' AND closed_at IS NULL;
+
+-- name: former_keys
+SELECT key, until FROM subscriber_key WHERE connection = :connection AND until > 0 AND key > :after ORDER BY key LIMIT :limit;
+
+-- name: upto
+SELECT max(person) FROM (SELECT person FROM attr WHERE person > :after ORDER BY person LIMIT :limit);
+
+-- name: next
+-- A key that was this person's before is so again. One of somebody whose record is this person's by now (a merge) is taken
+-- over, once nothing of that one is there or on its way.
+INSERT INTO subscriber_key (connection, person, key, until)
+SELECT :connection, a.person, :value, -1 FROM attr a CROSS JOIN record r ON r.id = a.record
+CROSS JOIN subscriber_key k ON k.connection = :connection AND k.person = a.person AND k.until = 0
+LEFT JOIN subscriber_key n ON n.connection = :connection AND n.person = a.person AND n.until = -1
+WHERE a.person > :after AND a.person <= :upto AND a.address IS NOT NULL AND n.person IS NULL AND k.key IS NOT :value
+AND :value IS NOT NULL
+ON CONFLICT (connection, key) DO UPDATE SET person = excluded.person, until = -1
+WHERE subscriber_key.until > 0 AND subscriber_key.person = excluded.person
+OR subscriber_key.person <> excluded.person
+  AND (SELECT h.person FROM record h WHERE h.id = subscriber_key.person) = excluded.person
+  AND NOT EXISTS (SELECT 1 FROM operation o WHERE o.person = subscriber_key.person AND o.connection = :connection AND o.state < 10)
+  AND NOT (:has_rows);
+
+-- name: dirty_next
+INSERT OR IGNORE INTO dirty SELECT person FROM subscriber_key WHERE connection = :connection AND until = -1
+AND person > :after AND person <= :upto;
+
+-- name: stop
+DELETE FROM subscriber_key WHERE connection = :connection AND until = -1;
+
+-- name: moving
+SELECT DISTINCT connection FROM subscriber_key WHERE until = -1;
+
+-- name: left_behind
+SELECT EXISTS (SELECT 1 FROM foreign_row WHERE former = 1);
+
+-- name: dirty_left_behind
+-- Not when the row is acknowledged: what else goes out for the person in the same cycle would have to be planned again.
+INSERT OR IGNORE INTO dirty SELECT k.person FROM foreign_row f CROSS JOIN object b ON b.id = f.object
+CROSS JOIN subscriber_key k ON k.connection = b.connection AND k.key = f.key
+WHERE f.former = 1 AND NOT EXISTS (SELECT 1 FROM operation o
+  WHERE o.person = k.person AND o.object = f.object AND o.record = f.id AND o.state < 12);
+
+-- name: ready
+-- Whoever moves and has nothing left to be decided, sent or answered. proven = nothing has to be read back first.
+SELECT n.person, n.key, NOT EXISTS (SELECT 1 FROM object b CROSS JOIN remote_status s
+    ON s.connection = b.connection AND s.container = b.name AND s.key = n.key AND s.status = 'unsubscribed'
+    WHERE b.connection = :connection AND b.kind = 'container') AS proven
+FROM subscriber_key n INDEXED BY subscriber_key_next CROSS JOIN attr a ON a.person = n.person
+WHERE n.connection = :connection AND n.until = -1 AND n.person > :after
+AND (:people IS NULL OR n.person IN (SELECT value FROM json_each(:people)))
+AND NOT EXISTS (SELECT 1 FROM dirty d WHERE d.person = n.person)
+AND NOT EXISTS (SELECT 1 FROM waiting w WHERE w.person = n.person)
+AND NOT EXISTS (SELECT 1 FROM operation o WHERE o.person = n.person AND o.connection = :connection AND o.state < 10)
+AND NOT EXISTS (SELECT 1 FROM record r CROSS JOIN dirty_record t ON t.record = r.id WHERE r.person = n.person)
+AND NOT EXISTS (SELECT 1 FROM subscriber_key k CROSS JOIN object b ON b.connection = :connection AND b.kind = 'container'
+  CROSS JOIN remote_status s ON s.connection = :connection AND s.container = b.name AND s.key = k.key
+    AND s.status = 'unsubscribed'
+  LEFT JOIN remote_status t ON t.connection = :connection AND t.container = b.name AND t.key = n.key
+  WHERE k.connection = :connection AND k.person = n.person AND k.until = 0 AND t.status IS NOT 'unsubscribed')
+ORDER BY n.person LIMIT :limit;
+
+-- name: refused
+SELECT s.container, s.key FROM json_each(:keys) j CROSS JOIN object b ON b.connection = :connection AND b.kind = 'container'
+CROSS JOIN remote_status s ON s.connection = b.connection AND s.container = b.name AND s.key = j.value
+  AND s.status = 'unsubscribed';
+
+-- name: not_there
+UPDATE remote_status SET status = 'removed', origin = 'unknown' WHERE connection = :connection AND container = :container
+AND status = 'unsubscribed' AND key IN (SELECT value FROM json_each(:keys));
+
+-- name: dirty_keys
+INSERT OR IGNORE INTO dirty SELECT person FROM subscriber_key
+WHERE connection = :connection AND key IN (SELECT value FROM json_each(:keys));
+
+-- name: give_up
+UPDATE subscriber_key SET until = :now WHERE connection = :connection AND until = 0
+AND person IN (SELECT value FROM json_each(:people));
+
+-- name: take_up
+UPDATE subscriber_key SET until = 0 WHERE connection = :connection AND until = -1
+AND person IN (SELECT value FROM json_each(:people));
+
+-- name: dirty_people
+INSERT OR IGNORE INTO dirty SELECT value FROM json_each(:people);
