@@ -115,8 +115,15 @@ class Compiler:
             self.types[name] = {f.name: f for f in info.fields} if info else {}
             before = self._before(wiring.id, stream.object)
             self.fields[name] = tuple(Field(f, self._type(name, f, before)) for f in fields)
-            row = self.store.stream(wiring.id, stream.object, "record", self._fields_text(name), True)
+            row = self.store.stream(wiring.id, stream.object, "record", self._fields_text(name),
+                                    self._tells(name))
             self.streams[name] = row.id
+
+    def _tells(self, name: str) -> bool:
+        """Whether a field of the stream says something about consent."""
+        source = self.mapping.people.sources.get(name)
+        return source is not None and (self._master(source) is not None or bool(source.also_stops) or any(
+            f.stream == name for topic in self.mapping.topics.values() for f in topic.fields.values()))
 
     def _fields_text(self, name: str) -> str:
         return ",".join(f"{f.name}:{f.type}" for f in self.fields[name])

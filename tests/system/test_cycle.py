@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from syncd import guard
-from tests.system.lab import HOUR, NEWS, OFFERS, RICH, TOP, Lab, done
+from tests.system.lab import HOUR, MAPPING, NEWS, OFFERS, RICH, TOP, Lab, done
 
 
 def test_the_first_run_is_a_plan_and_writes_nothing_not_even_opt_outs(lab: Lab) -> None:
@@ -35,6 +35,18 @@ def test_a_second_cycle_writes_nothing(lab: Lab) -> None:
     assert report.people == 0
     assert lab.written() == {"sf": 0, "mc": 0}
 
+
+def test_a_start_writes_nothing_about_streams_that_are_as_they_were(tmp_path: Path) -> None:
+    """One carries no consent, and both who compiles the mapping and who reads the stream say so."""
+    leads = "related:\n  leads: {stream: sf.Lead, of: sf.Contact, join: {last_name: id}, attributes: {how: offers_how}}\n"
+    with Lab(tmp_path, MAPPING + leads, leads=True) as lab:
+        lab.contact("ann")
+        lab.link()
+        assert lab.rows("SELECT object, consent FROM stream WHERE kind = 'record'") == [("Contact", 1), ("Lead", 0)]
+        lab.reopen()
+        before = lab.rows("PRAGMA data_version")
+        lab.app.compile(None)
+        assert lab.rows("PRAGMA data_version") == before
 
 def test_runs_in_which_nothing_happened_are_forgotten_after_a_week_and_others_never(lab: Lab) -> None:
     lab.contacts(2)
