@@ -13,7 +13,7 @@ from typing import Any, overload
 
 import orjson
 
-from state import db, drift
+from state import db, drift, statuses
 from state.plan import DROPPED, QUEUED, REJECTED, SEALED
 from state.queries import load
 from state.relations import AudienceDef, Relations, mailable, quote, rec
@@ -181,7 +181,9 @@ def _sort_out(conn: db.Connection, rel: Relations, sealed: Sealed, by_state: Map
     gone = [op.id for op, _ in by_state.get("gone", [])]
     if gone:
         _close(conn, q, gone, DROPPED, now, "subscriber_not_found")
+        held = conn.execute(q["held_back"], {"batch": sealed.id}).fetchall()
         conn.executemany(q["no_subscriber"], ((i,) for i in gone))
+        statuses.bounces(conn, held, now)
     for op, outcome in by_state.get("rejected", []):
         _reject(conn, q, sealed, op, outcome, now)
     for op, outcome in by_state.get("retry", []):
@@ -242,7 +244,9 @@ def _apply(conn: db.Connection, rel: Relations, batch_id: int, batch: Batch, now
     q = load("outbox")
     kind = batch.kind
     if kind == "status":
+        held = conn.execute(q["held_back"], {"batch": batch_id}).fetchall() if batch.object == "" else []
         conn.execute(q["apply_status"], {"batch": batch_id, "now": now})
+        statuses.bounces(conn, held, now)
         return
     object_ = conn.execute(q["object_of"], (batch_id,)).fetchone()[0]
     audience = next((a for a in rel.audiences if a.object == object_), None)

@@ -54,9 +54,9 @@ def store(conn: db.Connection, connection: int, stream: int, rows: Iterable[tupl
     entries = ledger.unsaid(conn, speak(changes))
     conn.execute(q["dirty_by_key"], given)
     conn.execute(q["dirty_by_address"], given)
+    held = conn.execute(q["held_back"], given).fetchall()
     conn.execute(q["upsert"], given)
-    moved = {c.address for c in changes if c.address is not None and "held" in (c.old, c.new)}
-    conn.executemany(q["undeliverable"], ({"address": a, "now": now} for a in moved))
+    bounces(conn, held, now)
     if entries:
         book.append(conn, entries, now)
         mark(conn, entries)
@@ -110,13 +110,23 @@ def lacks(conn: db.Connection, connection: int, container: str, sweep: int) -> b
                                                          "sweep": sweep}).fetchone()[0])
 
 
-def vanish(conn: db.Connection, connection: int, container: str, sweep: int) -> int:
+def bounces(conn: db.Connection, addresses: Iterable[tuple[int]], now: int) -> None:
+    """Say anew whether these addresses are held back for bounces, once the statuses that tell it are stored."""
+    q, found = load("statuses"), [address for address, in addresses]
+    conn.executemany(q["undeliverable"], ({"address": a, "now": now} for a in found))
+    conn.executemany(q["mark_address"], ((a,) for a in found))
+
+
+def vanish(conn: db.Connection, connection: int, container: str, sweep: int, now: int) -> int:
     """Statuses a complete listing did not contain are ``removed``; their people are dirty. Returns how many."""
     q = load("statuses")
     given = {"connection": connection, "container": container, "sweep": sweep}
     conn.execute(q["dirty_vanished"], given)
     conn.execute(q["dirty_vanished_key"], given)
-    return int(conn.execute(q["vanish"], given).rowcount)
+    held = conn.execute(q["held_back_vanished"], given).fetchall()
+    count = conn.execute(q["vanish"], given).rowcount
+    bounces(conn, held, now)
+    return int(count)
 
 
 def _resolve(conn: db.Connection, q: dict[str, str], table: str, given: dict[str, Any]) -> None:

@@ -344,7 +344,7 @@ class Puller:
             return False
 
         def job(conn: Any) -> None:
-            statuses.vanish(conn, feed.connection, container, sweep)
+            statuses.vanish(conn, feed.connection, container, sweep, now)
             conn.execute(load("registry")["end_sweep"], (now, now, feed.stream))
         self.store.write(job)
         return True

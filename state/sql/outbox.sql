@@ -134,6 +134,12 @@ FROM operation o CROSS JOIN object b ON b.id = o.object WHERE o.batch = :batch A
 ON CONFLICT (connection, container, key) DO UPDATE SET status = excluded.status, at = excluded.at, origin = 'self',
   ours = excluded.ours;
 
+-- name: held_back
+-- Addresses that were held back for bounces under the keys of a batch.
+SELECT DISTINCT s.address FROM operation o
+CROSS JOIN remote_status s ON s.connection = o.connection AND s.container = '' AND s.key = o.key
+WHERE o.batch = :batch AND s.status = 'held' AND s.address IS NOT NULL;
+
 -- name: no_longer_foreign
 DELETE FROM foreign_row WHERE id IN (SELECT f.id FROM operation o CROSS JOIN foreign_row f ON f.object = o.object
   AND f.key = o.key WHERE o.batch = :batch AND o.state = 3) AND EXISTS (SELECT 1 FROM foreign_row);

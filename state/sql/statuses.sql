@@ -53,6 +53,16 @@ WHERE s.status IS NOT p.status OR (p.status = 'unsubscribed' AND p.at > coalesce
   AND o.payload->>0 = 'subscribed' AND t.sealed_at < p.at))
 ORDER BY p.n;
 
+-- name: held_back
+-- Addresses that this page newly tells to be held back for bounces, or not any more.
+SELECT p.address FROM status_page p
+LEFT JOIN remote_status s ON s.connection = :connection AND s.container = p.container AND s.key = p.key
+WHERE p.container = '' AND p.status = 'held' AND p.address IS NOT NULL
+AND (s.status IS NOT 'held' OR s.address IS NOT p.address)
+UNION SELECT s.address FROM status_page p
+CROSS JOIN remote_status s ON s.connection = :connection AND s.container = p.container AND s.key = p.key
+WHERE p.container = '' AND s.status = 'held' AND s.address IS NOT NULL AND (p.status <> 'held' OR s.address IS NOT p.address);
+
 -- name: undeliverable
 -- An address that any connection holds back for bounces gets no mail, whatever the person wants.
 UPDATE address SET undeliverable = CASE WHEN EXISTS (SELECT 1 FROM remote_status s WHERE s.address = :address
@@ -131,6 +141,10 @@ WHERE s.connection = :connection AND s.container = :container AND s.sweep < :swe
 -- name: lacks
 SELECT EXISTS (SELECT 1 FROM remote_status WHERE connection = :connection AND container = :container AND sweep < :sweep
   AND status <> 'removed');
+
+-- name: held_back_vanished
+SELECT DISTINCT address FROM remote_status WHERE connection = :connection AND container = :container AND sweep < :sweep
+AND container = '' AND status = 'held' AND address IS NOT NULL;
 
 -- name: vanish
 UPDATE remote_status SET status = 'removed', origin = 'unknown'

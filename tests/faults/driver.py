@@ -3,7 +3,8 @@
 One JSON object per line comes in, one per line goes out. Each request is carried out in a forked child, which opens the
 state as a started daemon would, so that a kill -9 is a kill -9 and the next request is a restart; the imports are paid once.
 
-request   failpoint ("sent:2" or ""), after (seconds until it is killed wherever it is), and either
+request   failpoint ("sent:2" or ""), after (seconds until it is killed wherever it is), transactions (it dies as soon as so
+          many are committed), and either
           words (of syncd's command line), log (the file that its messages go to), or
           world (socket), directory, approve (approve what waits), wait, full: a cycle against the world in memory
 answer    killed (the child died by SIGKILL), code, and if it was not killed what the command printed as JSON, or:
@@ -13,6 +14,7 @@ answer    killed (the child died by SIGKILL), code, and if it was not killed wha
 from __future__ import annotations
 
 import importlib
+import itertools
 import os
 import signal
 import sys
@@ -22,16 +24,21 @@ import traceback
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+from unittest.mock import patch
 
 import orjson
 
 from connectors.memory.client import World
 from mappings.loader import load_mapping
 from mappings.model import Mapping
+from state import db
+from state.writer import Writer
 from syncd import guard
 from syncd.app import App, Endpoint, Policy, open_store
 from syncd.cli import main
+
+T = TypeVar("T")
 
 HASH_KEY = b"faults"
 ROLES = {"sf": "crm", "mc": "esp"}
@@ -86,9 +93,26 @@ def command(request: dict[str, Any]) -> dict[str, Any]:
     raise AssertionError("a command ends by itself")
 
 
-def child(work: Callable[[], dict[str, Any]], pipe: int) -> None:
+class Mortal(Writer):
+    """Dies when so many transactions are committed, before whoever asked for the last one learns of that."""
+
+    def __init__(self, conn: db.Connection, transactions: int) -> None:
+        super().__init__(conn)
+        self._numbers = itertools.count(1)
+        self._last = transactions
+
+    def run(self, job: Callable[[db.Connection], T], *, urgent: bool = False, timeout: float | None = None) -> T:
+        result = super().run(job, urgent=urgent, timeout=timeout)
+        if next(self._numbers) == self._last:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+
+
+def child(work: Callable[[], dict[str, Any]], pipe: int, transactions: int | None) -> None:
     """Carry out one request and end the process, whatever happens."""
     code = 1
+    if transactions is not None:
+        patch("state.store.Writer", partial(Mortal, transactions=transactions)).start()
     os.dup2(pipe, sys.stdout.fileno())
     try:
         os.write(pipe, orjson.dumps(work()))
@@ -103,13 +127,13 @@ def child(work: Callable[[], dict[str, Any]], pipe: int) -> None:
         os._exit(code)
 
 
-def carry_out(work: Callable[[], dict[str, Any]], after: float | None) -> dict[str, Any]:
-    """The answer to a request; ``after`` so many seconds its process is killed."""
+def carry_out(work: Callable[[], dict[str, Any]], after: float | None, transactions: int | None) -> dict[str, Any]:
+    """The answer to a request; ``after`` so many seconds its process is killed, or after so many ``transactions``."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
         os.close(reader)
-        child(work, writer)
+        child(work, writer, transactions)
     os.close(writer)
     # The child stays a zombie until it is waited for, so the number is nobody else's when the timer uses it.
     timer = threading.Timer(after or 0.0, os.kill, (pid, signal.SIGKILL))
@@ -139,7 +163,8 @@ def serve() -> None:
             if path not in mappings:
                 mappings[path] = load_mapping([path])
             work = partial(cycle, request, mappings[path])
-        sys.stdout.buffer.write(orjson.dumps(carry_out(work, request.get("after"))) + b"\n")
+        answer = carry_out(work, request.get("after"), request.get("transactions"))
+        sys.stdout.buffer.write(orjson.dumps(answer) + b"\n")
         sys.stdout.buffer.flush()
 
 

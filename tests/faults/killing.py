@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 
 from state.ledger import verify
+from state.store import Store
 from syncd.app import open_store
 
 ROOT = Path(__file__).parents[2]
@@ -23,6 +24,26 @@ EARLY, LATE = POINTS[:5], POINTS[5:]
 OFTEN = ("page_stored", "sealed", "sent", "recorded")
 OPEN, SENT = 10, 3
 """Operations in a state below the one are not finished; those in the other were sent, and their end is not known."""
+
+REMEMBERED = {
+    "waiting": f"SELECT b.connection, b.name, o.kind, o.key FROM operation o JOIN object b ON b.id = o.object"
+               f" WHERE o.state < {OPEN}",
+    "marks": "SELECT (SELECT count(*) FROM dirty), (SELECT count(*) FROM dirty_record), (SELECT count(*) FROM waiting),"
+             " (SELECT count(*) FROM reread)",
+    "records": "SELECT r.stream, r.rid, r.deleted, a.email, a.undeliverable IS NULL FROM record r"
+               " LEFT JOIN address a ON a.id = r.address",
+    "decisions": "SELECT r.stream, r.rid, {decision} FROM record r JOIN decision d ON d.person = r.person",
+    "statements": "SELECT u.said, u.baseline, a.email FROM entry e JOIN utterance u ON u.id = e.utterance"
+                  " LEFT JOIN address a ON a.id = e.address",
+    "statuses": "SELECT connection, container, key, status FROM remote_status WHERE status <> 'subscribed'",
+    "keys": "SELECT k.connection, r.stream, r.rid, k.key, k.existing FROM subscriber_key k"
+            " JOIN record r ON r.person = k.person",
+    "foreign rows": "SELECT object, key FROM foreign_row UNION SELECT object, person FROM vanished",
+    "quarantine": "SELECT connection, object, key, reason FROM quarantine WHERE closed_at IS NULL",
+    "requests": "SELECT r.stream, r.rid, q.field, q.reasserted FROM request q JOIN record r ON r.id = q.record"}
+"""What a state knows, by what names a thing at any company; without when and in which order it came."""
+
+Memory = dict[str, set[tuple[Any, ...]]]
 
 
 class Driver:
@@ -63,9 +84,9 @@ def coverage(kills: Counter[str], points: tuple[str, ...], least: int, total: in
     assert kills.total() >= total, kills
 
 
-def intact(state: Path, journal: Path, hash_key: bytes, entries: int) -> set[tuple[Any, ...]]:
+def intact(state: Path, journal: Path, hash_key: bytes, entries: int) -> Memory:
     """The state file is whole, every entry (of more than ``entries``) fits its commitment, nothing that was sent is left
-    open; what still waits to be sent."""
+    open; what it knows: ``REMEMBERED``, and by its name what it takes each audience to hold."""
     store = open_store(state, journal, hash_key)
     assert store.rows("PRAGMA integrity_check") == [("ok",)]
     assert store.rows("SELECT count(*) FROM operation WHERE state = ?", (SENT,)) == [(0,)]
@@ -74,7 +95,22 @@ def intact(state: Path, journal: Path, hash_key: bytes, entries: int) -> set[tup
         count, bad = verify(conn)
     assert count > entries
     assert not bad
-    waiting = set(store.rows("SELECT b.connection, b.name, o.kind, o.key FROM operation o JOIN object b ON b.id = o.object"
-                             " WHERE o.state < ?", (OPEN,)))
+    decision = _columns(store, "decision", "d", {"person", "position"})
+    found = {name: set(store.rows(sql.replace("{decision}", decision))) for name, sql in REMEMBERED.items()}
+    for table, name in store.rows("SELECT 'target_' || id, name FROM object WHERE kind = 'audience'"):
+        values = _columns(store, table, "t", {"person", "address", "operation"})
+        found[name] = set(store.rows(f"SELECT a.email, {values} FROM {table} t LEFT JOIN address a ON a.id = t.address"))
     store.close()
-    return waiting
+    return found
+
+
+def _columns(store: Store, table: str, alias: str, without: set[str]) -> str:
+    """The columns of a table that follows the mapping, as SQL."""
+    return ", ".join(f'{alias}."{row[1]}"' for row in store.rows(f"PRAGMA table_info({table})") if row[1] not in without)
+
+
+def unlike(calm: Memory, other: Memory) -> list[str]:
+    """What two states know differently, some lines for each table."""
+    return [f"{name}: {len(calm[name] ^ other[name])} differ, such as {sorted(map(str, calm[name] - other[name]))[:3]}"
+            f" != {sorted(map(str, other[name] - calm[name]))[:3]}"
+            for name in calm if calm[name] != other[name]]

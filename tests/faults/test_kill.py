@@ -13,7 +13,7 @@ import pytest
 
 from connectors.memory.client import World, fields
 from tests.faults import driver
-from tests.faults.killing import EARLY, LATE, OFTEN, POINTS, Driver, coverage, driving, intact
+from tests.faults.killing import EARLY, LATE, OFTEN, POINTS, Driver, Memory, coverage, driving, intact, unlike
 from tests.soaking import FACTOR
 from tests.system.lab import CONTACT, MAPPING, NEWS, OFFERS, RICH, START, TOP
 
@@ -110,6 +110,9 @@ class Company:
                 silent = s["status"] in ("unsubscribed", "held") or s["topics"].get(through) == "unsubscribed"
                 assert silent or (audience, row["email"]) not in self.refused
 
+    def memory(self) -> Memory:
+        return intact(self.directory / "state.db", self.directory / "journal.log", driver.HASH_KEY, PEOPLE)
+
     def close(self) -> None:
         self.world.close()
 
@@ -129,8 +132,8 @@ def company(driver: Driver, directory: Path) -> Iterator[Company]:
         found.close()
 
 
-def undisturbed(driver: Driver, directory: Path) -> list[str]:
-    """What the world is like after each round, if nobody kills anything."""
+def undisturbed(driver: Driver, directory: Path) -> tuple[list[str], Memory]:
+    """What the world is like after each round if nobody kills anything, and what is known then."""
     with company(driver, directory) as c:
         c.cycle(approve=True)
         digests = [c.end_of_round()]
@@ -141,7 +144,7 @@ def undisturbed(driver: Driver, directory: Path) -> list[str]:
             c.cycle()
             c.cycle()
             digests.append(c.end_of_round())
-        return digests
+        return digests, c.memory()
 
 
 def disturbed(c: Company, rng: random.Random, kills: Counter[str], **options: Any) -> None:
@@ -163,7 +166,7 @@ def finish(c: Company, **options: Any) -> None:
 
 
 def test_kills_anywhere_change_nothing_that_can_be_seen(killer: Driver, tmp_path: Path) -> None:
-    expected = undisturbed(killer, tmp_path / "quiet")
+    expected, memory = undisturbed(killer, tmp_path / "quiet")
     kills: Counter[str] = Counter()
     for seed in range(1, 2 * FACTOR + 1):
         with company(killer, tmp_path / f"killed-{seed}") as c:
@@ -179,6 +182,7 @@ def test_kills_anywhere_change_nothing_that_can_be_seen(killer: Driver, tmp_path
                 finish(c)
                 c.nobody_who_refused_would_be_mailed()
                 assert c.end_of_round() == expected[n], f"round {n} of seed {seed} ended otherwise"
-            waiting = intact(c.directory / "state.db", c.directory / "journal.log", driver.HASH_KEY, PEOPLE)
-            assert not waiting
+            known = c.memory()
+            assert not known["waiting"]
+            assert not unlike(memory, known)
     coverage(kills, POINTS, 3, KILLS)

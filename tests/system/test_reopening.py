@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.system.lab import NEWS, Lab
+from tests.system.lab import NEWS, OFFERS, Lab
 
 
 class Killed(BaseException):
@@ -138,3 +138,29 @@ def grant(lab: Lab, name: str) -> None:
         lab.app.store.book.append(conn, [entry], lab.now())
         statuses.mark(conn, [entry])
     lab.app.store.write(job)
+
+
+@pytest.mark.parametrize("then", ["stopped", "deleted", "opened"])
+def test_what_the_provider_no_longer_holds_back_for_bounces_is_mailed_again(lab: Lab, then: str) -> None:
+    """Our own stop of all mail took the place of that; or the subscriber was deleted there; or a mail was opened."""
+    lab.contacts(2)
+    lab.web_opt_in("p1")
+    lab.link()
+    for _ in range(3):
+        lab.world.act("mc", "bounce", email="p1@mail.example")
+    lab.settle()
+    assert (lab.status("p1"), lab.keys(OFFERS)) == ("held", {"p0"})
+    if then == "stopped":
+        lab.edit("p1", opted_out=1)
+        lab.settle()
+        assert lab.status("p1") == "unsubscribed"
+        lab.advance(3_600)
+        lab.web_opt_in("p1")
+    elif then == "deleted":
+        lab.world.act("mc", "delete_subscribers", keys=[lab.ids["p1"]])
+    else:
+        lab.world.act("mc", "open", email="p1@mail.example")
+    lab.cycle(full=True)
+    lab.settle()
+    assert lab.keys(OFFERS) == {"p0", "p1"}
+    assert lab.send(OFFERS) == {"p0", "p1"}
