@@ -33,16 +33,18 @@ WHERE address IS NULL AND key IS NOT NULL;
 
 -- name: changes
 -- A status we are just writing is our own even where the vendor cannot tell: the poll overtook the reply. So is a stop of all
--- mail that we wrote at another connection, of the same account: business units may share one. And an opt-out
+-- mail that we wrote at another connection, of the same account: business units may share one, with whoever is there under
+-- another key than ours, too. And an opt-out
 -- dated after we sent a reopening that is not resolved is another one, though it looks like the one that stood before.
 SELECT p.container, p.key, p.address, s.status, p.status, p.at,
   CASE WHEN p.origin IN ('api', 'unknown') AND (EXISTS (
     SELECT 1 FROM operation o CROSS JOIN object b ON b.id = o.object AND b.name = p.container
     WHERE o.state = 3 AND o.kind = 'status' AND o.connection = :connection AND o.key = p.key AND o.payload->>0 = p.status)
   OR (p.container = '' AND p.status = 'unsubscribed' AND EXISTS (
-    SELECT 1 FROM subscriber_key k CROSS JOIN operation o ON o.person = k.person CROSS JOIN object b ON b.id = o.object
-    CROSS JOIN batch t ON t.id = o.batch
-    WHERE k.connection = :connection AND k.key = p.key AND b.name = '' AND o.kind = 'status' AND o.class = 0 AND o.key = p.key
+    SELECT 1 FROM operation o CROSS JOIN object b ON b.id = o.object CROSS JOIN batch t ON t.id = o.batch
+    WHERE o.person IN (SELECT k.person FROM subscriber_key k WHERE k.connection = :connection AND k.key = p.key
+                       UNION ALL SELECT r.person FROM record r WHERE r.address = p.address)
+    AND b.name = '' AND o.kind = 'status' AND o.class = 0 AND o.key = p.key
     AND (o.state = 3 OR (o.state = 10 AND p.at BETWEEN t.sealed_at - 600000000 AND o.closed_at + 600000000)))))
   THEN 'self' ELSE p.origin END, p.evidence,
   (SELECT k.person FROM subscriber_key k WHERE k.connection = :connection AND k.key = p.key)
