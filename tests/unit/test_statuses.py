@@ -53,9 +53,10 @@ def test_a_stop_that_we_wrote_at_a_sister_account_is_our_own(lab: StateLab, key:
     def stop(conn: Any) -> None:
         conn.execute("INSERT INTO batch (id, connection, object, kind, columns, state, sealed_at)"
                      " VALUES (900, :esp, :object, 'status', '[]', 'sealed', :now)", given)
-        conn.executemany("INSERT INTO operation (connection, object, kind, class, person, record, key, columns, payload, state,"
-                         " batch, run) VALUES (:esp, :object, 'status', 0, :person, :record, :key, '[]', '[\"unsubscribed\"]',"
-                         " 3, 900, 1)", [given | {"key": k, "record": n} for n, k in enumerate(("c1", EMAIL))])
+        conn.executemany("INSERT INTO operation (connection, object, kind, class, person, record, key, columns, payload,"
+                         " state, batch, run) VALUES (:esp, :object, 'status', 0, :person, :record, :key, '[]',"
+                         " '[\"unsubscribed\"]', 3, 900, 1)",
+                         [given | {"key": k, "record": n} for n, k in enumerate(("c1", EMAIL))])
     lab.store.write(stop)
     if seconds:
         lab.store.write(lambda conn: conn.execute("UPDATE operation SET state = 10, closed_at = ?", (NOW,)).rowcount)
