@@ -137,6 +137,18 @@ class Store:
                 self._readers.remove(entry)
                 entry[1].close()
 
+    def look(self, job: Callable[[db.Connection], T]) -> T:
+        """``job(conn)``, which only reads, on one state of everything: beside the writer, however long it takes. Without
+        write-ahead logging, where writing waits for who reads, it has its turn among the writes."""
+        if not db.wal_is_safe():
+            return self.write(job)
+        with self.reading() as conn:
+            conn.execute("BEGIN")
+            try:
+                return job(conn)
+            finally:
+                conn.execute("ROLLBACK")
+
     def rows(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[tuple[Any, ...]]:
         """All rows of a query of this package or a view."""
         with self.reading() as conn:

@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 import orjson
 
 from state import drift
+from state.pace import Pace
 from state.plan import GRANT, HARMLESS
 from state.queries import load
-from state.relations import Relations, quote
+from state.relations import AudienceDef, Relations, quote
 from state.store import Store
 from syncd.model import Micros
 
@@ -43,6 +44,8 @@ Todo = tuple[str, Mapping[str, Any]]
 """An UPDATE that changes a part of what it is about, and what it is given."""
 
 FIRST_PLAN = "the first plan of this connection needs approval"
+MOST = 20_000
+"""Operations changed at a time, at most: that is quicker than planning them."""
 PART = 500
 """Operations hashed at a time; the parts' borders follow from the operations alone."""
 
@@ -57,6 +60,16 @@ class Hold(NamedTuple):
     reason: str
     opened_at: Micros
     operations: int
+
+
+class Wanted(NamedTuple):
+    """A hold that there should be; the query ``how`` puts under it what is its own."""
+
+    connection: int
+    object: int | None
+    cls: str
+    reason: str
+    how: str
 
 
 class Count(NamedTuple):
@@ -105,43 +118,41 @@ def step(store: Store, rel: Relations, limits: Limits, now: Micros) -> None:
     q = load("guard")
     for (hold,) in store.rows(q["being_freed"]):
         _free(store, hold)
-    _do(store, store.write(lambda conn: _unapproved(conn, rel, now)))
-    _do(store, store.write(lambda conn: _limits(conn, rel, limits, now)))
+    store.write(lambda conn: conn.execute(q["planned_by"], {"mapping": rel.fingerprint}).rowcount)
+    _open(store, store.look(lambda conn: _unapproved(conn, rel)), now)
+    _open(store, store.look(lambda conn: _limits(conn, rel, limits)), now)
     _do(store, [(q["release"], {})])
-
     store.write(lambda conn: conn.execute(q["empty_holds"], (now,)).rowcount)
 
 
-def _unapproved(conn: Any, rel: Relations, now: Micros) -> list[Todo]:
-    """Say which lanes are shut until their first plan is approved; hold what a mapping does that nobody has approved."""
-    q, todo = load("guard"), list[Todo]()
-    conn.execute(q["planned_by"], {"mapping": rel.fingerprint})
+def _unapproved(conn: Any, rel: Relations) -> list[Wanted]:
+    """The lanes that are shut until their first plan is approved, and what a mapping does that nobody has approved."""
+    q, found = load("guard"), list[Wanted]()
     approved = {row[0]: bool(row[2]) for row in conn.execute(q["approved"])}
     for connection, known in approved.items():
         if not known and conn.execute(q["waiting"], {"connection": connection}).fetchone()[0]:
-            todo.append(_hold(conn, connection, None, "first_plan", FIRST_PLAN, now, "queue_connection"))
+            found.append(Wanted(connection, None, "first_plan", FIRST_PLAN, "queue_connection"))
     mapping = conn.execute("SELECT value FROM meta WHERE name = 'approved_mapping'").fetchone()
     if mapping is not None and mapping[0] != rel.fingerprint:
         for connection, known in approved.items():
             if known and conn.execute("SELECT 1 FROM operation WHERE state < 3 AND state = 0 AND class > 0"
                                       " AND connection = ? LIMIT 1", (connection,)).fetchone():
-                todo.append(_hold(conn, connection, None, "mapping", "the mapping changed since the last approved plan", now,
-                                  "hold_open"))
-    return todo
+                found.append(Wanted(connection, None, "mapping", "the mapping changed since the last approved plan",
+                                    "hold_open"))
+    return found
 
 
-def _limits(conn: Any, rel: Relations, limits: Limits, now: Micros) -> list[Todo]:
-    q, todo = load("guard"), list[Todo]()
+def _limits(conn: Any, rel: Relations, limits: Limits) -> list[Wanted]:
+    q, wanted = load("guard"), list[Wanted]()
     tables = {a.object: a for a in rel.audiences}
     sums: dict[tuple[int, int, str], int] = {}
-    for connection, obj, kind, cls, count, fresh, unproved in conn.execute(q["planned"]).fetchall():
+    for connection, obj, kind, cls, count, fresh, unproved in conn.execute(q["planned"]):
         if kind == "remove" and cls == HARMLESS:
             found = {"removals": count}
         elif kind == "upsert":
             found = {sort: n for sort, n in (("creations", fresh), ("updates", count - fresh)) if n}
         elif cls == GRANT and unproved:
-            todo.append(_hold(conn, connection, obj, "reopening", f"{unproved} reopenings without evidence", now,
-                              "hold_reopenings"))
+            wanted.append(Wanted(connection, obj, "reopening", f"{unproved} reopenings without evidence", "hold_reopenings"))
             continue
         else:
             continue
@@ -155,48 +166,56 @@ def _limits(conn: Any, rel: Relations, limits: Limits, now: Micros) -> list[Todo
         churn = max(limits.removals_share, limits.churn.get(obj, 0.0))
         if sort == "removals" and ((count > limits.removals_count and count > size * churn)
                                    or (count > limits.removals_most and obj not in limits.churn)):
-            todo.append(_hold(conn, connection, obj, "removals", f"{count} of {size} rows would be removed", now,
-                              "hold_removals"))
+            wanted.append(Wanted(connection, obj, "removals", f"{count} of {size} rows would be removed", "hold_removals"))
         elif (sort == "creations" and size and count > max(limits.creations_count, size * limits.creations_share)
               and count - conn.execute(q["taken_back"], (obj,)).fetchone()[0] > limits.creations_count):
-            todo.append(_hold(conn, connection, obj, "creations", f"{count} rows would be added to {size}", now,
-                              "hold_creations"))
+            wanted.append(Wanted(connection, obj, "creations", f"{count} rows would be added to {size}", "hold_creations"))
         elif sort == "updates":
-            for index, name in enumerate(audience.columns):
-                blank = conn.execute(
-                    f"SELECT count(*) FROM operation WHERE state < 3 AND state < 2 AND object = ? AND kind = 'upsert'"
-                    f" AND before->>{index} IS NOT NULL AND payload->>{index} IS NULL", (obj,)).fetchone()[0]
-                if blank > limits.blanking_count and blank > size * limits.blanking_share:
-                    todo.append(_hold(conn, connection, obj, "blanking",
-                                      f"{quote(name)} would become empty for {blank} of {size}", now, "hold_updates"))
-    return todo
+            wanted += [Wanted(connection, obj, "blanking", f"{quote(name)} would become empty for {blank} of {size}",
+                              "hold_updates")
+                       for name, blank in zip(audience.columns, _blanks(conn, audience), strict=True)
+                       if blank > limits.blanking_count and blank > size * limits.blanking_share]
+    return wanted
+
+
+def _blanks(conn: Any, audience: AudienceDef) -> Sequence[int]:
+    """How many rows each column would become empty in."""
+    if not audience.columns:
+        return ()
+    sums = ", ".join(f"coalesce(sum(before->>{index} IS NOT NULL AND payload->>{index} IS NULL), 0)"
+                     for index in range(len(audience.columns)))
+    found: tuple[int, ...] = conn.execute(f"SELECT {sums} FROM operation WHERE state < 3 AND state IN (0, 1) AND object = ?"
+                                          " AND kind = 'upsert' AND before IS NOT NULL", (audience.object,)).fetchone()
+    return found
 
 
 def _do(store: Store, todo: Sequence[Todo]) -> int:
-    """Run UPDATEs that change a part at a time, a transaction each, until nothing is left to change; returns how many rows
-    they changed."""
-    total = 0
-    for sql, given in todo:
-        while count := store.write(lambda conn, sql=sql, given=given: conn.execute(sql, given).rowcount):  # type: ignore[misc]
-            total += count
-    return total
+    """Run UPDATEs that change ``:most`` rows at a time until nothing is left to change; returns how many they changed."""
+    return sum(store.bit_by_bit(lambda conn, most, sql=sql, given=given: conn.execute(  # type: ignore[misc]  # bound now
+        sql, {**given, "most": most}).rowcount, Pace(most=MOST)) for sql, given in todo)
 
 
-def _hold(conn: Any, connection: int, obj: int | None, cls: str, reason: str, now: Micros, how: str,
-          **given: int) -> Todo:
-    """Open a hold, or find it open; what is to be done to put under it what the query ``how`` says."""
+def _open(store: Store, wanted: Sequence[Wanted], now: Micros) -> None:
+    """Open these holds, and put under them what is theirs."""
+    if wanted:
+        _do(store, store.write(lambda conn: [_hold(conn, each, now) for each in wanted]))
+
+
+def _hold(conn: Any, wanted: Wanted, now: Micros, **given: int) -> Todo:
+    """Open a hold, or find it open; what is to be done to put under it what is its own."""
     q = load("guard")
-    named = {"connection": connection, "object": obj, "class": cls, "reason": reason, "now": now}
-    found = conn.execute(q["find_hold"], named).fetchone() if obj is None else None
+    named = {"connection": wanted.connection, "object": wanted.object, "class": wanted.cls, "reason": wanted.reason,
+             "now": now}
+    found = conn.execute(q["find_hold"], named).fetchone() if wanted.object is None else None
     hold = (found or conn.execute(q["open_hold"], named).fetchone())[0]
-    return q[how], {"hold": int(hold), "connection": connection, "object": obj, **given}
+    return q[wanted.how], {"hold": int(hold), "connection": wanted.connection, "object": wanted.object, **given}
 
 
 def hold_run(store: Store, run: int, cls: str, reason: str, now: Micros) -> None:
     """Hold everything a run put in the queue, opt-outs aside, until somebody has looked at it."""
     def job(conn: Any) -> list[Todo]:
         q = load("guard")
-        return [_hold(conn, connection, None, cls, reason, now, "hold_run", run=run)
+        return [_hold(conn, Wanted(connection, None, cls, reason, "hold_run"), now, run=run)
                 for connection, _, known in conn.execute(q["approved"]).fetchall()
                 if known and conn.execute(q["queued_by_run"], {"run": run, "connection": connection}).fetchone()]
     _do(store, store.write(job))
@@ -211,10 +230,14 @@ def _free(store: Store, hold: int) -> None:
 
 def current_plan(store: Store, rel: Relations, now: Micros) -> Plan:
     """The plan as it stands: everything held or queued. Saved, so that it can be approved by its id."""
-    return store.write(lambda conn: _plan(conn, rel, now))
+    plan, covers = store.look(lambda conn: _plan(conn, rel))
+    row = (plan.id, now, rel.fingerprint, *covers, orjson.dumps([tuple(c) for c in plan.counts]).decode())
+    store.write(lambda conn: conn.execute(load("guard")["save_plan"], row).rowcount)
+    return plan
 
 
-def _plan(conn: Any, rel: Relations, now: Micros) -> Plan:
+def _plan(conn: Any, rel: Relations) -> tuple[Plan, tuple[int, int]]:
+    """The plan, and what it has seen: the last ledger position and the last operation."""
     q = load("guard")
     sums: dict[tuple[str, str, str, str, str], int] = {}
     for c, o, kind, cls, state, n, fresh in conn.execute(q["pending_counts"]):
@@ -229,9 +252,7 @@ def _plan(conn: Any, rel: Relations, now: Micros) -> Plan:
         digest.update(orjson.dumps(part))
     plan = Plan(digest.hexdigest(), counts, tuple(Hold(*row) for row in conn.execute(q["open_holds"])))
     head = conn.execute("SELECT coalesce(max(position), 0) FROM entry").fetchone()[0]
-    said = orjson.dumps([tuple(c) for c in counts]).decode()
-    conn.execute(q["save_plan"], (plan.id, now, rel.fingerprint, head, said))
-    return plan
+    return plan, (head, conn.execute(q["last_operation"]).fetchone()[0])
 
 
 def sort_of(kind: str, cls: int, fresh: bool) -> str:
@@ -259,22 +280,31 @@ def approve_plan(store: Store, rel: Relations, plan_id: str, by: str, now: Micro
     :raises KeyError: unknown plan
     :raises Stale: what waits now includes something the plan did not show
     """
-    def job(conn: Any) -> list[int] | None:
-        q = load("guard")
+    q = load("guard")
+
+    def looked(conn: Any) -> int | None:
+        """The last operation that the plan is known to cover, None where it does not cover what is there."""
         row = conn.execute(q["plan"], (plan_id,)).fetchone()
         if row is None:
             raise KeyError(plan_id)
-        if row[2] != rel.fingerprint or (conn.execute(q["newer"], (row[4],)).fetchone()[0]
-                                         and _plan(conn, rel, now).id != plan_id):
+        if row[2] != rel.fingerprint:
             return None
-        holds = [h.id for h in (Hold(*row) for row in conn.execute(q["open_holds"]))
-                 if h.cls not in ("empty_source", "vanished", "burst")]
+        if not conn.execute(q["newer"], (row[4],)).fetchone()[0]:
+            return int(row[4])
+        plan, (_, last) = _plan(conn, rel)
+        return last if plan.id == plan_id else None
+
+    def job(conn: Any) -> list[int] | None:
+        if covered is None or conn.execute(q["newer"], (covered,)).fetchone()[0]:
+            return None
+        holds = [row[0] for row in conn.execute(q["to_approve"]).fetchall()]
         for hold in holds:
             conn.execute(q["approve"], {"hold": hold, "now": now})
         conn.execute(q["approve_connections"], (now,))
         conn.execute(q["approve_plan"], (now, by, plan_id))
         conn.execute("INSERT OR REPLACE INTO meta VALUES ('approved_mapping', ?)", (rel.fingerprint,))
         return holds
+    covered = store.look(looked)
     approved = store.write(job)
     if approved is None:
         raise Stale(current_plan(store, rel, now))
@@ -289,14 +319,12 @@ def decide_hold(store: Store, hold_id: int, verdict: str, now: Micros) -> int:
     """
     q = load("guard")
 
-    def approve(conn: Any, connection: int, cls: str) -> int:
-        count = int(conn.execute(q["held_by"], (hold_id,)).fetchone()[0])
+    def approve(conn: Any, connection: int, cls: str) -> None:
         conn.execute(q["approve"], {"hold": hold_id, "now": now})
         if cls == "first_plan":
             conn.execute("UPDATE connection SET approved_at = ? WHERE id = ?", (now, connection))
         if cls in ("first_plan", "mapping"):
             conn.execute(q["approve_mapping"])
-        return count
 
     def close(conn: Any) -> None:
         conn.execute(q["close_hold"], {"hold": hold_id, "now": now, "verdict": verdict})
@@ -312,7 +340,8 @@ def decide_hold(store: Store, hold_id: int, verdict: str, now: Micros) -> int:
     if cls == "vanished":
         return store.write(lambda conn: decide_vanished(conn, obj))
     if verdict == "approved":
-        count = store.write(lambda conn: approve(conn, connection, cls))
+        count = int(store.rows(q["held_by"], (hold_id,))[0][0])
+        store.write(lambda conn: approve(conn, connection, cls))
         _free(store, hold_id)
         return count
     store.write(lambda conn: conn.execute(q["remember_rejected"], (hold_id,)).rowcount)

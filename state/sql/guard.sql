@@ -28,22 +28,22 @@ SELECT EXISTS (SELECT 1 FROM operation WHERE state = 2 AND connection = :connect
 -- name: queue_connection
 -- Its lane is shut as long as nobody has approved its first plan.
 UPDATE operation SET state = 2 WHERE id IN (
-  SELECT id FROM operation WHERE state < 3 AND state = 0 AND connection = :connection LIMIT 20000);
+  SELECT id FROM operation WHERE state < 3 AND state = 0 AND connection = :connection LIMIT :most);
 
 -- name: hold_open
 -- Everything but opt-outs.
 UPDATE operation SET state = 1, hold = :hold WHERE id IN (
-  SELECT id FROM operation WHERE state < 3 AND state = 0 AND connection = :connection AND class > 0 LIMIT 20000);
+  SELECT id FROM operation WHERE state < 3 AND state = 0 AND connection = :connection AND class > 0 LIMIT :most);
 
 -- name: hold_removals
 UPDATE operation SET state = 1, hold = :hold WHERE id IN (
   SELECT id FROM operation WHERE state < 3 AND state = 0 AND object = :object AND kind = 'remove' AND class > 0
-  AND (record = 0 OR person = 0) LIMIT 20000);
+  AND (record = 0 OR person = 0) LIMIT :most);
 
 -- name: hold_creations
 UPDATE operation SET state = 1, hold = :hold WHERE id IN (
   SELECT id FROM operation WHERE state < 3 AND state = 0 AND object = :object AND kind = 'upsert' AND before IS NULL
-  AND NOT EXISTS (SELECT 1 FROM entry e WHERE e.position = operation.permit AND e.retracts IS NOT NULL) LIMIT 20000);
+  AND NOT EXISTS (SELECT 1 FROM entry e WHERE e.position = operation.permit AND e.retracts IS NOT NULL) LIMIT :most);
 
 -- name: taken_back
 -- Rows that are added again because an admin retracted what had removed them.
@@ -52,27 +52,27 @@ AND EXISTS (SELECT 1 FROM entry e WHERE e.position = operation.permit AND e.retr
 
 -- name: hold_updates
 UPDATE operation SET state = 1, hold = :hold WHERE id IN (
-  SELECT id FROM operation WHERE state < 3 AND state = 0 AND object = :object AND kind = 'upsert' AND before IS NOT NULL LIMIT 20000);
+  SELECT id FROM operation WHERE state < 3 AND state = 0 AND object = :object AND kind = 'upsert' AND before IS NOT NULL LIMIT :most);
 
 -- name: hold_reopenings
 UPDATE operation SET state = 1, hold = :hold WHERE id IN (
   SELECT id FROM operation WHERE state < 3 AND state = 0 AND object = :object AND class = 1
-  AND kind IN ('status', 'update') AND (permit IS NULL OR permit = 0) LIMIT 20000);
+  AND kind IN ('status', 'update') AND (permit IS NULL OR permit = 0) LIMIT :most);
 
 -- name: queued_by_run
 SELECT 1 FROM operation WHERE state = 2 AND class > 0 AND run = :run AND connection = :connection LIMIT 1;
 
 -- name: hold_run
 UPDATE operation SET state = 1, hold = :hold WHERE id IN (
-  SELECT id FROM operation WHERE state = 2 AND class > 0 AND run = :run AND connection = :connection LIMIT 20000);
+  SELECT id FROM operation WHERE state = 2 AND class > 0 AND run = :run AND connection = :connection LIMIT :most);
 
 -- name: release
 UPDATE operation SET state = 2, hold = NULL WHERE id IN (
-  SELECT id FROM operation WHERE state < 3 AND state = 0 LIMIT 20000);
+  SELECT id FROM operation WHERE state < 3 AND state = 0 LIMIT :most);
 
 -- name: approve_hold
 UPDATE operation SET state = 2, hold = NULL WHERE id IN (
-  SELECT id FROM operation WHERE state < 3 AND state = 1 AND hold = :hold LIMIT 20000);
+  SELECT id FROM operation WHERE state < 3 AND state = 1 AND hold = :hold LIMIT :most);
 
 -- name: approve
 -- What it holds is queued after this, part by part; nothing new comes under a closed hold.
@@ -90,11 +90,11 @@ SELECT count(*) FROM held WHERE hold = ?;
 -- name: reject_first_plan
 -- Its opt-outs stay for the next one: a verdict about a plan drops none.
 UPDATE operation SET state = 12, reason = 'rejected_by_operator', closed_at = :now WHERE id IN (
-  SELECT id FROM operation WHERE state = 2 AND connection = :connection AND class > 0 LIMIT 20000);
+  SELECT id FROM operation WHERE state = 2 AND connection = :connection AND class > 0 LIMIT :most);
 
 -- name: reject_hold
 UPDATE operation SET state = 12, reason = 'rejected_by_operator', closed_at = :now WHERE id IN (
-  SELECT id FROM operation WHERE state < 3 AND state = 1 AND hold = :hold LIMIT 20000);
+  SELECT id FROM operation WHERE state < 3 AND state = 1 AND hold = :hold LIMIT :most);
 
 -- name: remember_rejected
 -- Of limits that stopped removals and creations; a plan or a mapping that was rejected is corrected, and asks anew.
@@ -134,11 +134,17 @@ CROSS JOIN object b ON b.id = g.object CROSS JOIN connection c ON c.id = g.conne
 
 -- name: newer
 -- Pending operations that a plan does not cover although it would have to.
-SELECT count(*) FROM operation WHERE state < 3 AND state > 0 AND class > 0 AND id > ?;
+SELECT count(*) FROM operation NOT INDEXED WHERE state < 3 AND state > 0 AND class > 0 AND id > ?;
 
 -- name: save_plan
-INSERT OR IGNORE INTO plan (id, created_at, mapping, head, last_operation, counts) VALUES (?, ?, ?, ?,
-  (SELECT coalesce(max(id), 0) FROM operation), ?);
+INSERT OR IGNORE INTO plan (id, created_at, mapping, head, last_operation, counts) VALUES (?, ?, ?, ?, ?, ?);
+
+-- name: last_operation
+SELECT coalesce(max(id), 0) FROM operation;
+
+-- name: to_approve
+-- The holds that the approval of a plan ends.
+SELECT id FROM hold WHERE closed_at IS NULL AND class NOT IN ('empty_source', 'vanished', 'burst') ORDER BY id;
 
 -- name: plan
 SELECT id, created_at, mapping, head, last_operation, counts, approved_at FROM plan WHERE id = ?;

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from state import db, writer
+from state.pace import Pace
 from state.store import Store
 
 
@@ -178,3 +179,37 @@ def test_a_temporary_table_is_made_anew_only_in_another_shape(store: Store) -> N
     schemas, rows = store.write(job)
     assert schemas[0] == schemas[1] < schemas[2]  # another version of the schema: every statement is compiled again
     assert rows == [(1,)]
+
+
+def test_a_long_look_sees_one_state_and_keeps_nobody_from_writing(store: Store) -> None:
+    def job(conn: db.Connection) -> tuple[int, int]:
+        count = "SELECT count(*) FROM meta WHERE name LIKE 'x%'"
+        before = conn.execute(count).fetchone()[0]
+        thread = threading.Thread(target=lambda: store.write(lambda conn: conn.execute(put("x1")).rowcount))
+        thread.start()
+        thread.join(10)
+        assert not thread.is_alive()
+        return before, conn.execute(count).fetchone()[0]
+    if not db.wal_is_safe():
+        pytest.skip("without write-ahead logging a look has its turn among the writes")
+    assert store.look(job) == (0, 0)
+    assert names(store) == ["x1"]
+
+
+def test_without_write_ahead_logging_a_look_has_its_turn_among_the_writes(
+        store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(db, "wal_is_safe", lambda: False)
+    assert store.look(lambda conn: threading.current_thread().name) == "state-writer"
+
+
+def test_work_in_parts_takes_every_row_once_and_goes_on_after_the_last(store: Store) -> None:
+    seen: list[int] = []
+
+    def job(conn: db.Connection, after: int, most: int) -> tuple[int, int]:
+        part = range(after + 1, min(after + most, 25) + 1)
+        seen.extend(part)
+        return len(part), part[-1] if part else after
+    done = store.writer.done
+    assert store.walk(job, 0, Pace(10)) == 25
+    assert seen == list(range(1, 26))
+    assert store.writer.done - done >= 3  # a part, the rest, and one that finds none
