@@ -159,7 +159,9 @@ class Store:
         return int(self.rows("SELECT coalesce(max(position), 0) FROM entry")[0][0])
 
     def close(self) -> None:
-        """Finish the queued writes and release file and lock."""
+        """Finish the queued writes and release file and lock. Closing twice does no harm."""
+        if self.writer.closed:
+            return
         self.writer.close()
         for _, conn in self._readers:
             conn.close()

@@ -69,6 +69,11 @@ class Writer:
         self._thread = threading.Thread(target=self._work, name="state-writer", daemon=True)
         self._thread.start()
 
+    @property
+    def closed(self) -> bool:
+        """Whether the writer has ended; nobody would do a job then."""
+        return not self._thread.is_alive()
+
     def run(self, job: Callable[[db.Connection], T], *, urgent: bool = False, timeout: float | None = None,
             name: str | None = None) -> T:
         """The job's result, once its transaction is committed; its exception, once it is rolled back.
@@ -78,6 +83,8 @@ class Writer:
         """
         if threading.current_thread() is self._thread:
             raise RuntimeError("a state job must not wait for another state job")
+        if self.closed:
+            raise RuntimeError("the state is closed")
         future: Future[T] = Future()
         self._jobs.put((URGENT if urgent else NORMAL, next(self._order), job, future, name or name_of(job)))
         return future.result(timeout)

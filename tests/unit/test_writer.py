@@ -146,6 +146,14 @@ def test_closing_finishes_what_is_queued(tmp_path: Path) -> None:
     again.close()
 
 
+def test_a_closed_state_refuses_jobs_instead_of_hanging(tmp_path: Path) -> None:
+    closed = Store(tmp_path / "state.db", hash_key=b"key")
+    closed.close()
+    closed.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        closed.write(lambda conn: conn.execute("SELECT 1").fetchone())
+
+
 def test_the_file_and_its_folder_belong_to_their_owner(tmp_path: Path) -> None:
     store = Store(tmp_path / "new" / "s.db")
     assert (tmp_path / "new" / "s.db").stat().st_mode & 0o777 == 0o600
