@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from state import db, ledger
+from state import db, ledger, suppressions
 from state.ledger import NewEntry, Utterance
 from state.queries import load
 from state.relations import Relations, quote, rec
@@ -175,6 +175,7 @@ def _erase(conn: db.Connection, head: int, kept: Shape, now: int) -> Erased:
                  "rereads", "vanished", "ambiguous", "records"):
         counts[name] = conn.execute(q[name], given if ":now" in q[name] else {}).rowcount
     counts["webhooks"] = _inbox(conn, keys)
+    conn.executemany(q["digest"], ((digest,) for email in emails for digest in suppressions.digests(email)))
     for table in _named(conn, "target_", "rank_"):
         counts["rows"] = counts.get("rows", 0) + conn.execute(
             f"DELETE FROM {table} WHERE person IN (SELECT id FROM gone_person)").rowcount

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import orjson
@@ -13,23 +14,30 @@ from state.ledger import NewEntry, Utterance
 from state.queries import load
 
 DIGESTED = 20_000
-"""Addresses whose digests are compared in one transaction: about 50 ms."""
+"""Addresses whose digests are compared in one transaction: about 100 ms."""
+
+HASH = 16
+"""Bytes of a keyed hash, and of an MD5."""
 
 
 class Taken(NamedTuple):
     """What a part of a list came to: distinct addresses, those the list had brought before, those somebody we know holds,
-    statements written (in a preview: that would be written)."""
+    statements written (in a preview: that would be written), and values that may be keyed hashes or MD5."""
 
     addresses: int
     repeated: int
     held: int
     written: int
+    unsure: int
 
 
 def take(conn: db.Connection, book: ledger.Book, utterance: Utterance, hashes: Sequence[bytes], digests: Sequence[bytes],
          *, evidence: str | None, now: int, dry_run: bool) -> Taken:
-    """Record an opt-out at each address, given by its keyed hash or by its SHA-256, that ``utterance`` did not bring
-    before. The latter wait until an address has that digest (``compare``)."""
+    """Record an opt-out at each address, given by its keyed hash or by a digest, that ``utterance`` did not bring before.
+    Digests wait until an address has them (``compare``).
+
+    :param digests: SHA-256; and those ``hashes`` that may be MD5 as well, unless they prove to be an address's keyed hash
+    """
     q = load("suppressions")
     if dry_run:
         row = conn.execute(load("ledger")["find_utterance"], utterance).fetchone()
@@ -42,7 +50,7 @@ def take(conn: db.Connection, book: ledger.Book, utterance: Utterance, hashes: S
     conn.executemany(q["fill"], ((h,) for h in hashes))
     conn.execute(q["resolve"])
     count, repeated, held = conn.execute(q["counts"], given).fetchone()
-    different = set(digests)
+    different = {d for d in digests if len(d) > HASH or conn.execute(q["is_address"], (d,)).fetchone() is None}
     strange = [d for d in different if conn.execute(q["known_digest"], (d, spoken)).fetchone() is None]
     if not dry_run:
         conn.execute(q["add_addresses"])
@@ -55,7 +63,8 @@ def take(conn: db.Connection, book: ledger.Book, utterance: Utterance, hashes: S
         if strange:
             conn.executemany(q["add_digest"], ((d, spoken, evidence) for d in strange))
             conn.execute(q["digested_to"], (0,))
-    return Taken(count + len(different), repeated + len(different) - len(strange), held, count - repeated + len(strange))
+    only, new = (sum(len(d) > HASH for d in those) for those in (different, strange))
+    return Taken(count + only, repeated + only - new, held, count - repeated + new, len(different) - only)
 
 
 def compare(conn: db.Connection, book: ledger.Book, now: int) -> bool:
@@ -67,8 +76,9 @@ def compare(conn: db.Connection, book: ledger.Book, now: int) -> bool:
     rows = conn.execute(q["undigested"], (after, DIGESTED)).fetchall()
     entries = []
     for address, hash_, email in rows:
-        digest = hashlib.sha256(email.encode()).digest()
-        for spoken, evidence in conn.execute(q["digests_of"], (digest,)).fetchall():
+        said = {spoken: evidence for digest in digests(email)
+                for spoken, evidence in conn.execute(q["digests_of"], (digest,))}
+        for spoken, evidence in said.items():
             words = Utterance(*conn.execute(q["utterance"], (spoken,)).fetchone())
             entries.append(NewEntry(words, None, address, None, now, evidence=evidence, hash=hash_))
     if entries:
@@ -77,6 +87,17 @@ def compare(conn: db.Connection, book: ledger.Book, now: int) -> bool:
     done = len(rows) < DIGESTED
     conn.execute(q["digested_to"], (last if done else rows[-1][0],))
     return not done
+
+
+def digests(email: str) -> list[bytes]:
+    """What other systems make of a normalised address: SHA-256 and MD5; of a domain that has two spellings, of both."""
+    spellings = [email]
+    local, _, domain = email.rpartition("@")
+    if "xn--" in domain:
+        with suppress(UnicodeError):  # a name that is no name: nobody spelled it otherwise
+            spellings.append(f"{local}@{domain.encode('ascii').decode('idna')}")
+    return [digest for text in map(str.encode, spellings)
+            for digest in (hashlib.sha256(text).digest(), hashlib.md5(text, usedforsecurity=False).digest())]
 
 
 def refused(conn: db.Connection, after: int, limit: int) -> list[tuple[int, bytes, str | None]]:

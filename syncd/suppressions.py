@@ -29,7 +29,7 @@ from syncd.views import Json, instant
 
 METHOD = "import"
 KEYED, SHA256 = 32, 64
-"""Hexadecimal digits of our own keyed hash, as `consent export` writes it, and of a plain SHA-256 of the address."""
+"""Hexadecimal digits of our own keyed hash, as `consent export` writes it, or of an MD5 of the address; and of a SHA-256."""
 
 MOST = 5_000
 """Values of one call: a transaction of less than 200 ms."""
@@ -39,7 +39,7 @@ def take(store: Store, mapping: MappingFile, config: Config, values: Sequence[st
          evidence: str | None, by: str | None, dry_run: bool, now: Micros) -> Json:
     """Record an opt-out at every address of a list's part.
 
-    :param values: addresses, keyed hashes or SHA-256 digests in hexadecimal, told apart by their looks
+    :param values: addresses, and keyed hashes, SHA-256 or MD5 digests in hexadecimal, told apart by their looks
     :param topic: what was refused; None = all marketing
     :returns: counts, and ``bad``: the indexes of values that are none of these
     :raises Failure: no such topic; too many values
@@ -53,7 +53,8 @@ def take(store: Store, mapping: MappingFile, config: Config, values: Sequence[st
     done = store.write(lambda conn: suppressions.take(conn, store.book, words(mapping, topic), hashes, digests,
                                                       evidence=note, now=now, dry_run=dry_run))
     return {"addresses": done.addresses, "repeated": done.repeated, "held": done.held, "written": done.written,
-            "by_digest": len(set(digests)), "bad": bad, "dry_run": dry_run}
+            "by_digest": len({d for d in digests if len(d) == SHA256 // 2}), "unsure": done.unsure, "bad": bad,
+            "dry_run": dry_run}
 
 
 def words(mapping: MappingFile, topic: str | None) -> Utterance:
@@ -65,7 +66,8 @@ def words(mapping: MappingFile, topic: str | None) -> Utterance:
 
 
 def sort(values: Sequence[str], key: bytes) -> tuple[list[bytes], list[bytes], list[int]]:
-    """(keyed hashes, SHA-256 digests, indexes of what is neither nor an address)."""
+    """(keyed hashes, digests, indexes of what is neither nor an address). What looks like one of our keyed hashes may be
+    an MD5 and is among both."""
     hashed, email = normalise.hasher(key), normalise.email
     hashes: list[bytes] = []
     digests: list[bytes] = []
@@ -74,7 +76,9 @@ def sort(values: Sequence[str], key: bytes) -> tuple[list[bytes], list[bytes], l
         text = value.strip()
         found = _digest(text)
         if found is not None:
-            (hashes if len(text) == KEYED else digests).append(found)
+            digests.append(found)
+            if len(text) == KEYED:
+                hashes.append(found)
         elif (address := email(text)) is not None:
             hashes.append(hashed(address))
         else:

@@ -56,6 +56,10 @@ INSERT OR IGNORE INTO gone_key SELECT connection, key FROM erasure_key WHERE era
 DELETE FROM gone_key WHERE (connection, key) IN (SELECT k.connection, k.key FROM gone_key g CROSS JOIN subscriber_key k
   ON k.connection = g.connection AND k.key = g.key WHERE k.person NOT IN (SELECT id FROM gone_person));
 
+-- name: digest
+-- What a list of digests told about her address is a statement by now; anybody could guess the address from the digest.
+DELETE FROM digest WHERE digest = ?;
+
 -- name: open
 SELECT id FROM erasure WHERE hash = ? AND done_at IS NULL;
 

@@ -113,10 +113,10 @@ CREATE INDEX entry_unbound ON entry (key) WHERE record IS NULL AND key IS NOT NU
 
 -- Imported opt-outs of addresses that are known by their SHA-256 only: each new address is looked up here once.
 CREATE TABLE digest (
-  sha256 BLOB NOT NULL,
+  digest BLOB NOT NULL,              -- SHA-256 or MD5, told apart by their length
   utterance INTEGER NOT NULL,
   evidence TEXT,
-  PRIMARY KEY (sha256, utterance)
+  PRIMARY KEY (digest, utterance)
 ) STRICT, WITHOUT ROWID;
 
 -- What each ESP (or blacklist) says now, per container and key.

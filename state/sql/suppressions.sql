@@ -21,11 +21,14 @@ FROM import_page p;
 SELECT p.address, p.hash FROM import_page p
 WHERE NOT EXISTS (SELECT 1 FROM entry e WHERE e.address = p.address AND e.utterance = :utterance) ORDER BY p.n;
 
+-- name: is_address
+SELECT 1 FROM address WHERE hash = ?;
+
 -- name: known_digest
-SELECT 1 FROM digest WHERE sha256 = ? AND utterance = ?;
+SELECT 1 FROM digest WHERE digest = ? AND utterance = ?;
 
 -- name: add_digest
-INSERT OR IGNORE INTO digest (sha256, utterance, evidence) VALUES (?, ?, ?);
+INSERT OR IGNORE INTO digest (digest, utterance, evidence) VALUES (?, ?, ?);
 
 -- name: any_digest
 SELECT EXISTS (SELECT 1 FROM digest), coalesce((SELECT value FROM meta WHERE name = 'digested_to'), 0),
@@ -35,7 +38,7 @@ SELECT EXISTS (SELECT 1 FROM digest), coalesce((SELECT value FROM meta WHERE nam
 SELECT id, hash, email FROM address WHERE id > ? AND email IS NOT NULL ORDER BY id LIMIT ?;
 
 -- name: digests_of
-SELECT utterance, evidence FROM digest WHERE sha256 = ?;
+SELECT utterance, evidence FROM digest WHERE digest = ?;
 
 -- name: digested_to
 INSERT OR REPLACE INTO meta VALUES ('digested_to', ?);

@@ -70,10 +70,11 @@ def import_(obj: Context, source: IO[str], topic: str | None, column: str | None
             evidence: str | None, by: str | None, dry_run: bool, rejects: str | None) -> int:
     """Record an opt-out for every row of an old suppression list (CSV, UTF-8).
 
-    A row holds an address, the hash that `syncd consent export` writes, or a plain SHA-256 of the address. Importing a
-    list again changes nothing.
+    A row holds an address, the hash that `syncd consent export` writes, or a plain SHA-256 or MD5 of the address in lower
+    case. Importing a list again changes nothing.
     """
-    began, totals = time.monotonic(), dict.fromkeys(("rows", "addresses", "repeated", "held", "by_digest", "written"), 0)
+    began = time.monotonic()
+    totals = dict.fromkeys(("rows", "addresses", "repeated", "held", "by_digest", "unsure", "written"), 0)
     bad = 0
     options = {"topic": topic, "evidence": evidence, "by": by, "dry_run": dry_run}
     with ExitStack() as stack:
@@ -100,7 +101,8 @@ def _imported(data: dict[str, Any]) -> Iterator[str]:
     yield (f"{data['rows']} rows, {data['addresses']} addresses: {data['written']} opt-outs {would}recorded,"
            f" {data['repeated']} were there already, {data['bad']} rows cannot be used")
     yield f"{data['held']} of the addresses belong to people we know" + (
-        f"; {data['by_digest']} are known by their SHA-256 only" if data["by_digest"] else "")
+        f"; {data['by_digest']} are known by their SHA-256 only" if data["by_digest"] else "") + (
+        f"; {data['unsure']} are the MD5 or the keyed hash of an address not met yet" if data["unsure"] else "")
     yield f"{data['rows_per_second']} rows a second"
 
 

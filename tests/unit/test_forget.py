@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -71,6 +72,15 @@ def test_nothing_of_a_person_is_left_in_any_file_or_at_the_provider(linked: Lab)
     assert linked.ask("consent", "verify")["intact"]
     # The others are what they were.
     assert len(linked.world.truth()["mc"]["audiences"]["de:NEWS"]["rows"]) == len(linked.ids) - 1
+
+
+def test_no_digest_of_an_address_stays_from_which_it_could_be_guessed(linked: Lab) -> None:
+    lists = [hashlib.new(name, f"p{n}@example.org".encode()).hexdigest() for n in (31, 32) for name in ("sha256", "md5")]
+    linked.ask("consent", "import", "-", input="\n".join(lists))
+    linked.ask("once")
+    linked.ask("forget", "--yes", "-", input=P31)
+    with closing(db.plain(linked.directory / "state" / "syncd.db")) as conn:
+        assert {digest.hex() for (digest,) in conn.execute("SELECT digest FROM digest")} == set(lists[2:])
 
 
 def test_the_crm_may_tell_of_her_again_and_again(linked: Lab) -> None:

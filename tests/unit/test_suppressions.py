@@ -102,6 +102,19 @@ def test_a_digest_stops_whoever_turns_out_to_have_that_address(linked: Lab) -> N
     assert linked.ask("consent", "import", "-", input=f"{later}\n")["written"] == 0
 
 
+@pytest.mark.parametrize("algorithm", ["sha256", "md5"])
+@pytest.mark.parametrize(("email", "listed"), [
+    ("P5@example.org", "p5@example.org"), ("new@m\u00fcller.example", "new@m\u00fcller.example"),
+    ("new@M\u00dcLLER.example", "new@xn--mller-kva.example")])
+def test_digests_as_other_systems_make_them(linked: Lab, algorithm: str, email: str, listed: str) -> None:
+    done = linked.ask("consent", "import", "-", input=hashlib.new(algorithm, listed.encode()).hexdigest() + "\n")
+    assert (done["written"], done["unsure"]) == (1, int(algorithm == "md5"))
+    linked.world.act("sf", "create", object="Contact", set={"email": email, "first_name": "L"})
+    linked.ask("once")
+    assert state(linked, email)[0] == "unsubscribed"
+    assert state(linked, "p6@example.org")[0] == "unknown"
+
+
 def test_what_stands_goes_out_and_comes_in_again(linked: Lab) -> None:
     linked.world.act("mc", "unsubscribe", email="p7@example.org", list="L1")
     linked.ask("once")
