@@ -37,6 +37,7 @@ from state.writer import Writer
 from syncd import guard
 from syncd.app import App, Endpoint, Policy, open_store
 from syncd.cli import main
+from tests.passing import Passing
 
 T = TypeVar("T")
 
@@ -49,26 +50,13 @@ WARM = ("email_validator", "sqlglot.dialects.sqlite", "sqlite_utils", "connector
 """Imported once, before the children are made; a start imports them when it needs them."""
 
 
-class Passing(threading.Event):
-    """Waiting moves the world's time instead."""
-
-    def __init__(self, world: World) -> None:
-        super().__init__()
-        self._world = world
-
-    def wait(self, timeout: float | None = None) -> bool:
-        if timeout and not self.is_set():
-            self._world.tick(0, float(timeout))
-        return self.is_set()
-
-
 def cycle(request: dict[str, Any], mapping: Mapping) -> dict[str, Any]:
     """One cycle of a syncd that was just started."""
     os.environ["SYNCD_FAILPOINT"] = request.get("failpoint", "")
     world, directory = World(request["world"]), Path(request["directory"])
     store = open_store(directory / "state.db", directory / "journal.log", HASH_KEY)
     endpoints = {name: Endpoint(role, world.connector(name)) for name, role in ROLES.items()}
-    app = App(store, mapping, endpoints, Policy(hash_key=HASH_KEY), clock=world.now, stop=Passing(world))
+    app = App(store, mapping, endpoints, Policy(hash_key=HASH_KEY), clock=world.now, stop=Passing(partial(world.tick, 0)))
     running = app.cycle()
 
     def approve(plan: guard.Plan) -> guard.Plan:

@@ -18,8 +18,8 @@ from tests.machine.inline import inline
 from tests.machine.machine import explore
 from tests.machine.mutants import MUTANTS, keep, stored
 from tests.machine.play import run
+from tests.machine.report import report
 from tests.machine.search import breaks, find
-from tests.machine.test_machine import report
 
 PATIENCE = 300.0
 """Seconds to search for one mutant."""

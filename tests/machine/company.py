@@ -29,12 +29,13 @@ from syncd.config import Config
 from syncd.references import Secret
 from syncd.restoring import restore
 from syncd.runs import Report
-from tests.machine.inline import Passing
+from tests.passing import Passing
+from tests.system.lab import TOPICS as TOPICS_TEXT
 
 START = 1_750_000_000_000_000
 MINUTE = 60_000_000
 HASH_KEY = b"machine"
-PATIENCE = 20.0
+PATIENCE = 5.0
 """Seconds of real time a cycle may take; far more than it ever does."""
 
 ROLES = {"sf": "crm", "odoo": "crm", "mc": "esp", "late": "esp"}
@@ -64,32 +65,16 @@ MAPPINGS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
 )
 """What admins change in the mapping: name, and pieces of text with what replaces them."""
 
-_MAPPING = """
+_PEOPLE = """
 people:
   identity: [crm_id, email]
   same_email: one_person
   sources:
     sf.Contact: {attributes: {email: email, first_name: first_name, last_name: last_name, spent: spent}}
     odoo.Partner: {attributes: {email: email, first_name: first_name, last_name: last_name}}
-topics:
-  offers:
-    name: Offers
-    purpose: marketing
-    opt_in: required
-    consent:
-      sf.Contact:
-        field: offers
-        "true": opt_in
-        "false": unknown
-        said_at: offers_at
-        method: offers_how
-        person_made: "method in ('web', 'double opt-in')"
-  news:
-    name: News
-    purpose: marketing
-    opt_in: none
-    consent:
-      sf.Contact: {field: no_news, "true": opt_out, "false": unknown, holds: opt_out_only}
+"""
+
+_MAPPING = _PEOPLE + TOPICS_TEXT + """\
       odoo.Partner: {field: no_news, "true": opt_out, "false": unknown, holds: opt_out_only}
 segments:
   rich: {topic: offers, where: "spent > 100"}

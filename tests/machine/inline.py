@@ -7,7 +7,6 @@ of them was faster; what concurrency can break is the business of ``tests/faults
 from __future__ import annotations
 
 import itertools
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
@@ -66,19 +65,6 @@ class InlineWriter(Writer):
 
     def close(self) -> None:
         """Nothing is ever queued."""
-
-
-class Passing(threading.Event):
-    """Whoever waits on it lets the world's time pass instead."""
-
-    def __init__(self, advance: Callable[[float], None]) -> None:
-        super().__init__()
-        self._advance = advance
-
-    def wait(self, timeout: float | None = None) -> bool:
-        if timeout and not self.is_set():
-            self._advance(float(timeout))
-        return self.is_set()
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """A small company for the tests of whole cycles: a CRM and an ESP in memory, a mapping, and a syncd between them.
 
-Time stands still except for ``advance`` and for waits, which pass in no time: ``Patience`` moves the clock instead of
+Time stands still except for ``advance`` and for waits, which pass in no time: ``Passing`` moves the clock instead of
 sleeping. So a test may wait for a vendor's queue or for a retry and still ends at once, the same way each time.
 """
 
@@ -20,6 +20,7 @@ from syncd import guard
 from syncd.app import App, Endpoint, Policy, open_store
 from syncd.guard import Plan
 from syncd.runs import Report
+from tests.passing import Passing
 
 START = 1_750_000_000_000_000
 HOUR, DAY = 3600.0, 86_400.0
@@ -82,20 +83,6 @@ destinations:
 MAPPING = PEOPLE + TOPICS + SEGMENTS + DESTINATION
 
 
-class Patience(threading.Event):
-    """Whoever waits on it lets the time pass at once."""
-
-    def __init__(self, advance: Callable[[float], None]) -> None:
-        super().__init__()
-        self._advance = advance
-
-    def wait(self, timeout: float | None = None) -> bool:
-        if timeout and not self.is_set():
-            self._advance(float(timeout))
-            time.sleep(0)
-        return self.is_set()
-
-
 class Lab:
     """One world, one syncd. Contacts are named by their first name and have the address ``name@mail.example``.
 
@@ -140,7 +127,7 @@ class Lab:
             path.write_text(text, encoding="utf-8")
         store = open_store(self.directory / "state.db", self.directory / "journal.log", self.policy.hash_key)
         endpoints = {name: Endpoint(role, self.world.connector(name)) for name, role in self.roles.items()}
-        return App(store, load_mapping([path]), endpoints, self.policy, clock=self.now, stop=Patience(self.advance))
+        return App(store, load_mapping([path]), endpoints, self.policy, clock=self.now, stop=Passing(self.advance))
 
     def reopen(self, text: str | None = None) -> None:
         """Stop and start syncd, with another mapping where one is given."""
