@@ -36,12 +36,20 @@ class Utterance(NamedTuple):
     unit: str | None = None
 
 
+class Knew(NamedTuple):
+    """Until when whoever said something can have known of refusals (µs): of those said at the same connection and dated by
+    its own clock before ``here``; of those written to it, or dated by another clock than hers, before ``elsewhere``."""
+
+    here: int
+    elsewhere: int
+
+
 class NewEntry(NamedTuple):
     """An entry to append: an utterance, whose it is, and when it was said (instants in µs).
 
     ``rid`` and ``hash`` name record and address in words that mean the same after a restore; where they are not given,
-    they are looked up. ``knows_at`` is given with the words a person said at the utterance's connection at that instant:
-    their ``knowledge`` is then what that connection held about the person by then (see ``known``).
+    they are looked up. ``knew`` is given with the words a person said at the utterance's connection: their ``knowledge`` is
+    then what that connection surely held about the person when she spoke (see ``known``).
     """
 
     utterance: Utterance
@@ -55,7 +63,7 @@ class NewEntry(NamedTuple):
     retracts: int | None = None
     rid: str | None = None
     hash: bytes | None = None
-    knows_at: int | None = None
+    knew: Knew | None = None
 
 
 class Alike(NamedTuple):
@@ -132,7 +140,7 @@ class _Page:
             utterance, words = self._speak(e.utterance)
             if '"opt_out"' in e.utterance.said:
                 refusals.append((self.position, e))
-            knowledge = e.knowledge if e.knows_at is None else known(self._conn, e, refusals)
+            knowledge = e.knowledge if e.knew is None else known(self._conn, e, e.knew, refusals)
             content = orjson.dumps([*name, e.said_lo, e.said_hi, e.evidence, knowledge, e.retracts, self._now])
             commitment = commit(salt, words + content)
             self.commitments.append(commitment)
@@ -211,15 +219,15 @@ def _names(conn: db.Connection, entries: Sequence[NewEntry]) -> list[tuple[str |
     return found
 
 
-def known(conn: db.Connection, entry: NewEntry, before: Sequence[tuple[int, NewEntry]]) -> int:
-    """The highest position the author of ``entry`` can have known at ``entry.knows_at``: every opt-out of the person up to
-    it had been said at, or written to, the author's connection by then. One that was not ends the search, so that nobody
-    reopens what she could not see.
+def known(conn: db.Connection, entry: NewEntry, knew: Knew, before: Sequence[tuple[int, NewEntry]]) -> int:
+    """The highest position the author of ``entry`` knew: every opt-out of the person up to it had surely been said at, or
+    written to, the author's connection before she spoke. One that had not ends the search, so that nobody reopens what she
+    could not see.
 
     :param before: opt-outs of the same append that come before this entry, with their positions
     """
-    at, connection = entry.knows_at, entry.utterance.connection
-    given = {"record": entry.record, "address": entry.address, "connection": connection, "at": at}
+    connection = entry.utterance.connection
+    given = {"record": entry.record, "address": entry.address, "connection": connection, **knew._asdict()}
     q = load("ledger")
     acknowledged = conn.execute(q["acknowledged"], given).fetchone()[0] or 0
     found = 0
@@ -229,7 +237,8 @@ def known(conn: db.Connection, entry: NewEntry, before: Sequence[tuple[int, NewE
         found = int(position)
     for position, e in before:
         same = e.address == entry.address if entry.record is None else e.record == entry.record
-        if same and e.utterance.connection == connection and e.said_hi <= (at or 0):
+        if same and e.utterance.connection == connection \
+                and e.said_hi < (knew.here if e.said_lo == e.said_hi else knew.elsewhere):
             found = position
     return found
 

@@ -159,7 +159,7 @@ class App:
         rows = Incoming(normalise.hasher(self.policy.hash_key), forget.shape(rel))
         with self.store.reading() as conn:
             rows.know(*forget.known(conn))  # webhooks are resolved without a pull
-        listener = Listener(self.store, rows, c.containers)
+        listener = Listener(self.store, rows, c.containers, self.policy.clock_tolerance)
         puller = Puller(self.store, rel, rows, listener, self.policy.full_every,
                         frozenset(c.audience_names[o] for o in c.creates),
                         clock_tolerance=self.policy.clock_tolerance, failpoint=self.failpoint)

@@ -14,6 +14,7 @@ from state.ledger import NewEntry
 from state.queries import load
 from state.sends import Send
 from state.store import Store, StreamRow
+from syncd.consent import CLOCK_TOLERANCE
 from syncd.incoming import Incoming
 from syncd.model import Micros, Value
 from syncd.sends import Containers
@@ -45,6 +46,7 @@ class Listener:
     state: Store
     incoming: Incoming
     containers: Mapping[int, Containers]
+    clock_tolerance: Micros = CLOCK_TOLERANCE
 
     def store(self, feed: Feed, row: StreamRow, rows: Sequence[tuple[Value, ...]], cursor: str | None, sweep: int,
               now: Micros, complete: bool, pulled: Pulled) -> int:
@@ -65,7 +67,7 @@ class Listener:
         moved, entries = self.state.write(feed.pace.over(len(stated), lambda conn: statuses.store(
             conn, feed.connection, feed.stream, stated, cursor=cursor, sweep=sweep, now=now, complete=complete,
             book=self.state.book, speak=lambda changes: from_statuses(known, changes, since=row.complete_at, now=now,
-                                                                      stops=stops))))
+                                                                      stops=stops, tolerance=self.clock_tolerance))))
         pulled.entries += entries
         return moved
 
@@ -108,7 +110,8 @@ class Listener:
             heard = Heard()
 
             def speak(found: Sequence[statuses.Event]) -> list[NewEntry]:
-                said, unresolved = from_events(known, found, sends=named, now=now, first=first)
+                said, unresolved = from_events(known, found, sends=named, now=now, first=first,
+                                               tolerance=self.clock_tolerance)
                 heard.unresolved = len(unresolved)
                 sends.doubt(conn, feed.connection, unresolved, now)
                 return said

@@ -271,7 +271,7 @@ class Puller:
                     conn, self.rel, feed.stream, prepared, cursor=cursor, sweep=sweep, now=now, book=self.store.book,
                     speak=lambda source, changed: from_flags(
                         source, changed, connection=feed.connection, since=row.complete_at, now=now, requests=requests,
-                        past=told, unknown=unknown),
+                        past=told, unknown=unknown, tolerance=self.clock_tolerance),
                     meet=lambda source, found: from_first_sight(source, found, feed.connection, now, requests),
                     first=row.complete_at is None, complete=complete, unknown=unknown)
                 if complete and unknown:

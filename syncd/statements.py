@@ -13,11 +13,12 @@ from typing import Any
 
 import orjson
 
-from state.ledger import Alike, NewEntry, Utterance
+from state.ledger import Alike, Knew, NewEntry, Utterance
 from state.records import Sight
 from state.relations import FLAG_COLUMNS, FlagDef, SourceDef
 from state.sends import Send
 from state.statuses import Event, StatusChange
+from syncd.consent import CLOCK_TOLERANCE
 from syncd.history import CONNECT, Past, Told
 from syncd.model import Micros
 from syncd.sends import Containers
@@ -49,13 +50,14 @@ NOTHING_STOPPED: Mapping[str, Micros] = {}
 
 def from_flags(source: SourceDef, rows: Iterable[Sequence[Any]], *, connection: int, since: Micros | None, now: Micros,
                requests: Requests, past: Past = NOTHING_TOLD,
-               unknown: frozenset[str] = frozenset()) -> list[NewEntry]:
+               unknown: frozenset[str] = frozenset(), tolerance: Micros = CLOCK_TOLERANCE) -> list[NewEntry]:
     """Entries for new or changed consent fields.
 
     :param since: when the stream was last read to its end; None = first link: what a record had when it was first seen is
         a baseline (``from_first_sight``)
     :param past: what field history tells about the changes; one it does not tell happened in the interval since
     :param unknown: fields mapped since the link, whose values in known records become a baseline (``from_first_sight``)
+    :param tolerance: how far the clock of a form may be ahead of the CRM's (µs)
     """
     cache: dict[tuple[Any, ...], tuple[_Group, ...]] = {}
     entries: list[NewEntry] = []
@@ -74,7 +76,7 @@ def from_flags(source: SourceDef, rows: Iterable[Sequence[Any]], *, connection: 
             elif evidence is not None and hi > now:
                 lo = hi = now
             entries.append(NewEntry(utterance, record, address, lo, hi, rid=rid, hash=hash_, evidence=evidence,
-                                    knows_at=at if utterance.person_made and since is not None else None))
+                                    knew=_form(at, tolerance) if utterance.person_made and since is not None else None))
     return entries
 
 
@@ -156,12 +158,18 @@ def from_parting(source: SourceDef, topic: str | None, connection: int, record: 
                     evidence=evidence)
 
 
+def _form(at: Micros | None, tolerance: Micros) -> Knew | None:
+    """What somebody knew who filled in a form: its clock is not the CRM's, in which everything else is dated."""
+    return None if at is None else Knew(at - tolerance, at - tolerance)
+
+
 AT_ONCE: Micros = 5_000_000
 """What a provider does to lists because of a stop of all mail happens within this time of it."""
 
 
 def from_statuses(known: Containers, changes: Iterable[StatusChange], *, since: Micros | None, now: Micros,
-                  stops: Mapping[str, Micros] = NOTHING_STOPPED) -> list[NewEntry]:
+                  stops: Mapping[str, Micros] = NOTHING_STOPPED,
+                  tolerance: Micros = CLOCK_TOLERANCE) -> list[NewEntry]:
     """Entries for statuses that are new or changed. Statuses about the address (held, bounced) say nothing of the wish.
 
     :param stops: when somebody stopped all mail, by key. A list that was left at the same instant was left by the provider,
@@ -180,7 +188,7 @@ def from_statuses(known: Containers, changes: Iterable[StatusChange], *, since: 
         lo, hi = (c.at, c.at) if c.at is not None else (since, now)
         if baseline:
             lo = None
-        method, made, knows_at = c.origin, int(c.origin in ("person", "complaint")), None
+        method, made, knew = c.origin, int(c.origin in ("person", "complaint")), None
         if c.new == "unsubscribed":
             if c.origin == "complaint":
                 scope = [("master", None)]
@@ -192,7 +200,7 @@ def from_statuses(known: Containers, changes: Iterable[StatusChange], *, since: 
                 continue
             state, method = "opt_in", "adopted"
         elif c.new == "subscribed" and c.origin == "person" and c.at is not None:
-            state, knows_at = "opt_in", c.at
+            state, knew = "opt_in", Knew(c.at, c.at - tolerance)
             method = "confirmed" if c.old == "pending" else method
         else:
             continue
@@ -200,12 +208,12 @@ def from_statuses(known: Containers, changes: Iterable[StatusChange], *, since: 
         utterance = Utterance(known.connection, known.name, method, made, int(baseline), content,
                               unit=_unit(known, scope, c.origin))
         entries.append(NewEntry(utterance, c.record, c.address, lo, hi, c.key, c.evidence,
-                                knows_at=None if baseline else knows_at))
+                                knew=None if baseline else knew))
     return entries
 
 
 def from_events(known: Containers, events: Iterable[Event], *, sends: Mapping[str, Send], now: Micros,
-                first: bool = False) -> tuple[list[NewEntry], list[str]]:
+                first: bool = False, tolerance: Micros = CLOCK_TOLERANCE) -> tuple[list[NewEntry], list[str]]:
     """Entries for events, and the sends (or lists) that nobody can resolve to a topic: whoever leaves by one of those
     leaves the widest it can mean, all mail.
 
@@ -229,7 +237,7 @@ def from_events(known: Containers, events: Iterable[Event], *, sends: Mapping[st
         content = orjson.dumps([said(level, topic, state) for level, topic in scope]).decode()
         utterance = Utterance(known.connection, known.name, method, 1, 0, content, unit=_unit(known, scope, e.kind))
         entries.append(NewEntry(utterance, e.record, e.address, at, at, e.key, e.evidence,
-                                knows_at=at if state == "opt_in" else None))
+                                knew=Knew(at, at - tolerance) if state == "opt_in" else None))
     return entries, unresolved
 
 

@@ -113,12 +113,13 @@ FROM entry e CROSS JOIN utterance u ON u.id = e.utterance LEFT JOIN record r ON 
 -- name: acknowledged
 -- The newest position whose opt-out a connection had confirmed for a person at an instant.
 SELECT max(o.permit) FROM record r CROSS JOIN operation o ON o.person = r.person
-WHERE r.id = :record AND o.connection = :connection AND o.class = 0 AND o.state = 10 AND o.closed_at <= :at;
+WHERE r.id = :record AND o.connection = :connection AND o.class = 0 AND o.state = 10 AND o.closed_at < :elsewhere;
 
 -- name: opt_outs
--- What was said against mail about a record's person or an address, oldest position first, and whether it was said at
--- this connection by that instant.
-SELECT e.position, u.connection IS :connection AND e.said_hi <= :at FROM entry e CROSS JOIN utterance u ON u.id = e.utterance
+-- What was said against mail about a record's person or an address, oldest position first, and whether it was surely said at
+-- this connection before. An instant that is no interval was told by the connection.
+SELECT e.position, u.connection IS :connection
+  AND e.said_hi < CASE WHEN e.said_lo = e.said_hi THEN :here ELSE :elsewhere END FROM entry e CROSS JOIN utterance u ON u.id = e.utterance
 WHERE e.position IN (SELECT f.position FROM record r CROSS JOIN record o ON o.person = r.person
                      CROSS JOIN entry f ON f.record = o.id WHERE r.id = :record
                      UNION SELECT f.position FROM entry f WHERE f.address = :address)

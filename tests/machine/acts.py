@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from syncd import grants
 from syncd.failures import Failure
-from tests.machine.company import ALL, MAPPINGS, NAMES, OBJECTS, TOPIC_OF, contact, mapping, partner
+from tests.machine.scenes import ALL, MAPPINGS, MINUTE, NAMES, OBJECTS, TOPIC_OF, contact, partner
 from tests.machine.stage import LISTS, Stage
 
 
@@ -23,7 +23,7 @@ class Acts(Stage):
 
     def _refused_at(self, esp: str, keys: list[str], topics: frozenset[str]) -> None:
         for key, email in self._emails(esp, keys).items():
-            refusal = self.oracle.refuse(self._record_of(key), email, topics, esp, self.company.now(), made=True)
+            refusal = self.oracle.refuse(self.oracle.owner(key), email, topics, esp, self.company.now(), made=True)
             for topic in topics:
                 self.oracle.at_once[esp, key, topic] = refusal.number
 
@@ -37,21 +37,49 @@ class Acts(Stage):
 
     def do_resubscribe(self, who: int, esp: str, scope: str) -> bool:
         address, name = self._address(who), "" if scope == "all" else LISTS[scope][esp]
+        if any("@" in key and self.oracle.owner(key) is None for key in self.world.account(esp).esp.keys(address)):
+            return False  # nobody could say who that was
         done = self._act(esp, "resubscribe", email=address, list=name)
         for key, email in self._emails(esp, done["keys"]).items():
-            self.oracle.come_back(self._record_of(key), email, ALL if scope == "all" else frozenset({scope}),
+            self.oracle.come_back(self.oracle.owner(key), email, ALL if scope == "all" else frozenset({scope}),
                                   self.company.now())
         if scope == "all":
             self.oracle.come_back(None, address, ALL, self.company.now())
         self.oracle.doubt(address)
         return bool(done["changed"])
 
-    def do_web(self, who: int) -> None:
-        """The person asks for offers on the company's web site, whose clock may be off."""
-        record = self._living(who, "sf")
-        self._edit(record, by="person", offers=1, offers_how="web", offers_at=self.company.now() + self.site_ahead)
+    def do_web(self, who: int, minutes: int = 0) -> None:
+        """The person asks for offers on the company's web site, whose clock may be off, and which tells the CRM so many
+        minutes later."""
+        record, now = self._living(who, "sf"), self.company.now()
+        self._forms.append((now + minutes * MINUTE, record.id,
+                            {"offers": 1, "offers_how": "web", "offers_at": now + self.site_ahead}))
+        self._post()
         if record.address is not None:
             self.oracle.come_back(record.id, record.address, frozenset({"offers"}), self.company.now())
+
+    def do_blacklist(self, who: int, made: int) -> bool:
+        """The recipient, or an employee, stops all mail on Odoo's own page. One stop of an address is enough."""
+        address = self._address(who)
+        if not self.scene.blacklist or (not made and (self._blacklisted(address) or address in self._lifted)):
+            return False
+        if made:
+            self._act("odoo", "unsubscribe", email=address)
+        else:
+            self._act("odoo", "import", list="", members={address: address}, status="unsubscribed", origin="user")
+        self.oracle.refuse(None, address, ALL, "odoo", self.company.now(), made=bool(made))
+        return True
+
+    def do_unblacklist(self, who: int) -> bool:
+        """An employee takes an address off the blacklist: towards mail, without evidence."""
+        address = self._address(who)
+        if not self.scene.blacklist or not self._blacklisted(address):
+            return False
+        self._act("odoo", "resubscribe", email=address, list="", origin="user")
+        self.oracle.unsaid(address, "odoo")
+        self._unlisted.add(address)
+        self._lifted.add(address)
+        return True
 
     def do_bounce(self, who: int, esp: str) -> None:
         address = self._address(who)
@@ -66,6 +94,16 @@ class Acts(Stage):
     def do_untick(self, who: int, flag: str) -> None:
         """Towards mail, without evidence: it counts for nothing."""
         self._set_flag(self._living(who, fits=lambda r: r.fields[flag]), flag, 0)
+
+    def do_connect(self, who: int) -> bool:
+        """Marketing Cloud Connect's user ticks the box for all mail, as the CRM's field history shows: nobody's word."""
+        record = self._living(who, "sf", lambda r: not r.fields["opted_out"])
+        if not self.scene.tracked:
+            return False
+        self._edit(record, by="connect", opted_out=1)
+        if record.address is not None:
+            self.oracle.doubt(record.address)
+        return True
 
     def do_untick_offers(self, who: int) -> None:
         """Towards no mail. A box that was ticked only since the last reading says nothing to who never saw it ticked."""
@@ -85,6 +123,8 @@ class Acts(Stage):
         """The address changes: to a fresh one, or to that of somebody else."""
         record = self._living(who)
         address = f"new{len(self.steps)}@mail.example" if to is None else self._address(to)
+        if self.scene.by_email and record.address is not None:
+            self.oracle.doubt(record.address)  # the key stays with who moves: whoever else has this address has none
         self._edit(record, email=address)
 
     def do_create(self, crm: str, like: int | None, opted_out: int) -> None:
@@ -196,7 +236,7 @@ class Acts(Stage):
         if record.address is None or seen is None or (seen.address, seen.live) != (record.address, True):
             return False
         try:
-            grants.grant(self.company.app.store, mapping(self.company.mapping), self.company.config(), record.address,
+            grants.grant(self.company.app.store, self.company.rules, self.company.config(), record.address,
                          topic=None if scope == "all" else scope, evidence="letter", by="admin", crm_id=record.id,
                          now=self.company.host_now())
         except Failure:
@@ -219,6 +259,16 @@ class Acts(Stage):
             return False
         self.oracle.retract(record.id, record.address)
         return True
+
+    def do_retract_burst(self) -> bool:
+        """An admin declares the newest burst a mistake."""
+        store = self.company.app.store
+        rows = store.rows("SELECT b.hold, c.name FROM burst b JOIN connection c ON c.id = b.connection ORDER BY b.hold DESC")
+        if not rows:
+            return False
+        answer = grants.retract_burst(store, rows[0][0], evidence="file was wrong", by="admin", now=self.company.host_now())
+        self.oracle.retract_burst(rows[0][1])
+        return bool(answer["retracted"])
 
     def do_approve(self) -> bool:
         done = self.company.approve()

@@ -81,10 +81,16 @@ class Oracle:
         self.returns: list[Return] = []
         self.retracted: set[int] = set()
         self.read: set[int] = set()
+        self._dated: dict[int, int] = {}
+        """When those of them that were older than syncd's first look were read: nobody knows more of when they were made."""
+        self._had: dict[str, set[str]] = {}
+        """Address -> the records that ever had it."""
         self._addressed: set[int] = set()
         """Refusals that were read while the refuser still had the address they were made at."""
         self._glimpsed: dict[tuple[str, str], set[object]] = {}
         """(record, flag) -> what syncd may have read there last."""
+        self._glimpses = 0
+        """So many refusals may have been read."""
         self.seen: dict[str, Record] = {}
         self.learnt: dict[str, set[Pair]] = {e: set() for e in destinations}
         self.touched: dict[str, set[str]] = {e: set() for e in destinations}
@@ -127,7 +133,13 @@ class Oracle:
         self.records[record.id] = record
         self._stirred(record.id)
         if record.address is not None:
+            self._had.setdefault(record.address, set()).add(record.id)
             self.relate(record.id, record.address)
+
+    def owner(self, key: str) -> str | None:
+        """The record a subscriber key stands for: it is the record's id, or an address that no other record ever had."""
+        had = self._had.get(key, set())
+        return key if key in self.records else next(iter(had)) if len(had) == 1 else None
 
     def _stirred(self, *names: str) -> None:
         """Whatever happens to somebody can be a reason to write their rows again."""
@@ -155,7 +167,8 @@ class Oracle:
         return refusal
 
     def come_back(self, record: str | None, address: str, topics: frozenset[str], at: int) -> None:
-        answers = frozenset(r.number for r in self.refusals if r.number in self.read and at > r.at + 3 * TOLERANCE)
+        answers = frozenset(r.number for r in self.refusals if r.number in self.read
+                            and at > self._dated.get(r.number, r.at) + 3 * TOLERANCE)
         self.returns.append(Return(record, address, topics, at, answers))
         self._stirred(address, record or address)
 
@@ -165,6 +178,21 @@ class Oracle:
             if not r.made and (r.record == record or r.address == address):
                 self.retracted.add(r.number)
                 self.doubt(r.address)
+
+    def retract_burst(self, connection: str) -> None:
+        """An admin declared that what no person made at a connection, of what may have been read, was never said."""
+        for r in self.refusals[:self._glimpses]:
+            if not r.made and r.at > 0 and r.connection == connection:
+                self.retracted.add(r.number)
+                self.doubt(r.address)
+
+    def unsaid(self, address: str, connection: str) -> None:
+        """An employee took back what an employee did about an address there; if nobody had read it, nobody ever will."""
+        for r in self.refusals:
+            if not r.made and r.flag is None and (r.address, r.connection) == (address, connection) \
+                    and r.number not in self.read:
+                self.retracted.add(r.number)
+                self.doubt(address)
 
     # ------------------------------------------------------------------ what it means
 
@@ -214,13 +242,14 @@ class Oracle:
 
     def glimpsed(self) -> None:
         """Somebody may have read everything as it is now, or some of it."""
+        self._glimpses = len(self.refusals)
         for record in self.records.values():
             for flag in FLAGS:
                 self._glimpsed.setdefault((record.id, flag), set()).add(record.fields.get(flag))
 
-    def cycled(self, healthy: frozenset[str], *, full: bool) -> None:
-        """A cycle ran to its end, and every connection of ``healthy`` was reachable all the while. Call it with the model as
-        it was when the cycle began: nobody acts meanwhile."""
+    def cycled(self, healthy: frozenset[str], now: int, *, full: bool) -> None:
+        """A cycle that began now ran to its end, and every connection of ``healthy`` was reachable all the while. Call it
+        with the model as it was when the cycle began: nobody acts meanwhile."""
         for record in self.records.values():
             if record.connection in healthy:
                 self.seen[record.id] = replace(record, fields=dict(record.fields))
@@ -228,6 +257,8 @@ class Oracle:
         for r in self.refusals:
             if r.number not in self.read and r.connection in healthy and self._legible(r):
                 self.read.add(r.number)
+                if r.at == 0:
+                    self._dated[r.number] = now
                 if r.flag is None or self.records[r.record or ""].address == r.address:
                     self._addressed.add(r.number)
         for destination in self.learnt.keys() & healthy:

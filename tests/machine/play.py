@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 from connectors.memory.table import BadCall
 from tests.machine.acts import Acts
-from tests.machine.company import ALL, MINUTE, ROLES, TOPIC_OF
-from tests.machine.oracle import BACKOFF, Refusal
+from tests.machine.oracle import BACKOFF, Record, Refusal
+from tests.machine.scenes import ALL, MINUTE, ROLES, TOPIC_OF
 from tests.machine.stage import ESPS, FIELD_TOPICS, LISTS
 from tests.machine.steps import Step
 
@@ -35,6 +35,7 @@ class Play(Acts):
             self.do_begin(0, 0, 1)
         if self._company is not None:
             self.company.advance(1.0)
+            self._post()
             self._look()
         try:
             done = getattr(self, f"do_{kind}")(*args)
@@ -112,9 +113,11 @@ class Play(Acts):
             self.counts["cycles in which grants had to wait"] += 1
             for place in after.keys() - before.keys():
                 raise Broken(f"{place} was added although a consent feed is down for long")
+        if "odoo" in healthy:
+            self._lifted.clear()
         self._restored = self._restored and healthy != frozenset(ROLES)
         if self.approved:
-            self.oracle.cycled(healthy, full=full)
+            self.oracle.cycled(healthy, now, full=full)
 
     def _rows(self) -> Rows:
         """(ESP, audience, key) of every row, with its address."""
@@ -137,6 +140,7 @@ class Play(Acts):
         """Nothing is wrong any more, and an admin is at hand: within two cycles everybody gets what they want."""
         self.do_heal()
         self.company.advance(2 * 3600.0)
+        self._post()
         for _ in range(3):
             self._cycle(full=True)
             self.do_approve()
@@ -172,10 +176,16 @@ class Play(Acts):
                     raise Broken(f"{esp} {audience}: the row of {key} is left in spite of {refusal}")
             for esp in ESPS:
                 self._blocked_at(esp, refusal)
+            self._on_the_blacklist(refusal, record)
             flag = "opted_out" if refusal.topics == ALL else "no_news"
             if record.id not in self._unticked and refusal.topics in (ALL, FIELD_TOPICS["no_news"]) \
                     and not self._meet(record.connection, record.id).fields[flag]:
                 raise Broken(f"{record.id} does not show {refusal}")
+
+    def _on_the_blacklist(self, refusal: Refusal, record: Record) -> None:
+        if self.scene.blacklist and refusal.topics == ALL and record.connection == "odoo" \
+                and refusal.address not in self._unlisted and not self._blacklisted(refusal.address):
+            raise Broken(f"odoo: {refusal.address} is not on the blacklist in spite of {refusal}")
 
     def _blocked_at(self, esp: str, refusal: Refusal) -> None:
         containers = self.world.account(esp).esp.containers

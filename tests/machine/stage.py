@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from connectors.memory.table import BadCall
-from tests.machine.company import ALL, MINUTE, OBJECTS, ROLES, TOPICS, Company
+from tests.machine.company import Company
 from tests.machine.oracle import BACKOFF, Oracle, Record
+from tests.machine.scenes import ALL, MINUTE, OBJECTS, ROLES, SCENES, TOPICS, Scene
 from tests.machine.steps import Step
 
 ESPS = tuple(name for name, role in ROLES.items() if role == "esp")
@@ -35,6 +36,12 @@ class Stage:
         """Connections that cannot be reached at all, since when."""
         self._unticked: set[str] = set()
         """Records whose flags a user turned towards mail: syncd sets them once more, and then leaves it to people."""
+        self._unlisted: set[str] = set()
+        """Addresses that a user took off the blacklist: the same."""
+        self._lifted: set[str] = set()
+        """Those of them that nobody may have read yet."""
+        self._forms: list[tuple[int, str, dict[str, Any]]] = []
+        """What people filled in on the web site and the CRM does not have yet: when it arrives, whose record, the fields."""
 
     def close(self) -> None:
         if self._company is not None:
@@ -46,10 +53,10 @@ class Stage:
         assert self._company is not None
         return self._company
 
-    def do_begin(self, host: int, site: int, linked: int) -> bool:
+    def do_begin(self, host: int, site: int, linked: int, scene: int = 0) -> bool:
         if self._company is not None:
             return False
-        self._company = Company.linked() if linked else Company.unlinked()
+        self._company = (Company.linked if linked else Company.unlinked)(SCENES[scene % len(SCENES)])
         self._company.host_ahead, self.site_ahead = host * MINUTE, site * MINUTE
         self.approved = bool(linked)
         for crm in OBJECTS:
@@ -61,8 +68,12 @@ class Stage:
                 if row["fields"].get("offers"):
                     self.oracle.come_back(row["id"], row["email"], frozenset({"offers"}), 1)
         if linked:
-            self.oracle.cycled(frozenset(ROLES), full=True)
+            self.oracle.cycled(frozenset(ROLES), self.company.now(), full=True)
         return True
+
+    @property
+    def scene(self) -> Scene:
+        return self.company.scene
 
     @property
     def world(self) -> Any:
@@ -84,6 +95,15 @@ class Stage:
             values = self.world.account(record.connection).crm.find(OBJECTS[record.connection], record.id).values
             record.fields = dict(values)
 
+    def _post(self) -> None:
+        """Forms reach the CRM."""
+        due = [form for form in self._forms if form[0] <= self.company.now()]
+        self._forms = [form for form in self._forms if form not in due]
+        for _, rid, values in due:
+            record = self.oracle.records[rid]
+            if record.live:
+                self._edit(record, by="person", **values)
+
     def _who(self, n: int, crm: str | None = None, fits: Callable[[Record], object] = lambda record: True) -> Record:
         """The n-th record of those that fit."""
         found = [r for r in self.oracle.records.values() if crm in (None, r.connection) and fits(r)]
@@ -104,9 +124,6 @@ class Stage:
         answer: dict[str, Any] = self.world.act(connection, do, args)
         return answer
 
-    def _record_of(self, key: str) -> str | None:
-        return key if key in self.oracle.records else None
-
     def _emails(self, esp: str, keys: Iterable[str]) -> dict[str, str]:
         rows = self.world.account(esp).esp.containers[""].rows
         return {key: rows[key].email.casefold() for key in keys if key in rows}
@@ -122,6 +139,10 @@ class Stage:
         if value and record.address is not None:
             self.oracle.refuse(record.id, record.address, FIELD_TOPICS[flag], record.connection, self.company.now(),
                                made=False, flag=flag)
+
+    def _blacklisted(self, address: str) -> bool:
+        state = self.world.account("odoo").esp.containers[""].rows.get(address)
+        return state is not None and state.status == "unsubscribed"
 
     def _key(self, esp: str, address: str) -> str:
         keys: list[str] = self.world.account(esp).esp.keys(address)

@@ -23,9 +23,8 @@ FLAGS = ("opted_out", "no_news")
 POINTS = ("page_stored", "pulled", "identified", "planned", "guarded", "sealed", "sent", "recorded", "settled")
 MINUTES = (2, 11, 31, 61, 60 * 25)
 BREAKDOWNS = ("lose_reply", "lose_request", "outage", "throttle", "retry", "cursor_lost", "truncate", "unauthorised")
-SKEWS = ((0, 0), (10, 0), (-10, 0), (0, -10), (5, -5))
-"""Minutes that syncd's host and the web site are ahead of the vendors; never more than the tolerance between any two. A site
-that is ahead of its own CRM would claim to have known what was ticked there since (docs/decisions/0009)."""
+SKEWS = ((0, 0), (10, 0), (-10, 0), (0, -10), (0, 10), (5, -5), (-5, 5))
+"""Minutes that syncd's host and the web site are ahead of the vendors; never more than the tolerance between any two."""
 
 KINDS: dict[str, Callable[[Pick], Step]] = {
     # recipients
@@ -33,11 +32,14 @@ KINDS: dict[str, Callable[[Pick], Step]] = {
     "complain": lambda p: (p(WHO), p(ESPS)),
     "block": lambda p: (p(WHO), p(ESPS)),
     "resubscribe": lambda p: (p(WHO), p(ESPS), p(SCOPES)),
-    "web": lambda p: (p(WHO),),
+    "web": lambda p: (p(WHO), p((0, 0, 0, 3, 12))),
+    "blacklist": lambda p: (p(WHO), p((0, 1))),
     "bounce": lambda p: (p(WHO), p(ESPS)),
     # the CRMs' users
     "tick": lambda p: (p(WHO), p(FLAGS)),
     "untick": lambda p: (p(WHO), p(FLAGS)),
+    "connect": lambda p: (p(WHO),),
+    "unblacklist": lambda p: (p(WHO),),
     "untick_offers": lambda p: (p(WHO),),
     "tick_offers": lambda p: (p(WHO),),
     "rename": lambda p: (p(WHO), p((0, 1))),
@@ -59,6 +61,7 @@ KINDS: dict[str, Callable[[Pick], Step]] = {
     # admins
     "grant": lambda p: (p(WHO), p(SCOPES)),
     "retract": lambda p: (p(WHO),),
+    "retract_burst": lambda p: (),
     "approve": lambda p: (),
     "remap": lambda p: (p((0, 1, 2, 3)),),
     "backup": lambda p: (),
@@ -93,5 +96,5 @@ def any_step(pick: Pick, only: Sequence[str] = _BAG) -> Step:
 
 
 def opening(pick: Pick) -> Step:
-    """The first step: how the clocks go, and whether syncd is installed yet."""
-    return ("begin", *pick(SKEWS), pick((1, 1, 1, 0)))
+    """The first step: how the clocks go, whether syncd is installed yet, and in which scene."""
+    return ("begin", *pick(SKEWS), pick((1, 1, 1, 0)), pick((0, 0, 1, 1, 2, 2, 3)))

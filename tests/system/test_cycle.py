@@ -217,8 +217,8 @@ def test_a_new_opt_out_after_an_unheeded_request_is_written_again(lab: Lab) -> N
     assert lab.flags("p1")["offers"] == 1
     lab.edit("p1", offers=0)
     lab.cycle()
-    lab.web_opt_in("p1")
     lab.advance(HOUR)
+    lab.web_opt_in("p1")
     lab.cycle()
     assert "p1" in lab.keys(OFFERS)
     lab.advance(HOUR)

@@ -10,6 +10,7 @@ import pytest
 
 from state.ledger import NewEntry
 from state.relations import FlagDef, SourceDef
+from syncd.consent import CLOCK_TOLERANCE
 from syncd.history import TOLERANCE, Told, moved, told
 from syncd.statements import Requests, from_flags
 from tests.unit.state_lab import each
@@ -47,7 +48,7 @@ def test_without_history_a_flag_was_set_in_the_interval() -> None:
 def test_with_history_it_was_set_at_that_instant_by_somebody() -> None:
     [entry], _ = said((0, 1), past={("Out", "1"): Told(AT, "user")})
     assert (entry.said_lo, entry.said_hi, entry.evidence) == (AT, AT, "history:user")
-    assert (entry.utterance.method, entry.utterance.person_made, entry.knows_at) == ("flag", 0, None)
+    assert (entry.utterance.method, entry.utterance.person_made, entry.knew) == ("flag", 0, None)
 
 
 def test_flags_set_at_different_instants_are_different_entries() -> None:
@@ -93,7 +94,7 @@ def test_an_opt_in_with_evidence_counts_whoever_saved_it() -> None:
     for by in ("user", "connect", "self"):
         [entry], _ = said(news=("No", "Yes"), past={("News", "Yes"): Told(AT, by)}, proof=(AT - 5, "web"))
         assert words(entry) == [["topic", "news", "opt_in"]]
-        assert (entry.said_lo, entry.knows_at) == (AT - 5, AT - 5)
+        assert (entry.said_lo, entry.knew) == (AT - 5, (AT - 5 - CLOCK_TOLERANCE,) * 2)
 
 
 def test_history_of_another_value_or_of_a_baseline_or_a_new_record_is_not_used() -> None:

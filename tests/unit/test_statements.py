@@ -12,6 +12,7 @@ from state.records import Sight
 from state.relations import FlagDef, SourceDef
 from state.sends import Send
 from state.statuses import Event, StatusChange
+from syncd.consent import CLOCK_TOLERANCE
 from syncd.model import EVENT_KINDS, ORIGINS, STATUSES
 from syncd.statements import Containers, Requests, from_events, from_first_sight, from_flags, from_statuses
 from tests.unit.state_lab import each
@@ -91,7 +92,8 @@ def test_evidence_makes_it_the_persons_own_word(cells: tuple[Any, ...], counts: 
     assert what(entries) == ([(IN_OFFERS, "web", 1, 0)] if counts else [])
     if counts:
         [entry] = entries
-        assert (entry.said_lo, entry.said_hi, entry.knows_at, entry.knowledge) == (NOW - 5, NOW - 5, NOW - 5, None)
+        assert (entry.said_lo, entry.said_hi, entry.knowledge) == (NOW - 5, NOW - 5, None)
+        assert entry.knew == (NOW - 5 - CLOCK_TOLERANCE, NOW - 5 - CLOCK_TOLERANCE), "a form's clock is not the CRM's"
         assert requests.found == []
 
 
@@ -106,7 +108,7 @@ def test_a_first_link_finds_baselines() -> None:
 
 def test_a_first_link_gives_evidence_no_knowledge() -> None:
     [entry] = flags(None, 1, NOW - 5, "web", 1, fresh=1, since=None)[0]
-    assert (entry.utterance.baseline, entry.knows_at) == (1, None)
+    assert (entry.utterance.baseline, entry.knew) == (1, None)
 
 
 def test_a_record_that_came_later_speaks_for_now_and_its_tick_is_kept_without_weight() -> None:
@@ -231,5 +233,5 @@ def test_nothing_is_said_after_it_was_read_and_a_return_must_be_dated() -> None:
     [entry] = event("unsubscribe", at=None)[2]
     assert (entry.said_lo, entry.said_hi) == (NOW, NOW)
     [entry] = event("resubscribe")[2]
-    assert entry.knows_at == NOW - 5
+    assert entry.knew == (NOW - 5, NOW - 5 - CLOCK_TOLERANCE), "what happened here is dated by the same clock"
     assert event("resubscribe", at=None)[0] == []

@@ -1,0 +1,150 @@
+"""The scenes of a play: the vendors as they are before syncd is installed, and the mappings it runs with."""
+
+from __future__ import annotations
+
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from connectors.memory.client import fields
+from connectors.memory.world import World
+from mappings.loader import load_mapping
+from mappings.model import Mapping
+from syncd.guard import Limits
+from tests.system.lab import TOPICS as TOPICS_TEXT
+
+START = 1_750_000_000_000_000
+MINUTE = 60_000_000
+ROLES = {"sf": "crm", "odoo": "crm", "mc": "esp", "late": "esp"}
+OBJECTS = {"sf": "Contact", "odoo": "Partner"}
+
+
+class Topic(NamedTuple):
+    """A topic, the list and the audiences that stand for it at each ESP."""
+
+    id: str
+    lists: dict[str, str]
+    audiences: dict[str, tuple[str, ...]]
+
+
+TOPICS = (
+    Topic("offers", {"mc": "L1", "late": "M1"}, {"mc": ("de:OFFERS", "de:RICH"), "late": ("de:OFFERS",)}),
+    Topic("news", {"mc": "L2", "late": "M2"}, {"mc": ("de:NEWS",), "late": ("de:NEWS",)}),
+)
+ALL = frozenset(t.id for t in TOPICS)
+TOPIC_OF = {(esp, audience): t.id for t in TOPICS for esp, names in t.audiences.items() for audience in names}
+
+class Scene(NamedTuple):
+    """What is different from one company to another."""
+
+    name: str
+    blacklist: bool = False
+    tracked: tuple[str, ...] = ()
+    by_email: bool = False
+    keyed_by: str = "key"
+    burst_most: int = Limits().burst_most
+
+
+SCENES = (
+    Scene("as most companies are"),
+    Scene("Odoo has its blacklist, and Salesforce keeps field history", blacklist=True,
+          tracked=("opted_out", "no_news", "offers")),
+    Scene("one ESP's subscriber keys are addresses, the other knows nothing else", by_email=True, keyed_by="address"),
+    Scene("three opt-outs at once are a burst", burst_most=2),
+)
+
+MAPPINGS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
+    ("as it was", ()),
+    ("a segment's rule is another", (("spent > 100", "spent > 500"),)),
+    ("news needs an opt-in", (("opt_in: none", "opt_in: required"),)),
+    ("a filter", (("sf.Contact: {attributes", "sf.Contact: {where: spent > 20, attributes"),)),
+)
+"""What admins change in the mapping: name, and pieces of text with what replaces them."""
+
+_PEOPLE = """
+people:
+  identity: [crm_id, email]
+  same_email: one_person
+  sources:
+    sf.Contact: {attributes: {email: email, first_name: first_name, last_name: last_name, spent: spent}}
+    odoo.Partner: {attributes: {email: email, first_name: first_name, last_name: last_name}}
+"""
+
+_MAPPING = _PEOPLE + TOPICS_TEXT + """\
+      odoo.Partner: {field: no_news, "true": opt_out, "false": unknown, holds: opt_out_only}
+segments:
+  rich: {topic: offers, where: "spent > 100"}
+destinations:
+  mc:
+    connection: mc
+    subscriber_key: {value: MC_KEY, existing: match_email}
+    unknown_subscriber: skip
+    topics:
+      offers: {publication_list: L1, audience: {data_extension: {key: OFFERS}}, fields: {first_name: first_name}}
+      news: {publication_list: L2, audience: {data_extension: {key: NEWS}}, fields: {first_name: first_name}}
+    segments:
+      rich: {data_extension: {key: RICH}, fields: {spent: spent}}
+  late:
+    connection: late
+    subscriber_key: {value: crm_id, existing: match_email}
+    unknown_subscriber: create_unsubscribed
+    topics:
+      offers: {publication_list: M1, audience: {data_extension: {key: OFFERS}}, fields: {first_name: first_name}}
+      news: {publication_list: M2, audience: {data_extension: {key: NEWS}}, fields: {first_name: first_name}}
+"""
+
+_PERSON = fields("email", "first_name", "last_name", opted_out="bool", no_news="bool")
+_CONTACT = [*_PERSON, *fields("offers_how", offers="bool", offers_at="instant", spent="decimal")]
+
+
+@cache
+def mapping(number: int, scene: Scene = SCENES[0]) -> Mapping:
+    """One of ``MAPPINGS`` in a scene, loaded."""
+    text = _MAPPING.replace("MC_KEY", "email" if scene.by_email else "crm_id")
+    for old, new in MAPPINGS[number][1]:
+        assert old in text, MAPPINGS[number][0]
+        text = text.replace(old, new)
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "mapping.yaml"
+        path.write_text(text, encoding="utf-8")
+        return load_mapping([path])
+
+
+def new_world(scene: Scene) -> World:
+    """The vendors before syncd is installed: ten records of eight people, two of them with refusals in their past."""
+    world = World(seed=1, start=START)
+    world.create_crm("sf", {"Contact": {"fields": _CONTACT, "master_flag": "opted_out",
+                                        "topics": {"offers": "offers", "news": "no_news"}, "tracked": list(scene.tracked)}})
+    world.create_crm("odoo", {"Partner": {"fields": _PERSON, "master_flag": "opted_out", "topics": {"news": "no_news"}}},
+                     blacklist=scene.blacklist)
+    name, amount = fields("first_name"), fields(spent="decimal")
+    world.create_esp("mc", {"L1": "L1", "L2": "L2"}, {
+        "de:OFFERS": {"fields": name, "list": "L1"}, "de:NEWS": {"fields": name, "list": "L2"},
+        "de:RICH": {"fields": amount, "list": "L1"}})
+    world.create_esp("late", {"M1": "M1", "M2": "M2"}, {
+        "de:OFFERS": {"fields": name, "list": "M1"}, "de:NEWS": {"fields": name, "list": "M2"}},
+        asynchronous=["upsert"], late_seconds=60.0, late_polls=1, reorder=True, keyed_by=scene.keyed_by)
+    for n in range(6):
+        spent = "900.00" if n % 2 else "50.00"
+        world.load("sf", "Contact", [contact(n, offers=int(n != 5), opted_out=int(n == 4), spent=spent)])
+    for n in (0, 6, 7):
+        world.load("odoo", "Partner", [partner(n, no_news=int(n == 7))])
+    return world
+
+
+NAMES = ("ann", "bob", "cleo", "dan", "eve", "finn", "gus", "hal", "ida", "jon", "kim", "lea", "max", "nora")
+
+
+def contact(n: int, **values: Any) -> dict[str, Any]:
+    """A contact at Salesforce who asked for offers on the web long ago."""
+    return {**partner(n), "offers": 1, "offers_at": START - 86_400_000_000, "offers_how": "web", "spent": "50.00", **values}
+
+
+def partner(n: int, **values: Any) -> dict[str, Any]:
+    """A partner at Odoo."""
+    name = NAMES[n % len(NAMES)]
+    return {"email": f"{name}@mail.example", "first_name": name.capitalize(), "last_name": "Doe", "opted_out": 0,
+            "no_news": 0, **values}
+
+

@@ -1,0 +1,51 @@
+"""Random plays, each of its own sort.
+
+Plays that draw from everything at once are all alike: whatever needs five steps about one person hardly ever happens,
+because forty other kinds of steps and eleven other people come between. So every play first draws what it is made of: a few
+kinds of steps, each with a weight of its own, and of their arguments a few.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Any
+
+from tests.machine.steps import KINDS, Step, opening
+
+SHARES = (0.1, 0.2, 0.4, 0.8)
+"""How many of all kinds of steps one play has at most."""
+LENGTHS = (6, 12, 25, 40)
+
+
+class Swarm:
+    """One sort of play.
+
+    :param rng: draws all that is drawn
+    :param favourites: kinds of steps that most plays have
+    """
+
+    def __init__(self, rng: random.Random, favourites: Sequence[str] = ()) -> None:
+        self._rng = rng
+        self._few: dict[tuple[Any, ...], list[Any]] = {}
+        share = rng.choice(SHARES)
+        weights = {kind: rng.choice((1, 1, 2, 4)) for kind in KINDS if rng.random() < share}
+        weights |= {kind: rng.choice((2, 4, 8)) for kind in favourites if rng.random() < 0.8}
+        self._weights = weights | {"cycle": max(2, sum(weights.values()) // rng.choice((1, 2, 4)))}
+
+    def _pick(self, options: Sequence[Any]) -> Any:
+        """One of the few options this play knows of these."""
+        key = tuple(options)
+        if key not in self._few:
+            self._few[key] = self._rng.choices(key, k=self._rng.choice((1, 2, 3, len(key))))
+        return self._rng.choice(self._few[key])
+
+    def step(self) -> Step:
+        """One more step."""
+        [kind] = self._rng.choices(list(self._weights), list(self._weights.values()))
+        return (kind, *KINDS[kind](self._pick))
+
+    def play(self) -> list[Step]:
+        """A whole play; it ends in a calm, when everything must have come right."""
+        steps = [self.step() for _ in range(self._rng.choice(LENGTHS))]
+        return [opening(self._rng.choice), *steps, ("calm",)]
