@@ -78,10 +78,10 @@ def _one(name: str, place: str, old: str, new: str, *hints: str) -> Mutant:
 MUTANTS = (
     # what is read
     _one("the checkpoint is saved before the page", "syncd.pull:Puller._read",
-         "            changed += self._store(feed, row, rows, page.cursor if last else None, sweep, now, ended, pulled)\n",
+         "            changed += self._store(feed, row, rows, page.cursor if last else None, sweep, now,\n",
          '            self.store.write(lambda c: c.execute(load("records")["advance"], {"stream": feed.stream,'
          ' "cursor": page.cursor, "complete": None}).rowcount)\n            self.failpoint("page_stored")\n'
-         "            changed += self._store(feed, row, rows, page.cursor if last else None, sweep, now, ended, pulled)\n",
+         "            changed += self._store(feed, row, rows, page.cursor if last else None, sweep, now,\n",
          "tick", "unsubscribe", "crash", "cycle", "send", "calm"),
     _one("a listing that was cut is believed", "syncd.pull:Puller._find_deleted", "if not complete:", "if False:",
          "fault", "full", "cycle", "calm", "heal"),
