@@ -9,7 +9,7 @@ import orjson
 
 from state import db, relations
 from state.queries import load
-from state.relations import Relations
+from state.relations import OPTED_OUT, Relations
 from syncd.model import Scope, Statement
 
 CHUNK = 5_000
@@ -55,18 +55,6 @@ def _take(conn: db.Connection, rel: Relations, people: str, given: int | str) ->
     streams = ",".join(str(s.stream) for s in rel.sources) or "NULL"
     sql = load("people")["take"].replace(":streams", streams).replace(":people", people)
     return int(conn.execute(sql, (given,)).rowcount)
-
-
-def attributes(conn: db.Connection, rel: Relations, parameters: Mapping[str, Any]) -> None:
-    """Rebuild ``attr`` for the chunk; ``parameters`` bind now and today. Who ceases to be synced leaves the subscriber of
-    its key to whoever holds that subscriber's address: they are dirty."""
-    q = load("people")
-    conn.execute("CREATE TEMP TABLE IF NOT EXISTS had (person INTEGER PRIMARY KEY)")
-    conn.execute("DELETE FROM had")
-    conn.execute(q["had"])
-    for sql in relations.attributes(rel):
-        conn.execute(sql, parameters)
-    conn.execute(q["dirty_heirs"])
 
 
 def due(conn: db.Connection, rel: Relations, parameters: Mapping[str, Any]) -> None:
@@ -150,13 +138,15 @@ def decide(conn: db.Connection, rel: Relations, fold: Fold, default: Decided) ->
     those with one and the same single baseline share one fold."""
     q = load("people")
     columns = [c for name in rel.decided for c in (relations.mailable(name), relations.standing(name))]
-    insert = (f"INSERT OR REPLACE INTO decision (person, position, master{''.join(f', {c}' for c in columns)})")
+    names = ["person", "position", "master", *columns]
+    insert = f"INSERT INTO decision ({', '.join(names)})"
+    same = (f" ON CONFLICT (person) DO UPDATE SET {', '.join(f'{c} = excluded.{c}' for c in names[1:])}"
+            f" WHERE ({', '.join(names[1:])}) IS NOT ({', '.join(f'excluded.{c}' for c in names[1:])})")
     marks, shaped = (",".join("?" * (fixed + len(columns))) for fixed in (3, 4))
 
     def values(decided: Decided) -> list[int]:
         return [v for name in rel.decided for v in decided.topics[name]]
 
-    conn.execute("DELETE FROM decision WHERE person IN (SELECT person FROM chunk)")
     for table in ("alone (person INTEGER PRIMARY KEY, position, address, utterance, always, nowhere)",
                   "spoken (person INTEGER PRIMARY KEY)"):
         conn.execute(f"CREATE TEMP TABLE IF NOT EXISTS {table}")
@@ -171,15 +161,20 @@ def decide(conn: db.Connection, rel: Relations, fold: Fold, default: Decided) ->
                + ["PRIMARY KEY (utterance, always, nowhere)"], " WITHOUT ROWID")
     conn.executemany(f"INSERT INTO answer VALUES ({shaped})", shapes)
     conn.execute(f"{insert} SELECT l.person, l.position, w.master{''.join(f', w.{c}' for c in columns)} FROM alone l"
-                 " CROSS JOIN answer w ON w.utterance = l.utterance AND w.always = l.always AND w.nowhere = l.nowhere")
+                 " CROSS JOIN answer w ON w.utterance = l.utterance AND w.always = l.always AND w.nowhere = l.nowhere"
+                 f" WHERE true{same}")
     rows = []
     for person, address in conn.execute(q["cases"]).fetchall():
         decided = fold(case(conn, person, address))
         rows.append([person, decided.position, decided.master, *values(decided)])
-    conn.executemany(f"{insert} VALUES ({marks})", rows)
+    conn.executemany(f"{insert} VALUES ({marks}){same}", rows)
     quiet = ", ".join(map(str, [default.position, default.master, *values(default)]))
     conn.execute(f"{insert} SELECT c.person, {quiet} FROM chunk c WHERE NOT EXISTS"
-                 " (SELECT 1 FROM decision d WHERE d.person = c.person)")
+                 " (SELECT 1 FROM alone l WHERE l.person = c.person) AND NOT EXISTS"
+                 f" (SELECT 1 FROM spoken s WHERE s.person = c.person){same}")
+    refused = " OR ".join(f"d.{c} >= {OPTED_OUT}" for c in ("master", *map(relations.standing, rel.decided)))
+    db.scratch(conn, "refusing", ["person INTEGER PRIMARY KEY"])
+    conn.execute(q["refusing"].replace(":refused", refused))
 
 
 # --------------------------------------------------------------------------- keys
@@ -189,14 +184,20 @@ def assign_keys(conn: db.Connection, rel: Relations, now: int) -> None:
     that key before is theirs. Whoever's key is somebody else's for good waits in quarantine."""
     q = load("people")
     for connection, (value, match_email) in rel.key_values.items():
-        given = {"connection": connection}
-        if match_email:
-            conn.execute(q["keys_existing"], given)
+        given = {"connection": connection, "now": now}
+        if conn.execute(q["any_taken"], given).fetchone()[0]:
+            conn.execute(q["keys_free"], given)
+        db.scratch(conn, "keyless", ["person INTEGER PRIMARY KEY"])
+        left = conn.execute(q["keyless"], given).rowcount
         new = "r.rid" if value == "crm_id" else f"({value})"
-        conn.execute(q["keys_new"].replace(":value", new), given)
+        steps = [q["keys_existing"]] * match_email + [q["keys_new"].replace(":value", new)]
         if value == "crm_id":
             # Somebody keeps that key who had this record once, or has one of the same id elsewhere.
-            conn.execute(q["keys_new"].replace(":value", "r.rid || '.' || c.person"), given)
-        conn.execute(q["keys_free"], {**given, "now": now})
-        conn.execute(q["keys_taken"].replace(":value", new), {**given, "now": now})
+            steps.append(q["keys_new"].replace(":value", "r.rid || '.' || c.person"))
+        for sql in steps:
+            if left and (found := conn.execute(sql, given).rowcount):
+                left -= found
+                conn.execute(q["keys_found"], given) if left else conn.execute("DELETE FROM keyless")
+        if left:
+            conn.execute(q["keys_taken"].replace(":value", new), given)
         conn.execute(load("ledger")["bind_of_chunk"], given)

@@ -6,9 +6,8 @@ one; while an operation is in flight its person waits, except that a suppression
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from state import db, drift, history
 from state.queries import load
@@ -213,46 +212,63 @@ def flags(conn: db.Connection, rel: Relations, run: int, objects: Mapping[int, t
           only_suppressions: bool = False) -> None:
     """Write-backs: consent fields of the chunk's records that contradict the decision. ``objects``: stream ->
     (connection, object)."""
-    conn.execute("CREATE TEMP TABLE IF NOT EXISTS flagwish"
-                 " (record INTEGER, field TEXT, value, before, class INTEGER, PRIMARY KEY (record, field))")
     for source in rel.sources:
         if not source.flags:
             continue
-        conn.execute("DELETE FROM flagwish")
-        for flag in source.flags:
-            for sql in _flag_sql(source, flag):
-                conn.execute(sql)
+        db.scratch(conn, "against", ["record INTEGER PRIMARY KEY", "person INTEGER"])
+        db.scratch(conn, "flagwish", ["record INTEGER", "field TEXT", "value", "before", "class INTEGER",
+                                      "PRIMARY KEY (record, field)"])
+        wishes = [_flag_wish(flag, meaning) for flag in source.flags for meaning in flag.writes
+                  if meaning == "opt_out" or "opt_out" in flag.meanings.values()]
+        if not wishes:
+            continue
+        conn.execute(_against(source, [wish.differs for wish in wishes]))
+        for wish in wishes:
+            conn.execute(_wish(source, wish))
         if only_suppressions:
             conn.execute(load("plan")["only_suppressing_flags"])
         connection, obj = objects[source.stream]
         conn.execute(load("plan")["update_records"], {"connection": connection, "object": obj, "run": run})
 
 
-def _flag_sql(source: SourceDef, flag: FlagDef) -> list[str]:
-    if flag.needs is not None:
-        return [f"{sql} AND x.{quote(flag.needs)} IS NOT NULL" for sql in _flag_sql(source, replace(flag, needs=None))]
+class FlagWish(NamedTuple):
+    """A value that a consent field should have: where ``differs`` (SQL over d and x) and ``unless`` (over c and r) does not
+    hold. The second asks much of other tables, and is asked about the few of whom the first is true."""
+
+    field: str
+    value: str
+    class_: int
+    differs: str
+    unless: str
+
+
+def _flag_wish(flag: FlagDef, meaning: str) -> FlagWish:
     code = "d.master" if flag.topic is None else f"d.{standing(flag.topic)}"
-    column = f"x.{quote(flag.field)}"
-    refusing = [value for value, meaning in flag.meanings.items() if meaning == "opt_out"]
-    found = []
-    if "opt_out" in flag.writes:
-        block = _literal(flag.writes["opt_out"])
-        already = " AND ".join(f"{column} IS NOT {_literal(v)}" for v in {*refusing, flag.writes["opt_out"]})
-        found.append(_wish(source, flag.field, block, SUPPRESS, f"{code} = {OPTED_OUT} AND {already}"))
-    if "opt_in" in flag.writes and refusing:
-        refuses = " OR ".join(f"{column} IS {_literal(v)}" for v in refusing)
-        found.append(_wish(source, flag.field, _literal(flag.writes["opt_in"]), GRANT,
-                           f"({code} = {OPTED_IN} OR ({code} = {NEVER_SAID} AND {history.TAKEN_BACK}))"
-                           f" AND ({refuses}) AND NOT {history.is_echo(flag)}"))
-    return found
+    column, value = f"x.{quote(flag.field)}", _literal(flag.writes[meaning])
+    refusing = [_literal(v) for v, said in flag.meanings.items() if said == "opt_out"]
+    there = "1" if flag.needs is None else f"x.{quote(flag.needs)} IS NOT NULL"
+    if meaning == "opt_out":
+        already = " AND ".join(f"{column} IS NOT {v}" for v in sorted({*refusing, value}))
+        return FlagWish(flag.field, value, SUPPRESS, f"{there} AND {code} = {OPTED_OUT} AND {already}", "0")
+    refuses = " OR ".join(f"{column} IS {v}" for v in refusing)
+    return FlagWish(flag.field, value, GRANT, f"{there} AND {code} IN ({OPTED_IN}, {NEVER_SAID}) AND ({refuses})",
+                    f"({code} = {NEVER_SAID} AND NOT {history.TAKEN_BACK}) OR {history.is_echo(flag)}")
 
 
-def _wish(source: SourceDef, field: str, value: str, class_: int, condition: str) -> str:
-    return (f"INSERT INTO flagwish SELECT r.id, '{quote(field)[1:-1]}', {value}, x.{quote(field)}, {class_}"
-            f" FROM chunk c CROSS JOIN decision d ON d.person = c.person"
+def _against(source: SourceDef, differs: Sequence[str]) -> str:
+    """One look at each of the chunk's records: those of which a consent field contradicts the decision."""
+    return ("INSERT INTO against SELECT r.id, c.person FROM chunk c CROSS JOIN decision d ON d.person = c.person"
             f" CROSS JOIN record r ON r.person = c.person AND r.stream = {source.stream} AND r.deleted = 0"
-            f" AND r.merged_into IS NULL CROSS JOIN {rec(source.stream)} x ON x.record = r.id WHERE {condition}"
-            f" AND NOT EXISTS (SELECT 1 FROM request q WHERE q.record = r.id AND q.field = '{quote(field)[1:-1]}'"
+            f" CROSS JOIN {rec(source.stream)} x ON x.record = r.id"
+            f" WHERE ({' OR '.join(f'({condition})' for condition in differs)}) AND r.merged_into IS NULL")
+
+
+def _wish(source: SourceDef, wish: FlagWish) -> str:
+    field = quote(wish.field)
+    return (f"INSERT INTO flagwish SELECT r.id, '{field[1:-1]}', {wish.value}, x.{field}, {wish.class_}"
+            " FROM against c CROSS JOIN decision d ON d.person = c.person CROSS JOIN record r ON r.id = c.record"
+            f" CROSS JOIN {rec(source.stream)} x ON x.record = r.id WHERE {wish.differs} AND NOT ({wish.unless})"
+            f" AND NOT EXISTS (SELECT 1 FROM request q WHERE q.record = r.id AND q.field = '{field[1:-1]}'"
             f" AND q.reasserted > 0)")
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mappings.functions import clock_parameters
-from state import drift, identify, people, plan, statuses, suppressions
+from state import attributes, drift, identify, people, plan, statuses, suppressions
 from state.pace import Pace
 from state.queries import load
 from state.relations import Relations
@@ -160,7 +160,7 @@ class Decider:
         return self.store.write(job, urgent=True)
 
     def _decide_chunk(self, conn: Any, bound: Mapping[str, Any]) -> None:
-        people.attributes(conn, self.rel, bound)
+        attributes.rebuild(conn, self.rel, bound)
         people.assign_keys(conn, self.rel, int(bound["now"]))
         people.decide(conn, self.rel, self.reconciler.decided, self.reconciler.default)
 

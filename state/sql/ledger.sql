@@ -68,7 +68,8 @@ UPDATE entry SET record = (SELECT k.person FROM subscriber_key k WHERE k.connect
 WHERE position IN (SELECT e.position FROM chunk c
   CROSS JOIN subscriber_key k ON k.connection = :connection AND k.person = c.person
   CROSS JOIN entry e INDEXED BY entry_unbound ON e.key = k.key AND e.record IS NULL AND e.key IS NOT NULL
-  CROSS JOIN utterance u ON u.id = e.utterance AND u.connection = :connection);
+  CROSS JOIN utterance u ON u.id = e.utterance AND u.connection = :connection
+  WHERE EXISTS (SELECT 1 FROM entry INDEXED BY entry_unbound WHERE record IS NULL AND key > ''));   -- mostly there is none
 
 -- name: find_addresses
 -- A list member's entry can come before the subscriber whose address it is. 2 = so the address is not in the commitment.

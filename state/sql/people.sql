@@ -7,15 +7,14 @@ FROM (:people) d LEFT JOIN record r ON r.person = d.person GROUP BY d.person;
 -- Who became part of somebody else meanwhile has no records and is left out.
 DELETE FROM chunk WHERE records = 0;
 
--- name: had
-INSERT INTO had SELECT c.person FROM chunk c CROSS JOIN attr a ON a.person = c.person;
+-- name: no_attributes
+DELETE FROM attr WHERE person IN (SELECT c.person FROM chunk c WHERE :gone) RETURNING person;
 
 -- name: dirty_heirs
-INSERT OR IGNORE INTO dirty SELECT r.person FROM had h CROSS JOIN connection n
-CROSS JOIN subscriber_key k ON k.connection = n.id AND k.person = h.person
+INSERT OR IGNORE INTO dirty SELECT r.person FROM connection n
+CROSS JOIN subscriber_key k ON k.connection = n.id AND k.person = ?
 CROSS JOIN remote_status m ON m.connection = n.id AND m.container = '' AND m.key = k.key
-CROSS JOIN record r ON r.address = m.address
-WHERE r.person <> h.person AND NOT EXISTS (SELECT 1 FROM attr a WHERE a.person = h.person);
+CROSS JOIN record r ON r.address = m.address WHERE r.person <> k.person;
 
 -- name: in_flight
 SELECT p.value FROM json_each(?) p WHERE EXISTS (SELECT 1 FROM operation f WHERE f.person = p.value AND f.state = 3);
@@ -54,34 +53,44 @@ AND EXISTS (SELECT 1 FROM record r WHERE r.person = c.person AND (
   OR EXISTS (SELECT 1 FROM record o CROSS JOIN entry e ON e.record = o.id WHERE o.address = r.address)));
 
 -- name: shapes
--- One of each sort; the bare columns are those of the row that has the minimum.
-SELECT utterance, always, nowhere, min(person), address FROM alone GROUP BY utterance, always, nowhere;
+-- One of each sort. Sorts are few: found without sorting the people.
+SELECT s.utterance, s.always, s.nowhere, l.person, l.address FROM (SELECT DISTINCT utterance, always, nowhere FROM alone) s
+CROSS JOIN alone l ON l.person = (SELECT person FROM alone f WHERE f.utterance = s.utterance AND f.always = s.always
+  AND f.nowhere = s.nowhere LIMIT 1);
 
 -- name: cases
 SELECT s.person, (SELECT coalesce(a.address, (SELECT r.address FROM record r WHERE r.person = s.person
   AND r.address IS NOT NULL ORDER BY r.id LIMIT 1)) FROM (SELECT 1) LEFT JOIN attr a ON a.person = s.person)
 FROM spoken s;
 
+-- name: refusing
+-- Who refused anything: few, and nobody else is to be looked at where an opt-out is carried on.
+INSERT INTO refusing SELECT c.person FROM chunk c CROSS JOIN decision d ON d.person = c.person WHERE :refused;
+
+-- name: keyless
+INSERT INTO keyless SELECT c.person FROM chunk c CROSS JOIN attr a ON a.person = c.person AND a.address IS NOT NULL
+LEFT JOIN subscriber_key k ON k.connection = :connection AND k.person = c.person WHERE k.person IS NULL;
+
+-- name: keys_found
+DELETE FROM keyless WHERE EXISTS (SELECT 1 FROM subscriber_key k WHERE k.connection = :connection AND k.person = keyless.person);
+
 -- name: keys_existing
 -- A subscriber who is there already under another key keeps it: the one with the person's own id first, then any that
 -- is not the id of somebody else's record.
 INSERT OR IGNORE INTO subscriber_key (connection, person, key, existing)
 SELECT :connection, c.person, s.key, 1
-FROM chunk c CROSS JOIN attr a ON a.person = c.person CROSS JOIN record r ON r.id = a.record
+FROM keyless c CROSS JOIN attr a ON a.person = c.person CROSS JOIN record r ON r.id = a.record
 CROSS JOIN remote_status s INDEXED BY remote_status_address   -- or each person would look through all subscribers
   ON s.address = a.address AND s.connection = :connection AND s.container = ''
   AND s.status <> 'removed'
-LEFT JOIN subscriber_key k ON k.connection = :connection AND k.person = c.person
-WHERE k.person IS NULL AND (s.key = r.rid OR NOT EXISTS (SELECT 1 FROM stream t CROSS JOIN record o
-  ON o.stream = t.id AND o.rid = s.key WHERE t.kind = 'record' AND o.person <> c.person))
+WHERE s.key = r.rid OR NOT EXISTS (SELECT 1 FROM stream t CROSS JOIN record o
+  ON o.stream = t.id AND o.rid = s.key WHERE t.kind = 'record' AND o.person <> c.person)
 ORDER BY c.person, s.key = r.rid DESC, s.status = 'subscribed' DESC, s.key;
 
 -- name: keys_new
 INSERT OR IGNORE INTO subscriber_key (connection, person, key)
 SELECT :connection, c.person, :value
-FROM chunk c LEFT JOIN subscriber_key k ON k.connection = :connection AND k.person = c.person
-CROSS JOIN attr a ON a.person = c.person CROSS JOIN record r ON r.id = a.record
-WHERE k.person IS NULL AND a.address IS NOT NULL;
+FROM keyless c CROSS JOIN attr a ON a.person = c.person CROSS JOIN record r ON r.id = a.record;
 
 -- name: stay_dirty
 INSERT OR IGNORE INTO dirty SELECT person FROM chunk;
@@ -98,11 +107,12 @@ INSERT INTO quarantine (connection, object, key, reason, remedy, opened_at)
 SELECT :connection, 'subscriber_key', r.rid, 'key_taken',
   'the key this person would have is that of somebody who moved and keeps it; give the destination'
   || ' a key that never moves (subscriber_key: crm_id); `syncd keys migrate` moves the others to it', :now
-FROM chunk c CROSS JOIN attr a ON a.person = c.person CROSS JOIN record r ON r.id = a.record
-CROSS JOIN subscriber_key t ON t.connection = :connection AND t.key = :value
-LEFT JOIN subscriber_key k ON k.connection = :connection AND k.person = c.person
-WHERE k.person IS NULL AND a.address IS NOT NULL
+FROM keyless c CROSS JOIN attr a ON a.person = c.person CROSS JOIN record r ON r.id = a.record
+CROSS JOIN subscriber_key t ON t.connection = :connection AND t.key = :value WHERE true
 ON CONFLICT (connection, object, key, reason) DO UPDATE SET closed_at = NULL;
+
+-- name: any_taken
+SELECT EXISTS (SELECT 1 FROM quarantine WHERE connection = :connection AND object = 'subscriber_key' AND closed_at IS NULL);
 
 -- name: keys_free
 UPDATE quarantine SET closed_at = :now WHERE connection = :connection AND object = 'subscriber_key' AND closed_at IS NULL

@@ -26,14 +26,14 @@ INSERT INTO operation (connection, object, kind, class, person, record, key, add
   state, run)
 SELECT :connection, :object, 'status', 0, w.person, w.id, w.key, w.address, '["status","reason"]',
   '["unsubscribed","syncd"]', CASE WHEN s.status IS NULL THEN NULL ELSE json_array(s.status) END, w.position, 0, :run
-FROM (SELECT c.person, d.position, m.id, m.key, m.address FROM chunk c CROSS JOIN decision d ON d.person = c.person AND :opted_out
+FROM (SELECT c.person, d.position, m.id, m.key, m.address FROM refusing c CROSS JOIN decision d ON d.person = c.person AND :opted_out
         CROSS JOIN record r ON r.person = c.person AND r.address IS NOT NULL
         CROSS JOIN remote_status m INDEXED BY remote_status_address
           ON m.address = r.address AND m.connection = :connection AND m.container = ''
           AND m.status <> 'removed' AND NOT EXISTS (SELECT 1 FROM subscriber_key k CROSS JOIN record o ON o.id = k.person
             CROSS JOIN attr a ON a.person = o.person
             WHERE k.connection = :connection AND k.key = m.key AND o.person <> c.person)
-      UNION SELECT c.person, d.position, m.id, m.key, m.address FROM chunk c CROSS JOIN decision d ON d.person = c.person AND :opted_out
+      UNION SELECT c.person, d.position, m.id, m.key, m.address FROM refusing c CROSS JOIN decision d ON d.person = c.person AND :opted_out
         CROSS JOIN record r ON r.person = c.person
         CROSS JOIN subscriber_key k ON k.connection = :connection AND k.person = r.id
         CROSS JOIN remote_status m ON m.connection = :connection AND m.container = '' AND m.key = k.key
@@ -65,7 +65,7 @@ AND NOT EXISTS (SELECT 1 FROM operation f WHERE f.person = n.person AND f.object
 INSERT INTO operation (connection, object, kind, class, person, record, key, address, columns, payload, permit, state, run)
 SELECT :connection, :object, 'status', 0, c.person, 0, k.key, a.address, '["status","reason","create"]',
   '["unsubscribed","syncd",1]', d.position, 0, :run
-FROM chunk c CROSS JOIN decision d ON d.person = c.person AND :opted_out CROSS JOIN attr a ON a.person = c.person
+FROM refusing c CROSS JOIN decision d ON d.person = c.person AND :opted_out CROSS JOIN attr a ON a.person = c.person
 CROSS JOIN subscriber_key k ON k.connection = :connection AND k.person = c.person AND k.until = 0
 WHERE (:create OR EXISTS (SELECT 1 FROM operation h WHERE h.person = k.person AND h.connection = :connection
   AND h.kind = 'upsert' AND h.state IN (3, 10))
@@ -87,8 +87,8 @@ FROM chunk c CROSS JOIN subscriber_key k ON k.connection = :connection AND k.per
 CROSS JOIN remote_status s INDEXED BY remote_status_blocked   -- few are: asked before all else
   ON s.connection = :connection AND s.container = :container AND s.key = k.key AND s.status = 'unsubscribed'
 CROSS JOIN decision d ON d.person = c.person CROSS JOIN attr a ON a.person = c.person
-WHERE :reopened
-AND NOT EXISTS (SELECT 1 FROM operation f WHERE f.person = iif(s.id, c.person, 0)   -- asked when ``s`` is known
+WHERE EXISTS (SELECT 1 FROM remote_status WHERE connection = :connection AND container = :container AND status = 'unsubscribed')
+AND :reopened AND NOT EXISTS (SELECT 1 FROM operation f WHERE f.person = iif(s.id, c.person, 0)   -- asked when ``s`` is known
   AND f.object = :object AND f.state = 3);
 
 -- name: block_address
@@ -97,7 +97,7 @@ INSERT INTO operation (connection, object, kind, class, person, record, key, add
   state, run)
 SELECT :connection, :object, 'status', 0, w.person, w.address, ad.email, w.address, '["status","reason"]',
   '["unsubscribed","syncd"]', CASE WHEN s.status IS NULL THEN NULL ELSE json_array(s.status) END, w.position, 0, :run
-FROM (SELECT DISTINCT c.person, d.position, r.address FROM chunk c CROSS JOIN decision d ON d.person = c.person AND :opted_out
+FROM (SELECT DISTINCT c.person, d.position, r.address FROM refusing c CROSS JOIN decision d ON d.person = c.person AND :opted_out
         CROSS JOIN record r ON r.person = c.person AND r.address IS NOT NULL AND r.deleted = 0) w
 CROSS JOIN address ad ON ad.id = w.address AND ad.email IS NOT NULL
 LEFT JOIN remote_status s ON s.connection = :connection AND s.container = :container AND s.key = ad.email

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from connectors.memory.table import BadCall
 from mappings.functions import clock_parameters
-from state import people, relations
+from state import attributes, people, relations
 from syncd.app import App
 from tests.soaking import FACTOR
 from tests.system.lab import DAY, MAPPING, NEWS, OFFERS, Lab
@@ -120,7 +120,8 @@ def paths_agree(lab: Lab) -> None:
         for general in (False, True):
             if general:
                 conn.execute("UPDATE chunk SET live = 2 WHERE live = 1")
-            people.attributes(conn, rel, bound)
+            conn.execute("DELETE FROM attr")
+            attributes.rebuild(conn, rel, bound)
             people.due(conn, rel, bound)
             found.append(conn.execute("SELECT * FROM attr ORDER BY person").fetchall())
         assert found[0] == found[1]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mappings.functions import FUNCTIONS
-from state import identify, outbox, people, plan, records
+from state import attributes, identify, outbox, people, plan, records
 from state.ledger import Alike, NewEntry, Utterance
 from state.outbox import Sealed
 from state.people import Case, Decided
@@ -129,7 +129,7 @@ class StateLab:
         """Attributes, decisions, keys and wishes of one chunk of dirty people; how many they were."""
         def job(conn: Any) -> int:
             count = people.take(conn, self.rel)
-            people.attributes(conn, self.rel, {"now": NOW})
+            attributes.rebuild(conn, self.rel, {"now": NOW})
             people.assign_keys(conn, self.rel, NOW)
             people.decide(conn, self.rel, fold, fold(Case(0, None, (), {})))
             plan.forget_wishes(conn)
