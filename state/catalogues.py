@@ -24,7 +24,7 @@ class Kept(NamedTuple):
 
 def keep(conn: db.Connection, connection: int, found: Kept) -> None:
     """Remember a description instead of the one before."""
-    objects = orjson.dumps(dict(found.catalogue.objects)).decode()
+    objects = orjson.dumps(dict(found.catalogue.objects), default=dict).decode()  # a read-only mapping is no dict
     conn.execute(load("catalogues")["keep"], (connection, found.mapped, found.account, found.at, objects, found.notes))
 
 

@@ -208,13 +208,15 @@ def objects_of(mapping: MappingFile, connection: str) -> set[str]:
         if d.connection == connection:
             found |= {a.object for _, a in d.audiences}
             found |= {f"list:{t.publication_list}" for t in d.topics.values() if t.publication_list is not None}
-            found |= {"subscribers"} if d.unit is not None else set()
     return found
 
 
 def fields_of(mapping: MappingFile, connection: str) -> dict[str, tuple[str, ...]]:
-    """The CRM objects the mapping reads at one connection, with the fields it names."""
-    found = {}
+    """The CRM objects the mapping reads at one connection, with the fields it names; and the subscribers where it says how
+    far their stops of all mail reach."""
+    found: dict[str, tuple[str, ...]] = {}
+    if any(d.connection == connection and d.unit is not None for d in mapping.destinations.values()):
+        found["subscribers"] = ()
     for text, fields in record_fields(mapping).items():
         stream = StreamName.parse(text)
         if stream.connection == connection:

@@ -10,6 +10,7 @@ from connectors.base import Connector
 from mappings import expressions as ex
 from mappings.model import Audience, Destination
 from mappings.model import Mapping as MappingFile
+from mappings.problems import MappingProblems, Problem
 from mappings.types import Compiled, ExpressionScope, Type
 from state import relations as rel
 from state.store import Store
@@ -63,6 +64,16 @@ class Subscriptions:
     """The business unit that a stop of all mail there is limited to."""
 
 
+def unit_is_wider(destination: Destination, catalogue: Catalogue) -> list[Problem]:
+    """The problem of a unit whose stops of all mail hold for more than itself: they would be recorded too narrow."""
+    people = catalogue.objects.get("subscribers")
+    if destination.unit is None or people is None or people.properties.get("master_unsubscribe") != "ENTIRE_ENTERPRISE":
+        return []
+    return [Problem.at(
+        destination.place, f'A stop of all mail here holds for the whole enterprise, not for the unit "{destination.unit}".',
+        "Take the unit out of the mapping, or change the unsubscribe settings of the business unit.")]
+
+
 class DestinationCompiler:
     """Compiles the destinations of one mapping. ``scope`` is what an expression about a person may name; ``note`` is told
     each rule by its name."""
@@ -77,6 +88,9 @@ class DestinationCompiler:
 
     def compile(self) -> Destinations:
         """:raises MappingProblems: what only shows with the vendors' types at hand"""
+        if wide := [p for d in self.mapping.destinations.values()
+                    for p in unit_is_wider(d, self.wiring[d.connection].catalogue)]:
+            raise MappingProblems(wide)
         found = Destinations({self.wiring[d.connection].id: self._key(d) for d in self.mapping.destinations.values()})
         self._audiences(found)
         for name, lists in self._subscriptions().items():

@@ -19,6 +19,7 @@ from state import db, drift, flags, forget
 from syncd import compose, control, sends, sides
 from syncd.app import objects_of, wall
 from syncd.config import Config
+from syncd.destinations import unit_is_wider
 from syncd.failures import DAMAGED, FAILED, USAGE, Failure, failure_of
 from syncd.model import Catalogue, Health, Micros
 from syncd.views import Json
@@ -78,14 +79,10 @@ def fitting(mapping: MappingFile, catalogues: Mapping[str, Catalogue]) -> list[P
     found = list(check_online(mapping, catalogues))
     for destination in mapping.destinations.values():
         catalogue = catalogues.get(destination.connection)
-        objects = catalogue.objects if catalogue is not None else {}
-        people = objects.get("subscribers")
-        if destination.unit and people is not None and people.properties.get("master_unsubscribe") == "ENTIRE_ENTERPRISE":
-            found.append(Problem.at(
-                destination.place,
-                f'A stop of all mail here holds for the whole enterprise, not for the unit "{destination.unit}".',
-                "Take the unit out of the mapping, or change the unsubscribe settings of the business unit."))
-        for info in (info for name, info in objects.items() if name.startswith("send:")):
+        if catalogue is None:
+            continue
+        found += unit_is_wider(destination, catalogue)
+        for info in (info for name, info in catalogue.objects.items() if name.startswith("send:")):
             what = f'The send "{info.label or info.name}" needs a look.'
             found += [Problem.at(destination.place, f"{what} {message}", remedy, level)
                       for level, message, remedy in sends.defined(mapping, destination, info)]

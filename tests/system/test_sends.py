@@ -111,6 +111,10 @@ def test_a_mail_nobody_understands_means_all_mail_until_the_mapping_names_it(lab
     lab.advance(HOUR)
     lab.cycle()
     assert listed(lab) == []
+    lab.cycle(full=True)
+    lab.settle()
+    assert out_of(lab) == {"offers", "news"}, "a name that comes later says nothing about what was said by then"
+    assert lab.flags("p1")["opted_out"] == 1
 
 
 def test_marketing_that_is_sent_as_transactional_is_told_about(lab: Lab) -> None:
