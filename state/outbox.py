@@ -6,7 +6,7 @@ person's decision, as folded from everything stored by now, still permits it. No
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, overload
@@ -20,6 +20,9 @@ from state.relations import AudienceDef, Relations, mailable, quote, rec
 from syncd.model import DONE, Batch, Op, Outcome
 
 SECOND = 1_000_000
+
+MISCONFIGURED = "misconfigured"
+"""How the reason of an operation begins whose object could not be written as it stood."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +40,15 @@ class Sealed:
 
 
 def seal(conn: db.Connection, rel: Relations, connection: int, limits: Mapping[str, int], *, grants: bool,
-         now: int, only_suppressions: bool = False) -> Sealed | None:
-    """Take the next batch of a destination: suppressions first, then in order of creation. None when nothing may go."""
+         now: int, only_suppressions: bool = False, absent: Collection[int] = ()) -> Sealed | None:
+    """Take the next batch of a destination: suppressions first, then in order of creation. None when nothing may go.
+
+    :param absent: audiences that are not there, so that no row may go to them
+    """
     q = load("outbox")
     given: dict[str, Any] = {"connection": connection, "grants": int(grants), "now": now, "only": int(only_suppressions),
-                             "switches": orjson.dumps(rel.switches).decode()}
+                             "switches": orjson.dumps(rel.switches).decode(),
+                             "absent": orjson.dumps(list(absent)).decode()}
     while True:
         first = conn.execute(q["next"], given).fetchone()
         if first is None:
@@ -130,6 +137,11 @@ def open_batches(conn: db.Connection, connection: int, *, only_suppressions: boo
 def suppressions_due(conn: db.Connection, connection: int, now: int) -> bool:
     """Whether an opt-out could be sent now."""
     return bool(conn.execute(load("outbox")["suppressions_due"], {"connection": connection, "now": now}).fetchone()[0])
+
+
+def try_again(conn: db.Connection, connection: int) -> int:
+    """What was put off as ``MISCONFIGURED`` is due at once. Returns how many operations that are."""
+    return int(conn.execute(load("outbox")["try_again"], (connection, f"{MISCONFIGURED}%")).rowcount)
 
 
 def settle_later(conn: db.Connection, batch: int, ask_at: int) -> None:

@@ -26,7 +26,8 @@ from syncd.model import UNKNOWN, AudienceDefinition, Batch, Field, Micros, Op, O
 from syncd.normalise import decimal_text, email
 
 MISCONFIGURED_WAIT = 300.0
-"""Seconds before an object that could not be written as it stands is tried again."""
+"""Seconds before a service tries an object again that could not be written as it stands; who runs a cycle by hand may have
+mended it."""
 FIRST_ASK, LONGEST_ASK = 0.3, 60.0
 """Seconds before an accepted request is asked after, and the longest pause between two questions."""
 
@@ -65,7 +66,8 @@ class Lane:
     turn: threading.Lock = field(default_factory=threading.Lock)
     """Held by whoever sends to this destination: a cycle, or the express way of opt-outs beside it."""
     _pauses: dict[int, float] = field(default_factory=dict)
-    _misconfigured: dict[str, Misconfigured] = field(default_factory=dict)
+    _misconfigured: dict[str, ConnectorError] = field(default_factory=dict)
+    _absent: set[int] = field(default_factory=set)
     failpoint: Callable[[str], None] = lambda name: None
 
     def drain(self, deadline: float | None, *, wait: bool = True) -> Delivered:
@@ -80,6 +82,8 @@ class Lane:
         report = Delivered()
         failures = 0
         self._misconfigured.clear()
+        if wait:
+            self.store.write(lambda conn: outbox.try_again(conn, self.connection))
         self._create(report)
         while not self.stop.is_set() and (deadline is None or time.monotonic() < deadline):
             try:
@@ -163,7 +167,9 @@ class Lane:
     # ------------------------------------------------------------------ creating
 
     def _create(self, report: Delivered) -> None:
-        """Make the audiences that are asked for and not there, once something is approved to go into them."""
+        """Make the audiences that are asked for and not there, once something is approved to go into them. Where that fails
+        what is to go there waits, and the next drain tries again."""
+        self._absent.clear()
         for name, definition in self.creates.items():
             waiting = self.store.rows(
                 "SELECT 1 FROM object b WHERE b.connection = ? AND b.name = ? AND b.kind = 'audience'"
@@ -182,7 +188,8 @@ class Lane:
                         raise Misconfigured(f"{name} could not be created.", code=outcome.reason or outcome.state,
                                             remedy="Create it at the provider, or correct its fields in the mapping.")
             except ConnectorError as error:
-                report.error = error
+                self._misconfigured[name] = report.error = error
+                self._absent.add(self.store.object(self.connection, name, "audience"))
                 continue
             self.store.write(lambda conn, n=name: conn.execute(  # type: ignore[misc]
                 "UPDATE object SET created_at = ? WHERE connection = ? AND name = ? AND kind = 'audience'",
@@ -195,7 +202,7 @@ class Lane:
         grants = not only_suppressions and self.grants()
         sealed = self.store.write(lambda conn: outbox.seal(
             conn, self.rel, self.connection, limits, grants=grants, now=self.clock(),
-            only_suppressions=only_suppressions), urgent=True)
+            only_suppressions=only_suppressions, absent=self._absent), urgent=True)
         if sealed is None:
             return False
         self.failpoint("sealed")
@@ -218,7 +225,8 @@ class Lane:
         except Misconfigured as error:
             # This object cannot be written as it stands (it is gone, or its fields are): the others can.
             self._misconfigured[batch.object] = error
-            return [Outcome("retry", error.code or "misconfigured", retry_after=MISCONFIGURED_WAIT)] * len(batch.ops)
+            reason = f"{outbox.MISCONFIGURED}: {error.code}" if error.code else outbox.MISCONFIGURED
+            return [Outcome("retry", reason, retry_after=MISCONFIGURED_WAIT)] * len(batch.ops)
         except ConnectorError as error:
             wait = error.retry_after if isinstance(error, Throttled) else None
             self._record(sealed, [Outcome("retry", error.code, retry_after=wait or 1.0)] * len(batch.ops), Delivered())

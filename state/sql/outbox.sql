@@ -1,10 +1,12 @@
 -- name: next
 -- What can make someone mailable waits for every consent feed. A suppression waits for nothing, not even for the status that
 -- should come before it: that one may be refused. A stop of all mail (``:switches``) is opened only when whatever else is to
--- be shut for the person is shut everywhere: one account of a provider may hold the switch of several.
+-- be shut for the person is shut everywhere: one account of a provider may hold the switch of several. Rows wait until their
+-- audience is there (``:absent`` could not be created).
 SELECT o.object, o.kind, o.columns, o.class, o.max_batch FROM lane o
 WHERE o.connection = :connection AND (o.not_before IS NULL OR o.not_before <= :now)
 AND (o.class = 0 OR NOT :only)
+AND (o.class = 0 OR o.object NOT IN (SELECT value FROM json_each(:absent)))
 AND (o.class = 0 OR :grants OR (o.class = 2 AND o.kind <> 'status'))
 AND (o.class = 0 OR o.depends_on IS NULL
   OR NOT EXISTS (SELECT 1 FROM operation p WHERE p.id = o.depends_on AND p.state < 10))
@@ -154,6 +156,11 @@ ON CONFLICT (record) DO UPDATE SET since = min(reread.since, excluded.since);
 
 -- name: object_of
 SELECT object FROM batch WHERE id = ?;
+
+-- name: try_again
+-- What was put off because its object could not be written as it stood.
+UPDATE operation SET not_before = NULL WHERE connection = ? AND state = 2 AND not_before IS NOT NULL
+AND reason LIKE ?;
 
 -- name: depth
 SELECT (SELECT count(*) FROM lane WHERE connection = :connection AND coalesce(not_before, 0) <= :until),
