@@ -30,6 +30,7 @@ class Capabilities:
     late             seconds in which a write whose reply was lost may still take effect (a queue at the vendor): until
                      then its absence proves nothing
     erases           the connector is an ``Eraser``; otherwise people are deleted at this vendor by hand
+    erases_records   the connector is a ``RecordEraser``
     silent_cuts      a listing has neither a count nor a proof of its end: one that was cut short looks like a whole one
     """
 
@@ -44,6 +45,7 @@ class Capabilities:
     irreversible: frozenset[OperationKind] = field(default_factory=frozenset)
     late: float = 0.0
     erases: bool = False
+    erases_records: bool = False
     silent_cuts: bool = False
 
 
@@ -138,6 +140,22 @@ class Eraser(Protocol):
 
     def erased(self, request_id: str) -> Outcome | None:
         """The end of an accepted deletion, ``done`` or ``rejected``; None while the vendor is at it."""
+
+
+@runtime_checkable
+class RecordEraser(Protocol):
+    """What a CRM's connector can that declares ``erases_records``: take people out of their records as far as the vendor's
+    own tools for privacy go, or delete the records where that is asked for by name."""
+
+    def erasing(self, *, delete: bool) -> str:
+        """What ``erase_records`` does to a record, as a sentence without its subject. Makes no call."""
+
+    def erase_records(self, object: str, keys: Sequence[str], *, delete: bool) -> Sequence[Outcome]:
+        """One outcome per record, in order: ``done``, also where it is gone already, ``rejected`` where it cannot be, or we
+        may not, ``retry`` or ``unknown``. Asking twice does no harm.
+
+        :raises Throttled, Retry, Reauthenticate, Misconfigured, Outage: nothing was written
+        """
 
 
 @dataclass(slots=True)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
 import tenacity
 
-from connectors.base import Capabilities, Connector, Eraser, Notified
+from connectors.base import Capabilities, Connector, Eraser, Notified, RecordEraser
 from connectors.errors import CursorLost, Misconfigured, Retry, Throttled
 from syncd.model import Batch, Catalogue, Health, Notice, Outcome, Page, StreamSpec, Value
 
@@ -80,6 +81,17 @@ class Wrapper:
     def _eraser(self) -> Eraser:
         if not (self.capabilities.erases and isinstance(self.inner, Eraser)):
             raise Misconfigured("This vendor deletes nobody by its API.", remedy="Delete the person there by hand.")
+        return self.inner
+
+    def erasing(self, *, delete: bool) -> str:
+        return self._record_eraser().erasing(delete=delete)
+
+    def erase_records(self, object: str, keys: Sequence[str], *, delete: bool) -> Sequence[Outcome]:
+        return self._record_eraser().erase_records(object, keys, delete=delete)
+
+    def _record_eraser(self) -> RecordEraser:
+        if not (self.capabilities.erases_records and isinstance(self.inner, RecordEraser)):
+            raise Misconfigured("No records are erased at this vendor.", remedy="Erase the record there by hand.")
         return self.inner
 
     def close(self) -> None:
@@ -203,3 +215,6 @@ class Retrying(Wrapper):
 
     def erased(self, request_id: str) -> Outcome | None:
         return self._call(self._eraser().erased, request_id)
+
+    def erase_records(self, object: str, keys: Sequence[str], *, delete: bool) -> Sequence[Outcome]:
+        return self._call(functools.partial(self._record_eraser().erase_records, delete=delete), object, keys)

@@ -6,7 +6,7 @@ consent fields. Everything here can be done twice: after a crash it is done agai
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +21,6 @@ from state.relations import Relations, quote, rec
 
 SOURCE = "forget"
 """Source and method of the opt-out that keeps a forgotten address blocked."""
-
-MAGIC = b"SQLite format 3\0"
-BLOCK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,18 +84,29 @@ class Begun(NamedTuple):
     left_alone: tuple[tuple[str, str, str], ...]
 
 
+MARK, DELETE = "mark", "delete"
+"""What is to become of a record of a CRM. Such a key of an erasure is "mark Contact 003…"."""
+
+
+def records(conn: db.Connection, people: Sequence[int]) -> list[tuple[str, str, str]]:
+    """(connection, object, id) of every record of these people that a CRM still has."""
+    return conn.execute(load("forget")["records_held"], (orjson.dumps(list(people)).decode(),)).fetchall()
+
+
 def begin(conn: db.Connection, book: ledger.Book, hash_: bytes, people: Sequence[int], blocks: Sequence[Utterance],
-          now: int) -> Begun:
+          now: int, crms: Mapping[int, str]) -> Begun:
     """Name what is to go, block the addresses and drop what was going to be written. One that was begun for this address
     before goes on.
 
     :param people: everyone who is to be forgotten, with all records
     :param blocks: the opt-outs that stay under each address
+    :param crms: connection -> what is to become of its records, MARK or DELETE; the others' are left alone
     """
     q = load("forget")
     known = conn.execute(q["open"], (hash_,)).fetchone()
     if known is not None:
         _gather(conn, erasure(conn, known[0]))
+        _begin_records(conn, int(known[0]), crms)
         return _begun(conn, int(known[0]), 0)
     _tables(conn)
     conn.execute(q["records_of"], (orjson.dumps(list(people)).decode(),))
@@ -111,6 +119,7 @@ def begin(conn: db.Connection, book: ledger.Book, hash_: bytes, people: Sequence
     given = {"now": now, "hash": hash_}
     id_ = int(conn.execute(q["begin"], given).fetchone()[0])
     conn.execute(q["begin_keys"], {"erasure": id_})
+    _begin_records(conn, id_, crms)
     entries = [NewEntry(utterance, None, address, None, now, hash=bytes(h))
                for address, h in conn.execute(q["unblocked"]).fetchall() for utterance in blocks]
     if entries:
@@ -120,6 +129,11 @@ def begin(conn: db.Connection, book: ledger.Book, hash_: bytes, people: Sequence
     conn.execute(q["drop_wishes"])
     conn.execute(q["again"])
     return _begun(conn, id_, shared)
+
+
+def _begin_records(conn: db.Connection, id_: int, crms: Mapping[int, str]) -> None:
+    conn.executemany(load("forget")["begin_records"], ({"erasure": id_, "connection": connection, "how": how}
+                                                       for connection, how in crms.items()))
 
 
 def _begun(conn: db.Connection, id_: int, shared: int) -> Begun:
@@ -258,31 +272,7 @@ def erase_blocked(conn: db.Connection, hashes: Sequence[bytes], until: int, kept
     return erased
 
 
-# --------------------------------------------------------------------------- copies and other files
-
-def databases(directory: Path, live: Path) -> list[Path]:
-    """SQLite files in a directory other than the state itself."""
-    found = []
-    for path in sorted(directory.iterdir()):
-        if path.is_file() and path != live:
-            with path.open("rb") as stream:
-                if stream.read(len(MAGIC)) == MAGIC:
-                    found.append(path)
-    return found
-
-
-def is_copy(path: Path, fingerprint: str) -> bool | None:
-    """Whether a file is a copy of the state with this hash key; None where it cannot be read. It is only looked at."""
-    try:
-        with closing(db.connect(path, read_only=True)) as conn:
-            tables = {row[0] for row in conn.execute("SELECT name FROM sqlite_master")}
-            if not {"meta", "entry", "address"} <= tables:
-                return False
-            row = conn.execute("SELECT value FROM meta WHERE name = 'hash_key'").fetchone()
-            return row is not None and row[0] == fingerprint
-    except db.Error:
-        return None
-
+# --------------------------------------------------------------------------- copies
 
 def rewrite(path: Path, what: Erasure, kept: Shape, now: int) -> bool:
     """Erase the person in a backup. False where it cannot be read as a state of this version."""
@@ -302,26 +292,6 @@ def scrub(conn: db.Connection) -> bool:
     conn.execute("PRAGMA incremental_vacuum(2000)")
     conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     return not busy
-
-
-def holding(directory: Path, values: Sequence[bytes], apart: Callable[[Path], bool]) -> list[Path]:
-    """Files of a directory that hold one of the values, in whatever case; ``apart`` says which are not looked into."""
-    wanted = [v.lower() for v in values if len(v) > 3]
-    return [path for path in sorted(directory.iterdir())
-            if path.is_file() and not apart(path) and _holds(path, wanted)]
-
-
-def _holds(path: Path, wanted: Sequence[bytes]) -> bool:
-    if not wanted:
-        return False
-    tail, longest = b"", max(map(len, wanted), default=0)
-    with path.open("rb") as stream:
-        while block := stream.read(BLOCK):
-            text = (tail + block).lower()
-            if any(value in text for value in wanted):
-                return True
-            tail = text[-longest:]
-    return False
 
 
 # --------------------------------------------------------------------------- who is forgotten, and who comes back

@@ -7,7 +7,7 @@ the desk itself. Verbs in ``EXCLUSIVE`` run cycles: one at a time, in the thread
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -208,10 +208,11 @@ class Desk(Instance):
         """Compare what every side holds with the ledger, and repair opt-outs."""
         return audit.run(self, sample=sample, everything=everything, deadline=deadline, scheduled=scheduled)
 
-    def forget(self, address: str, crm_id: str | None = None, everyone: bool = False,
-               deadline: float = DEADLINE) -> Answer:
-        """Erase a person here and at the providers; the answer is the receipt."""
-        return forget.run(self, address, crm_id=crm_id, everyone=everyone, deadline=deadline)
+    def forget(self, address: str, crm_id: str | None = None, everyone: bool = False, crms: Sequence[str] = (),
+               delete: bool = False, preview: bool = False, deadline: float = DEADLINE) -> Answer:
+        """Erase a person here, at the providers and in the CRMs named; the answer is the receipt."""
+        return forget.run(self, address, crm_id=crm_id, everyone=everyone, deadline=deadline, crms=crms, delete=delete,
+                          preview=preview)
 
     def backup(self, target: str) -> Answer:
         """Copy the state while it is in use, check the copy, move it to ``target``."""

@@ -2,7 +2,7 @@
 
 The order is what makes it safe to be killed anywhere: first the block (a keyed hash that keeps being recognised) and the
 list of what is to go, in one transaction; then the state, files and copies; then the providers, which may take days. Every
-cycle goes on with what is not done (``follow``). The CRM is left alone.
+cycle goes on with what is not done (``follow``). A CRM is left alone unless it is named (``syncd.erasing``).
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ import orjson
 from connectors.base import Connector, Eraser
 from connectors.errors import ConnectorError, LostReply, Misconfigured
 from mappings.model import Mapping as MappingFile
+from state import copies
 from state import forget as state
 from state.forget import Begun, Erasure
 from state.journal import Gone
 from state.ledger import Utterance
-from syncd import normalise
+from syncd import erasing, normalise
 from syncd.answers import Answer
 from syncd.catalogues import LIFE
 from syncd.cycle import Cycle
@@ -51,19 +52,23 @@ def words(mapping: MappingFile) -> list[Utterance]:
             for channel, purpose in sorted(kinds)]
 
 
-def run(instance: Instance, address: str, *, crm_id: str | None = None, everyone: bool = False,
-        deadline: float = 300.0) -> Answer:
+def run(instance: Instance, address: str, *, crm_id: str | None = None, everyone: bool = False, deadline: float = 300.0,
+        crms: Sequence[str] = (), delete: bool = False, preview: bool = False) -> Answer:
     """Forget who holds an address.
 
     :param crm_id: whose record, where several people are known at the address; ``everyone``: all of them
-    :raises Failure: nobody is known there, or several people and nothing says which
+    :param crms: CRMs whose records are erased, too, as far as they go; with ``delete`` the records are deleted there
+    :param preview: only tell what would become of the records
+    :raises Failure: nobody is known there, or several people and nothing says which; a CRM that erases nothing
     """
     subject = at_address(instance.store, instance.config, address)
     people = _people(instance, subject, crm_id, everyone)
     assert subject.hash is not None
     cycle, hash_ = instance.cycle_of_now(LIFE), subject.hash
-    store, kinds = instance.store, words(instance.mapping)
-    begun = store.write(lambda conn: state.begin(conn, store.book, hash_, people, kinds, instance.now()), urgent=True)
+    store, kinds, how = instance.store, words(instance.mapping), erasing.asked(instance, crms, delete=delete)
+    if preview:
+        return Answer(erasing.preview(instance, people, how, delete=delete))
+    begun = store.write(lambda conn: state.begin(conn, store.book, hash_, people, kinds, instance.now(), how), urgent=True)
     cycle.failpoint("forget_begun")
     # What is with a provider already would come back after it was deleted.
     if any(_in_flight(instance, begun.id, connection) for connection in _providers(instance, cycle).values()):
@@ -146,6 +151,7 @@ class Step:
         for name, connection in _providers(self.instance, self.cycle).items():
             self._provider(what, name, connection)
             self.cycle.failpoint("forget_asked")
+        self._crms(what)
         self.receipt |= {"waiting": waiting, "asked_at": self.instance.now()}
         if not waiting and not self._left():
             self._state(what)
@@ -160,7 +166,7 @@ class Step:
         or nobody knows any more what to look for, the file is written anew."""
         live = Path(self.instance.config.state)
         wanted = [e.encode() for e in {*self.begun.emails, *self._emails}]
-        if not wanted or state.holding(live.parent, wanted, lambda path: path != live):
+        if not wanted or copies.holding(live.parent, wanted, lambda path: path != live):
             return self.instance.store.compact()
         return True
 
@@ -222,15 +228,15 @@ class Step:
         by_hand: list[str] = []
         own = {live, journal, *(live.with_name(live.name + tail) for tail in ("-wal", "-shm", ".lock", ".sock"))}
         for directory in sorted({live.parent, journal.parent}):
-            copies = state.databases(directory, live)
-            for copy in copies:
-                if ours := state.is_copy(copy, str(instance.store.meta("hash_key"))):
+            found = copies.databases(directory, live)
+            for copy in found:
+                if ours := copies.is_copy(copy, str(instance.store.meta("hash_key"))):
                     (rewritten if state.rewrite(copy, what, kept, instance.now()) else by_hand).append(str(copy))
                 elif ours is None:
                     by_hand.append(str(copy))
-            apart = own | set(copies)
+            apart = own | set(found)
             wanted = [e.encode() for e in {*self.begun.emails, *self._emails}]
-            by_hand += map(str, state.holding(directory, wanted, apart.__contains__))
+            by_hand += map(str, copies.holding(directory, wanted, apart.__contains__))
         outside = [p for p in known_backups(instance) if Path(p).exists() and Path(p).parent != live.parent]
         self.receipt |= {"journal": "rewritten", "copies_rewritten": rewritten, "files_by_hand": by_hand,
                          "backups_elsewhere": outside}
@@ -266,6 +272,22 @@ class Step:
             self.receipt.setdefault("errors", {})[name] = error.code or type(error).__name__
         else:
             self.receipt.get("errors", {}).pop(name, None)
+
+    def _crms(self, what: Erasure) -> None:
+        """The records of CRMs that were asked for. What fails is tried with the next cycle."""
+        for name, connection, wanted in erasing.wanted(self.instance, what.id):
+            told = self.receipt.setdefault("crms", {}).setdefault(name, {})
+            for (how, object_), keys in wanted.items():
+                try:
+                    outcomes = erasing.erase(self.instance.app.connectors[name], how, object_, keys)
+                except ConnectorError as error:
+                    self.unreached = True
+                    self.receipt.setdefault("errors", {})[name] = error.code or type(error).__name__
+                    continue
+                self.receipt.get("errors", {}).pop(name, None)
+                self._record(what, connection, [f"{how} {object_} {key}" for key in keys], outcomes)
+                told[how] = told.get(how, 0) + sum(outcome.state == "done" for outcome in outcomes)
+            self.cycle.failpoint("forget_in_crm")
 
     def _remove_rows(self, connector: Connector, connection: int, keys: Sequence[str]) -> None:
         """The rows of audiences at once: a deletion may take days."""
@@ -306,7 +328,8 @@ class Step:
         told = {k: v for k, v in self.receipt.items() if k not in ("asked_at", "journal")}
         return {"erasure": what.id, "asked": instant(what.asked_at), "done": self.done, **told,
                 "shared_addresses": self.begun.shared, "providers": providers, "providers_by_hand": self.by_hand,
-                "left_alone": [{"connection": c, "object": o, "record": r} for c, o, r in self.begun.left_alone]}
+                "left_alone": [{"connection": c, "object": o, "record": r} for c, o, r in self.begun.left_alone
+                               if c not in self.receipt.get("crms", {})]}
 
     def exit_code(self) -> int:
         if self.unreached:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from connectors.base import CallCounter, Capabilities
 from connectors.errors import Misconfigured
 from connectors.http import Http
+from connectors.odoo import forgetting
 from connectors.odoo.records import Meta, Records
 from connectors.odoo.statuses import BLACKLIST, Statuses
 from connectors.odoo.values import TYPES, micros
@@ -34,7 +35,7 @@ class OdooConnector:
 
     capabilities = Capabilities(
         batch={"update": BATCH, "status": BATCH}, concurrency=2, writes=1, deletes_visible=False, merges_visible=False,
-        topic_consent=True, keyed_by="address")
+        topic_consent=True, keyed_by="address", erases_records=True)
 
     def __init__(self, settings: OdooSettings, *, http_factory: Callable[..., Http] = Http,
                  clock: Callable[[], float] = time.time) -> None:
@@ -187,6 +188,14 @@ class OdooConnector:
     def settle(self, request_id: str, batch: Batch) -> Sequence[Outcome] | None:
         """Odoo answers at once; a request id is none of ours."""
         return [Outcome("unknown")] * len(batch.ops)
+
+    def erasing(self, *, delete: bool) -> str:
+        """See ``RecordEraser.erasing``."""
+        return forgetting.erasing(delete)
+
+    def erase_records(self, object: str, keys: Sequence[str], *, delete: bool) -> Sequence[Outcome]:
+        """See ``RecordEraser.erase_records``."""
+        return forgetting.erase(self.wire, self._meta, object, keys, delete=delete)
 
     def close(self) -> None:
         self.wire.http.close()

@@ -23,7 +23,7 @@ BATCH = 500
 """Operations of one batch; creating is fastest between 100 and 500 records a call."""
 
 
-class _Stop(Exception):
+class Stop(Exception):
     """The rest of the batch is not tried."""
 
 
@@ -49,7 +49,7 @@ class Progress:
         """Send the items whose operations are open in one call; halve what is refused until the bad ones are found.
         ``final``: what was sent is done, and not one of several steps.
 
-        :raises _Stop: the rest is to be sent again later
+        :raises Stop: the rest is to be sent again later
         :raises ConnectorError: nothing of the batch was applied
         """
         parts = [[i for i in items if any(self.outcomes[n] is None for n in owners(i))]]
@@ -72,12 +72,12 @@ class Progress:
                     self.outcomes[n] = UNKNOWN
                 self.touched = True
                 self.put_off(error)
-                raise _Stop from None
+                raise Stop from None
             except ConnectorError as error:
                 if not self.touched:
                     raise
                 self.put_off(error)
-                raise _Stop from None
+                raise Stop from None
 
     def put_off(self, error: ConnectorError) -> None:
         """Whatever nothing is known of yet is to be sent again later."""
@@ -105,7 +105,7 @@ class Writes:
                 self._status(batch, progress)
             else:
                 raise Misconfigured(f"Odoo takes no {batch.kind} operations.", code="kind")
-        except _Stop:
+        except Stop:
             pass  # every operation has its outcome
         except ConnectorError as error:
             # Raised by a read between two writes, too: what was written then must not be forgotten.

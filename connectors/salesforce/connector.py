@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -10,7 +11,7 @@ from typing import Any
 from connectors.base import CallCounter, Capabilities
 from connectors.errors import ConnectorError, LostReply, Misconfigured, RejectRecord
 from connectors.http import Http
-from connectors.salesforce import schema
+from connectors.salesforce import forgetting, schema
 from connectors.salesforce.consenting import Wishes, worst
 from connectors.salesforce.consents import INDIVIDUAL, Consents, is_consent
 from connectors.salesforce.errors import call_error, call_outcome, problem_of, row_outcomes
@@ -37,7 +38,7 @@ class SalesforceConnector:
 
     capabilities = Capabilities(
         batch={"update": COLLECTION}, concurrency=4, writes=2, deletes_visible=True, merges_visible=True,
-        topic_consent=False, keyed_by="key", irreversible=frozenset())
+        topic_consent=False, keyed_by="key", irreversible=frozenset(), erases_records=True)
 
     def __init__(self, settings: SalesforceSettings, *, http_factory: Callable[..., Http] = Http,
                  clock: Callable[[], float] = time.time, sleep: Callable[[float], None] = time.sleep) -> None:
@@ -169,6 +170,14 @@ class SalesforceConnector:
         """Nothing is ever accepted for later here, so nothing is known about ``request_id``."""
         return [UNKNOWN] * len(batch.ops)
 
+    def erasing(self, *, delete: bool) -> str:
+        """See ``RecordEraser.erasing``."""
+        return forgetting.erasing(delete)
+
+    def erase_records(self, object: str, keys: Sequence[str], *, delete: bool) -> Sequence[Outcome]:
+        """See ``RecordEraser.erase_records``."""
+        return forgetting.erase(keys, functools.partial(self._find, object), self._save, delete=delete)
+
     def close(self) -> None:
         """Release sockets."""
         self._wire.http.close()
@@ -231,21 +240,26 @@ class SalesforceConnector:
         places = {name: self._consents.place(name) for _, name in held}
         wanted = {op.key: {places[name]: op.values[i] for i, name in held} for op in batch.ops}
 
-        def find(keys: Sequence[str], names: Sequence[str]) -> dict[str, dict[str, Value]]:
-            known = self._fields(batch.object)
-            spec = StreamSpec(batch.object, fields=tuple(Field(n, known[n].type) for n in names if n in known))
-            start = len(spec.columns) - len(spec.fields)
-            return {str(row[0]): dict(zip((f.name for f in spec.fields), row[start:], strict=True))
-                    for row in self.fetch(spec, keys).rows}
-        return Wishes(self._consents, batch.object, wanted, find, self._save, self._settings.create_individuals)
+        return Wishes(self._consents, batch.object, wanted, functools.partial(self._find, batch.object), self._save,
+                      self._settings.create_individuals)
+
+    def _find(self, object: str, keys: Sequence[str], names: Sequence[str]) -> dict[str, dict[str, Value]]:
+        """Living records by their ids: those of these fields that we may read."""
+        known = self._fields(object)
+        spec = StreamSpec(object, fields=tuple(Field(n, known[n].type) for n in names if n in known))
+        start, deleted = len(spec.columns) - len(spec.fields), spec.columns.index("deleted")
+        return {str(row[0]): dict(zip((f.name for f in spec.fields), row[start:], strict=True))
+                for row in self.fetch(spec, keys).rows if not row[deleted]}
 
     def _save(self, method: str, records: Sequence[Mapping[str, Any]], urgent: bool) -> list[tuple[Outcome, str | None]]:
         """One outcome per record of a Collections call, and the id of the record where that is told."""
-        route = "update" if method == "PATCH" else "create"
+        content: dict[str, Any] = {"json": {"allOrNone": False, "records": records}}
+        if method == "DELETE":
+            content = {"params": {"ids": ",".join(str(r["id"]) for r in records), "allOrNone": "false"}}
         try:
             reply = self._wire.call(
-                method, f"{self._wire.root}/composite/sobjects", route=route, write=True, urgent=urgent,
-                json={"allOrNone": False, "records": records},
+                method, f"{self._wire.root}/composite/sobjects", write=True, urgent=urgent, **content,
+                route={"PATCH": "update", "POST": "create", "DELETE": "delete"}[method],
                 # A duplicate rule that also runs on edits would refuse an opt-out for a stranger's likeness.
                 headers={"Sforce-Duplicate-Rule-Header": "allowSave=true"})
         except LostReply:

@@ -72,6 +72,12 @@ SELECT :now, :hash, (SELECT coalesce(max(position), 0) FROM entry), (SELECT json
 INSERT INTO erasure_key (erasure, connection, key) SELECT :erasure, g.connection, g.key FROM gone_key g
 CROSS JOIN connection c ON c.id = g.connection AND c.role = 'esp' WHERE g.key NOT LIKE 'forgotten:%';
 
+-- name: begin_records
+-- What is to become of the records of a CRM. Asked for again, what was refused is tried again.
+INSERT OR REPLACE INTO erasure_key (erasure, connection, key)
+SELECT :erasure, s.connection, :how || ' ' || s.object || ' ' || g.rid FROM gone_record g
+CROSS JOIN record r ON r.id = g.id AND r.deleted = 0 CROSS JOIN stream s ON s.id = g.stream WHERE s.connection = :connection;
+
 -- name: unblocked
 -- Addresses that are not forgotten yet.
 SELECT g.id, g.hash FROM gone_address g CROSS JOIN address a ON a.id = g.id WHERE a.forgotten IS NULL;
@@ -83,6 +89,10 @@ SELECT email FROM gone_address WHERE email IS NOT NULL;
 -- Records that a CRM still has.
 SELECT c.name, s.object, g.rid FROM gone_record g CROSS JOIN record r ON r.id = g.id AND r.deleted = 0
 CROSS JOIN stream s ON s.id = g.stream CROSS JOIN connection c ON c.id = s.connection ORDER BY 1, 2, 3;
+
+-- name: records_held
+SELECT c.name, s.object, r.rid FROM json_each(?) j CROSS JOIN record r ON r.person = j.value AND r.deleted = 0
+CROSS JOIN stream s ON s.id = r.stream CROSS JOIN connection c ON c.id = s.connection ORDER BY 1, 2, 3;
 
 -- name: mark_addresses
 UPDATE address SET forgotten = coalesce(forgotten, :now) WHERE id IN (SELECT id FROM gone_address);

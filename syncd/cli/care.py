@@ -18,20 +18,47 @@ from syncd.failures import AUTH, DAMAGED, LOCKED, PARTIAL, PENDING, REMOTE
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--crm-id", metavar="ID", help="Whose data, where several people have, or had, the address.")
 @click.option("--everyone", is_flag=True, help="All of them.")
+@click.option("--also-crm", "crms", metavar="NAMES", default="",
+              help="CRMs, with commas between, whose records are erased as their own privacy tools do it.")
+@click.option("--delete", is_flag=True, help="With --also-crm: delete the records there.")
+@click.option("--preview", is_flag=True, help="Only say what would become of which record of a CRM.")
 @DEADLINE
-def forget(obj: Context, address: str, yes: bool, crm_id: str | None, everyone: bool, deadline: float) -> int:
+def forget(obj: Context, address: str, yes: bool, crm_id: str | None, everyone: bool, crms: str, delete: bool,
+           preview: bool, deadline: float) -> int:
     """Erase the person who has the address on standard input: here, in the copies beside the state, at the providers.
 
-    The address stays blocked, as a keyed hash. The CRM is left alone. What a provider does later is followed by later runs;
-    the receipt says what that is, and what is left to do by hand.
+    The address stays blocked, as a keyed hash. A CRM is left alone unless --also-crm names it: Salesforce then marks the
+    Individual as to be forgotten, Odoo archives the record and empties address and phone numbers. What a provider does later
+    is followed by later runs; the receipt says what that is, and what is left to do by hand.
     """
     if crm_id is not None and everyone:
         raise click.UsageError("choose one of --crm-id and --everyone")
+    if delete and not crms:
+        raise click.UsageError("--delete says what becomes of the records of --also-crm")
+    asked: dict[str, Any] = {"address": address, "crm_id": crm_id, "everyone": everyone, "deadline": deadline,
+                             "crms": [n for name in crms.split(",") if (n := name.strip())], "delete": delete}
+    if preview or (crms and not yes):
+        answer = call(obj, "forget", check=True, preview=True, **asked)
+        if preview:
+            show(obj, answer.data, _preview)
+            return answer.exit_code
+        for line in _preview(answer.data):
+            say(line)
     if not yes:
         click.confirm("Erase everything about this person? Nothing brings it back.", abort=True, err=True)
-    answer = call(obj, "forget", check=True, address=address, crm_id=crm_id, everyone=everyone, deadline=deadline)
+    answer = call(obj, "forget", check=True, **asked)
     show(obj, answer.data, _receipt)
     return answer.exit_code
+
+
+def _preview(data: dict[str, Any]) -> Iterator[str]:
+    for r in data["records"]:
+        yield f"{r['connection']} {r['object']} {r['record']}: " + (f"syncd {r['does']}" if r["does"] else "left alone")
+    if not data["records"]:
+        yield "no CRM has a record of this person"
+
+
+_DONE = {"mark": "erased as its privacy tools do it", "delete": "deleted"}
 
 
 def _receipt(data: dict[str, Any]) -> Iterator[str]:
@@ -47,8 +74,14 @@ def _receipt(data: dict[str, Any]) -> Iterator[str]:
         yield f"{data['waiting']} writes are with a provider; they are erased when it has answered"
     for path in data["copies_rewritten"]:
         yield f"backup written anew: {path}"
+    crms = data.get("crms", {})
+    for name, done in crms.items():
+        yield from (f"{name}: {count} records {_DONE[how]}" for how, count in done.items() if count)
     for p in (*data["providers"], *data.get("refused", ())):
-        yield f"{p['connection']}: {p['keys']} subscriber keys, " + (p["error"] or p["state"])
+        what = "records" if p["connection"] in crms else "subscriber keys"
+        yield f"{p['connection']}: {p['keys']} {what}, " + (p["error"] or p["state"]) + (
+            "; erase them by hand, or give syncd's user the right and run `syncd forget` again"
+            if p["error"] and p["connection"] in crms else "")
     for name, error in data.get("errors", {}).items():
         yield f"{name}: could not be asked ({error}); the next run tries again"
     for p in data["providers_by_hand"]:

@@ -31,9 +31,10 @@ def company(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Company]:
         made.box.close()
 
 
-def forget(made: Company, email: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def forget(made: Company, email: str, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """The command in a process of its own, the address on its standard input."""
-    command = [sys.executable, "-m", "syncd.cli", "--config", str(made.box.config_path), "forget", "--yes", "--json", "-"]
+    command = [sys.executable, "-m", "syncd.cli", "--config", str(made.box.config_path), "forget", "--yes", "--json", *words,
+               "-"]
     return subprocess.run(command, cwd=ROOT, input=email + "\n", capture_output=True, text=True, timeout=120, check=False,
                           env={"PATH": "/usr/bin:/bin", **environment})
 
@@ -114,6 +115,27 @@ def test_killed_anywhere_it_goes_on_with_the_next_run(company: Company, point: s
     assert holders(company, email) == []
     assert at_provider(company, email) == []
     assert company.cli("consent", "verify")["intact"]
+
+
+def test_odoo_archives_and_empties_or_deletes_where_that_is_asked_for(company: Company) -> None:
+    def partner(id_: str) -> dict[str, Any]:
+        return next(p for p in company.world("odoo")["people"] if (p["object"], p["id"]) == ("res.partner", id_))
+
+    for words in ((), ("--delete",)):
+        email = somebody(company, "Contact", "mailing.contact", "res.partner")
+        record = next(p["id"] for p in company.world("odoo")["people"] if p["object"] == "res.partner"
+                      and (p["email"] or "").strip().lower() == email.lower())
+        done = forget(company, email, "--also-crm", "odoo", *words)
+        assert done.returncode == 0, done.stdout + done.stderr
+        receipt = json.loads(done.stdout)
+        assert [*receipt["crms"]["odoo"]] == ["delete" if words else "mark"]
+        assert {r["connection"] for r in receipt["left_alone"]} == {"sf"}
+        if words:
+            assert partner(record)["deleted"]
+        else:
+            assert (partner(record)["email"], partner(record)["fields"]["active"]) == (None, False)
+        company.cli("once", exits=(0, 3))
+        assert holders(company, email) == []
 
 
 def company_state(made: Company, email: str) -> set[str]:
