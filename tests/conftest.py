@@ -8,6 +8,8 @@ from collections.abc import Generator
 import pytest
 from hypothesis import settings
 
+from tests.soaking import COVERED
+
 # A slow machine is no failure. Built on the profile in force, so that Hypothesis' own choice for CI stands.
 settings.register_profile("syncd", settings(), deadline=None, print_blob=True)
 settings.load_profile("syncd")
@@ -25,3 +27,10 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
                 report.outcome = "failed"
                 report.longrepr = f"{variable} is set, and the test was skipped: {reason}"
     return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if COVERED:
+        terminalreporter.section("covered")
+        for line in COVERED:
+            terminalreporter.write_line(line)

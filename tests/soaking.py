@@ -1,5 +1,7 @@
 """How much longer than usual the tests run that can: ``make soak`` sets SYNCD_SOAK, a whole number; otherwise it is 1.
 
+Long tests say what they covered (``covered``); the run says all of it again at its end.
+
 Property tests look at so many times the examples, and at other ones every time; the crash test in memory takes so many times
 the seeds.
 """
@@ -14,6 +16,15 @@ FACTOR = int(os.environ.get("SYNCD_SOAK", "1"))
 """Times the usual work."""
 
 USUAL = FACTOR == 1
+
+COVERED: list[str] = []
+"""What this run's tests covered, a line each."""
+
+
+def covered(line: str) -> None:
+    """Say what a test covered: at once, and again when the run ends, however it ends."""
+    print(line, flush=True)
+    COVERED.append(line)
 
 
 def examples(count: int, parent: settings | None = None) -> settings:

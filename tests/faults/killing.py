@@ -15,6 +15,7 @@ import orjson
 from state.ledger import verify
 from state.store import Store
 from syncd.app import open_store
+from tests.soaking import covered
 
 ROOT = Path(__file__).parents[2]
 POINTS = ("page_stored", "pulled", "identified", "planned", "guarded", "sealed", "sent", "recorded", "settled")
@@ -77,9 +78,17 @@ def driving() -> Iterator[Driver]:
         driver.close()
 
 
-def coverage(kills: Counter[str], points: tuple[str, ...], least: int, total: int) -> None:
-    """Print how often it was killed where; fail if that was too seldom."""
-    print(f"{kills.total()} kills by point:", {point: kills[point] for point in points})
+@contextmanager
+def counted(kills: Counter[str], points: tuple[str, ...]) -> Iterator[None]:
+    """Say how often it was killed where when the block ends, well or badly."""
+    try:
+        yield
+    finally:
+        covered(f"{kills.total()} kills: " + ", ".join(f"{kills[point]} {point}" for point in points))
+
+
+def enough(kills: Counter[str], points: tuple[str, ...], least: int, total: int) -> None:
+    """Fail if it was killed too seldom, anywhere or altogether."""
     assert min(kills[point] for point in points) >= least, kills
     assert kills.total() >= total, kills
 

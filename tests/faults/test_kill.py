@@ -13,7 +13,7 @@ import pytest
 
 from connectors.memory.client import World, fields
 from tests.faults import driver
-from tests.faults.killing import EARLY, LATE, OFTEN, POINTS, Driver, Memory, coverage, driving, intact, unlike
+from tests.faults.killing import EARLY, LATE, OFTEN, POINTS, Driver, Memory, counted, driving, enough, intact, unlike
 from tests.soaking import FACTOR
 from tests.system.lab import CONTACT, MAPPING, NEWS, OFFERS, RICH, START, TOP
 
@@ -168,21 +168,22 @@ def finish(c: Company, **options: Any) -> None:
 def test_kills_anywhere_change_nothing_that_can_be_seen(killer: Driver, tmp_path: Path) -> None:
     expected, memory = undisturbed(killer, tmp_path / "quiet")
     kills: Counter[str] = Counter()
-    for seed in range(1, 2 * FACTOR + 1):
-        with company(killer, tmp_path / f"killed-{seed}") as c:
-            rng = random.Random(seed)
-            disturbed(c, rng, kills, approve=True)
-            finish(c, approve=True)
-            assert c.end_of_round() == expected[0]
-            for n in range(1, ROUNDS):
-                c.first_acts(n)
-                disturbed(c, rng, kills, wait=bool(n % 3))
-                c.later_acts(n)
-                disturbed(c, rng, kills)
-                finish(c)
-                c.nobody_who_refused_would_be_mailed()
-                assert c.end_of_round() == expected[n], f"round {n} of seed {seed} ended otherwise"
-            known = c.memory()
-            assert not known["waiting"]
-            assert not unlike(memory, known)
-    coverage(kills, POINTS, 3, KILLS)
+    with counted(kills, POINTS):
+        for seed in range(1, 2 * FACTOR + 1):
+            with company(killer, tmp_path / f"killed-{seed}") as c:
+                rng = random.Random(seed)
+                disturbed(c, rng, kills, approve=True)
+                finish(c, approve=True)
+                assert c.end_of_round() == expected[0]
+                for n in range(1, ROUNDS):
+                    c.first_acts(n)
+                    disturbed(c, rng, kills, wait=bool(n % 3))
+                    c.later_acts(n)
+                    disturbed(c, rng, kills)
+                    finish(c)
+                    c.nobody_who_refused_would_be_mailed()
+                    assert c.end_of_round() == expected[n], f"round {n} of seed {seed} ended otherwise"
+                known = c.memory()
+                assert not known["waiting"]
+                assert not unlike(memory, known)
+    enough(kills, POINTS, 3, KILLS)

@@ -23,7 +23,7 @@ import pytest
 from tests.faults.killing import driving
 from tests.faults.sandbox_side import CRMS, FINE, MC, Side, side
 from tests.faults.sandbox_story import Story, residents
-from tests.soaking import FACTOR
+from tests.soaking import FACTOR, covered
 from tests.system.test_acceptance_faults import DISTURBED
 
 pytestmark = pytest.mark.soak
@@ -138,13 +138,16 @@ def test_a_service_does_not_grow(tmp_path: Path) -> None:
                     event.happen(company)
                     service.wait(1)
                 busy.append(calm_down(company, service))
+                print(f"round {n} of {ROUNDS}: {busy[-1]}", flush=True)
                 company.end_of_round()
             for _ in range(ROUNDS):
                 disturb(company, rng)
                 service.wait(4)
                 quiet.append(calm_down(company, service))
+                print(f"nobody acts: {quiet[-1]}", flush=True)
             hours = (company.now() - began) / 3_600
-            print(f"\n{service.cycles} cycles in {hours:.0f} hours of the sandbox: {busy[0]} … {busy[-1]} … {quiet[-1]}")
+            covered(f"{service.cycles} cycles of one service in {hours:.0f} hours of the sandbox, people acting in half of"
+                    f" them: {busy[0]} … {busy[-1]} … {quiet[-1]}")
         steady(busy + quiet)
         assert quiet[-1].state <= quiet[0].state + 16 * 4096, "nobody did anything, and the state grew"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.soaking import FACTOR
+from tests.soaking import FACTOR, covered
 
 ROOT = Path(__file__).parents[2]
 PEOPLE = int(os.environ.get("SYNCD_ACCEPTANCE_PEOPLE", "20000"))
@@ -21,10 +21,18 @@ pytestmark = pytest.mark.soak
 
 
 def longer(*tests: str, **environment: str) -> None:
-    """Run tests as ``make test`` would, and show what they covered."""
-    run = subprocess.run([sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-s", *tests], cwd=ROOT, check=False,
-                         env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    print(f"\n{' '.join(tests)} with {environment}:\n{run.stdout[-2000:]}")
+    """Run tests as ``make test`` would, show what they print, and say what they covered."""
+    last = "nothing"
+    with subprocess.Popen([sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-s", *tests], cwd=ROOT,
+                          env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          text=True) as run:
+        assert run.stdout is not None
+        try:
+            for line in run.stdout:
+                print(line, end="", flush=True)
+                last = line.strip() or last
+        finally:
+            covered(f"{' '.join(tests)} with {environment}: {last}")
     assert run.returncode == 0
 
 
