@@ -24,7 +24,7 @@ import traceback
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from unittest.mock import patch
 
 import orjson
@@ -38,8 +38,6 @@ from syncd import guard
 from syncd.app import App, Endpoint, Policy, open_store
 from syncd.cli import main
 from tests.passing import Passing
-
-T = TypeVar("T")
 
 HASH_KEY = b"faults"
 ROLES = {"sf": "crm", "mc": "esp"}
@@ -89,8 +87,8 @@ class Mortal(Writer):
         self._numbers = itertools.count(1)
         self._last = transactions
 
-    def run(self, job: Callable[[db.Connection], T], *, urgent: bool = False, timeout: float | None = None) -> T:
-        result = super().run(job, urgent=urgent, timeout=timeout)
+    def run(self, *what: Any, **how: Any) -> Any:
+        result = super().run(*what, **how)
         if next(self._numbers) == self._last:
             os.kill(os.getpid(), signal.SIGKILL)
         return result
