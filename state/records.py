@@ -14,8 +14,9 @@ from state import db, ledger, relations
 from state.queries import load
 from state.relations import Relations, SourceDef
 
-Prepared = tuple[Any, ...]
-"""(rid, modified, deleted, merged_into, normalised email, address hash, name hash, *fields in stream order)."""
+Prepared = Sequence[Sequence[Any]]
+"""A page by columns: rid, modified, deleted, merged_into, normalised email, address hash, name hash, then the fields in
+stream order. None at all where it has no rows."""
 
 
 class Stored(NamedTuple):
@@ -45,7 +46,7 @@ Meet = Callable[[SourceDef, Iterable[Sight]], Entries]
 """The same for consent fields that nobody looked at before."""
 
 
-def store(conn: db.Connection, rel: Relations, stream: int, rows: Iterable[Prepared], *, cursor: str | None,
+def store(conn: db.Connection, rel: Relations, stream: int, columns: Prepared, *, cursor: str | None,
           sweep: int, now: int, speak: Speak, book: ledger.Book, meet: Meet | None = None, first: bool = False,
           complete: bool = False, unknown: frozenset[str] = frozenset()) -> Stored:
     """Take one page. Rows that repeat what is known dirty nobody.
@@ -54,12 +55,13 @@ def store(conn: db.Connection, rel: Relations, stream: int, rows: Iterable[Prepa
     :param unknown: consent fields whose values nobody took down yet, changed or not: they are met in all records
     """
     q = load("records")
-    page = _fill(conn, rel, stream, rows)
-    given = {"stream": stream, "first": page.first, "first_address": page.first + page.shift, "now": now, "sweep": sweep,
-             "by_address": rel.join_by_address != "separate"}
+    page = _fill(conn, rel, stream, columns)
+    given: dict[str, Any] = {"stream": stream, "first": page.first, "first_address": page.first + page.shift, "now": now,
+                             "sweep": sweep, "shared": False}
     conn.execute(q["add_addresses"], given)
     if conn.execute(q["new_addresses"], given).fetchone()[0] < page.size - page.hashes.count(None):
         conn.execute(q["hold_addresses"], given)
+        given["shared"] = rel.join_by_address != "separate"
     fresh = conn.execute(q["add_records"], given).rowcount
     if fresh < page.size:
         conn.execute(q["know_records"], given)
@@ -187,7 +189,7 @@ def quarantine(conn: db.Connection, connection: int, object_: str, doubts: Seque
     conn.executemany(q["doubt"], ({**given, "key": rid, "reason": reason} for rid, reason in doubts))
 
 
-def _fill(conn: db.Connection, rel: Relations, stream: int, rows: Iterable[Prepared]) -> _Page:
+def _fill(conn: db.Connection, rel: Relations, stream: int, columns: Prepared) -> _Page:
     """Load the page into the temporary table ``page``; the last row of an id wins."""
     first, shift = map(int, conn.execute(load("records")["next_ids"]).fetchone())
     width, widest = len(rel.streams[stream]), max(map(len, rel.streams.values()))
@@ -199,10 +201,12 @@ def _fill(conn: db.Connection, rel: Relations, stream: int, rows: Iterable[Prepa
         "merged", "email", "hash", "name", *slots,
         "record INTEGER AS (coalesce(known, n))", "fresh INTEGER AS (known IS NULL)",
         "address INTEGER AS (coalesce(held, CASE WHEN hash IS NOT NULL THEN n + shift END))"])
-    columns = list(zip(*{row[0]: row for row in rows}.values(), strict=True))
     if not columns:
         return _Page(0, first, shift)
-    size = len(columns[0])
+    latest = {rid: place for place, rid in enumerate(columns[0])}
+    if len(latest) < len(columns[0]):
+        columns = [[column[place] for place in latest.values()] for column in columns]
+    size = len(latest)
     bound: list[Iterable[Any]] = [range(first, first + size), itertools.repeat(shift, size)]
     values = ["?", "?"]
     for column in columns:

@@ -33,14 +33,15 @@ class Incoming:
         self.forgotten, self.stubs = forgotten, stubs
 
     def records(self, stream: int, fields: Sequence[Field], rows: Sequence[Row], email: int | None,
-                names: Sequence[int]) -> tuple[list[Prepared], list[tuple[str, str]]]:
+                names: Sequence[int]) -> tuple[Prepared, list[tuple[str, str]]]:
         """CRM records, and (id, reason) for each that holds what cannot be used.
 
         :param email, names: positions of the address and of the names among ``fields``
         """
         if not rows:
             return [], []
-        ids, modified, deleted, merged, *columns = map(list, zip(*rows, strict=True))
+        ids, modified, deleted, merged, *values = zip(*rows, strict=True)
+        columns: list[Sequence[Any]] = list(values)
         doubts: list[tuple[str, str]] = []
         for index, known in enumerate(fields):
             columns[index], bad = normalise.column(known, columns[index])
@@ -48,28 +49,28 @@ class Incoming:
         nothing: list[Any] = [None] * len(ids)
         addresses, hashes, folded = nothing, nothing, nothing
         if email is not None:
-            written, normal, hashed = columns[email], normalise.email, self.hashed
-            addresses = [normal(str(v)) if v is not None else None for v in written]
+            written, hashed = columns[email], self.hashed
+            addresses = normalise.emails(written)
             hashes = [hashed(a) if a else None for a in addresses]
             doubts += [(str(rid), "invalid_address")
                        for rid, v, a, gone in zip(ids, written, addresses, deleted, strict=True)
                        if a is None and v is not None and not gone]
         if names:
-            folded = list(map(normalise.name_hash, zip(*[columns[i] for i in names], strict=True)))
+            folded = normalise.name_hashes([columns[i] for i in names])
         lives = [gone or 0 for gone in deleted]
-        found = list(zip(ids, modified, lives, merged, addresses, hashes, folded, *columns, strict=True))
+        found: Prepared = [ids, modified, lives, merged, addresses, hashes, folded, *columns]
         if self.forgotten or self.stubs:
             found = self._stubbed(stream, [f.name for f in fields], found)
         return found, doubts
 
-    def _stubbed(self, stream: int, fields: Sequence[str], rows: list[Prepared]) -> list[Prepared]:
+    def _stubbed(self, stream: int, fields: Sequence[str], columns: Prepared) -> Prepared:
         """The rows, of the forgotten only what a stub keeps. A stub's other address is none of its business."""
         keep = [name in self.kept.keep.get(stream, frozenset()) for name in fields]
         owner = self.kept.owners.get(stream)
         place = fields.index(owner) if owner in fields else None
         persons = {rid for _, rid in self.stubs} if place is not None else frozenset()
         found = []
-        for row in rows:
+        for row in zip(*columns, strict=True):
             rid, modified, gone, merged, _, hash_, _, *values = row
             theirs = place is not None and values[place] in persons
             if hash_ in self.forgotten or (stream, rid) in self.stubs or theirs:
@@ -77,7 +78,7 @@ class Incoming:
                 row = (rid, modified, gone, merged, None, hash_, None,
                        *(v if k and not theirs else None for v, k in zip(values, keep, strict=True)))
             found.append(row)
-        return found
+        return list(zip(*found, strict=True))
 
     def statuses(self, rows: Sequence[Row]) -> list[tuple[Any, ...]]:
         """Statuses; those of nobody in particular are left out."""

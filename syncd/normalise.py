@@ -17,8 +17,9 @@ VERSION = 1
 SCALE = 10_000
 """Decimals and money are integers of this many parts."""
 
-_ATOM = r"[a-z0-9!#$%&'*+/=?^_`{|}~-]+"
-_PLAIN = re.compile(rf"{_ATOM}(?:\.{_ATOM})*@(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)+[a-z]{{2,}}")
+_ATOM = r"[a-z0-9!#$%&'*+/=?^_`{|}~-]++"
+_LABEL = "[a-z0-9]++(?:-++[a-z0-9]++)*+"
+_PLAIN = re.compile(rf"{_ATOM}(?:\.{_ATOM})*+@(?:{_LABEL}\.)+[a-z]{{2,}}")
 _DECIMAL = re.compile(r"(-?)(\d+)(?:\.(\d+))?")
 MAX_TEXT = 4000
 """Characters of a text value that are kept; more is cut, because no ESP takes it."""
@@ -36,6 +37,13 @@ def email(text: str | None) -> str | None:
     if _PLAIN.fullmatch(lowered) and len(lowered) <= 254:
         return lowered
     return _careful(text)
+
+
+def emails(column: Sequence[Value]) -> list[str | None]:
+    """``email`` of each value of a column."""
+    plain = _PLAIN.fullmatch
+    # Spelled out: nearly every address is plain, and there are millions.
+    return [v if type(v) is str and plain(v) and len(v) <= 254 else email(None if v is None else str(v)) for v in column]
 
 
 @lru_cache(maxsize=4096)
@@ -105,11 +113,24 @@ def text(value: Value) -> Value:
 
 def name_hash(parts: Sequence[Value]) -> int | None:
     """A number that differs when the names differ; folded, so that case and accents' encoding do not matter."""
-    folded = " ".join([str(p) for p in parts if p])
-    if not folded:
-        return None
-    folded = folded.lower().strip() if folded.isascii() else unicodedata.normalize("NFKC", folded).casefold().strip()
-    return int.from_bytes(hashlib.blake2b(folded.encode(), digest_size=7).digest(), "big")
+    return name_hashes([(part,) for part in parts])[0]
+
+
+def name_hashes(columns: Sequence[Sequence[Value]]) -> list[int | None]:
+    """``name_hash`` of each row, the parts coming by column."""
+    found: list[int | None] = []
+    for name in [" ".join([str(p) for p in parts if p]) for parts in zip(*columns, strict=True)]:
+        if not name:
+            found.append(None)
+            continue
+        folded = name.lower() if name.isascii() else unicodedata.normalize("NFKC", name).casefold()
+        hashed = _NAME.copy()
+        hashed.update(folded.strip().encode())
+        found.append(int.from_bytes(hashed.digest(), "big"))
+    return found
+
+
+_NAME = hashlib.blake2b(digest_size=7)
 
 
 def column(field: Field, values: Sequence[Value]) -> tuple[list[Value], list[int]]:

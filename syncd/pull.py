@@ -289,12 +289,13 @@ class Puller:
 
     # ------------------------------------------------------------------ rows
 
-    def _past(self, feed: Feed, row: StreamRow, rows: Sequence[records.Prepared]) -> Past:
+    def _past(self, feed: Feed, row: StreamRow, columns: records.Prepared) -> Past:
         source = self.rel.source(feed.stream)
-        if feed.history is None or source is None or row.complete_at is None or not rows:
+        if feed.history is None or source is None or row.complete_at is None or not columns:
             return {}
-        place = {f.name: index for index, f in enumerate(feed.spec.fields, len(rows[0]) - len(feed.spec.fields))}
-        read = {str(r[0]): [r[place[flag.field]] for flag in source.flags] for r in rows if not r[2]}
+        place = {f.name: index for index, f in enumerate(feed.spec.fields, len(columns) - len(feed.spec.fields))}
+        rows = zip(columns[0], columns[2], *(columns[place[flag.field]] for flag in source.flags), strict=True)
+        read = {str(rid): values for rid, gone, *values in rows if not gone}
         return past(self.store, source, read, feed.connector, feed.history, row.complete_at)
 
     # ------------------------------------------------------------------ audiences

@@ -103,20 +103,18 @@ class Source:
         :raises CursorLost: the text is cut
         :raises Outage: these are not the columns that were asked for
         """
-        lines = _lines(text, len(self.select))
-        if first or (lines and lines[0] == list(self.select)):
-            header, lines = (lines[0] if lines else []), lines[1:]
+        columns = _columns(text, len(self.select))
+        header = [column[0] for column in columns]
+        if first or header == list(self.select):
             if missing := set(self.select) - set(header):
                 raise Misconfigured(f"Salesforce no longer shows the field {min(missing)}.", code="INVALID_FIELD",
                                     remedy="Give the integration user read access to it.")
             if header != list(self.select):
                 raise Outage("Salesforce's answer makes no sense.", detail="columns of a Bulk result")
-        raw: dict[str, Sequence[str]] = dict.fromkeys(self.select, ())
-        if lines:
-            try:
-                raw = dict(zip(self.select, zip(*lines, strict=True), strict=True))
-            except ValueError:
-                raise CursorLost("A page of Salesforce's answer was cut.", code="CUT", detail="CSV") from None
+            columns = [column[1:] for column in columns]
+        if columns and len(columns) != len(self.select):
+            raise _cut()
+        raw: dict[str, Sequence[str]] = dict(zip(self.select, columns or [()] * len(self.select), strict=True))
         return self.build(lambda name, kind: self._typed(name, kind, raw[name]))
 
     def _typed(self, name: str, kind: FieldType | None, raw: Sequence[Any]) -> list[Any]:
@@ -128,14 +126,25 @@ class Source:
                             remedy="Give the mapped field its real type.", code="FIELD_TYPE")
 
 
-def _lines(text: str, width: int) -> list[list[str]]:
-    """Rows of CSV text. As long as no value holds a quote, every quote is one around a value, and splitting gives in a
-    fraction of the time what the csv module gives. A quote in a value is two in the text, so counting tells."""
-    if text.startswith('"') and text.endswith('"\n'):
-        lines = [line.split('","') for line in text[1:-2].split('"\n"')]
-        if text.count('"') == 2 * width * len(lines) and all(len(line) == width for line in lines):
-            return lines
-    return list(csv.reader(io.StringIO(text, newline="")))
+def _columns(text: str, width: int) -> Sequence[Sequence[str]]:
+    """Columns of CSV text. As long as no value holds a quote, every quote is one around a value, and splitting gives in a
+    fraction of the time what the csv module gives. A quote in a value is two in the text, so counting tells.
+
+    :raises CursorLost: rows are not equally long
+    """
+    rows = text.count('"\n"') + 1
+    if text.endswith('"\n') and text.startswith('"') and text.count('"') == 2 * width * rows:
+        # One more value between two rows, in whose place there is nothing else if each row has its width.
+        cells = text[1:-2].replace('"\n"', '","\n","').split('","')
+        if len(cells) == (width + 1) * rows - 1 and cells[width::width + 1] == ["\n"] * (rows - 1):
+            return [cells[place::width + 1] for place in range(width)]
+    with contextlib.suppress(ValueError):
+        return list(zip(*csv.reader(io.StringIO(text, newline="")), strict=True))
+    raise _cut()
+
+
+def _cut() -> CursorLost:
+    return CursorLost("A page of Salesforce's answer was cut.", code="CUT", detail="CSV")
 
 
 def record_source(spec: StreamSpec, fields: Mapping[str, FieldInfo], parents: tuple[str, ...] = ()) -> Source:

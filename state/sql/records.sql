@@ -64,10 +64,11 @@ INSERT INTO moved SELECT record FROM page WHERE fresh = 1;
 
 -- name: dirty_alone
 -- A new record that shares its address with no other, and was merged with none, is a person of its own: nothing is left to
--- identify (as `entangled` of identify.sql has it).
+-- identify (as `entangled` of identify.sql has it). Nobody shares an address where all of the page's are new.
 INSERT OR IGNORE INTO dirty SELECT p.record FROM page p WHERE p.fresh = 1 AND p.merged IS NULL
-AND NOT (:by_address AND EXISTS (SELECT 1 FROM record o WHERE o.address = p.address AND o.id <> p.record))
-AND NOT EXISTS (SELECT 1 FROM record o WHERE o.merged_into = p.rid);
+AND NOT (:shared AND EXISTS (SELECT 1 FROM record o WHERE o.address = p.address AND o.id <> p.record))
+AND NOT ((SELECT EXISTS (SELECT 1 FROM record WHERE merged_into IS NOT NULL))
+         AND EXISTS (SELECT 1 FROM record o WHERE o.merged_into = p.rid));
 
 -- name: dirty_person_of_record
 INSERT OR IGNORE INTO dirty SELECT person FROM record WHERE id = ?;

@@ -92,7 +92,8 @@ class StateLab:
                              HASHED(email) if email else None, normalise.name_hash([row.get("name")]),
                              row.get("email"), row.get("name"), row.get("spent"), row.get("offers", 0)))
         return self.store.write(lambda conn: records.store(
-            conn, self.rel, self.stream, prepared, cursor=cursor, sweep=0, now=NOW, speak=speak, book=self.store.book))
+            conn, self.rel, self.stream, list(zip(*prepared, strict=True)), cursor=cursor, sweep=0, now=NOW,
+            speak=speak, book=self.store.book))
 
     def say(self, state: str, *, record: int | None = None, email: str | None = None, key: str | None = None,
             **entry: Any) -> int:
