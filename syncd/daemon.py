@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import queue
 import signal
+import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -37,6 +38,10 @@ SHORTEST_DEADLINE = 30.0
 
 STALL = 900.0
 """Seconds without any call, page or operation after which a running cycle no longer counts as alive."""
+
+PYTHON_TURN = 0.001
+"""Seconds a thread may compute while others wait for the interpreter. Python's own 5 ms are long for the writer, who gives
+it up with every row while up to a dozen threads parse pages."""
 
 LATE = 900.0
 """Seconds an opt-out may wait for its destination before that is an alert."""
@@ -72,6 +77,7 @@ class Daemon:
 
         :raises Problems, StateLocked, StateDamaged: before anything was begun
         """
+        sys.setswitchinterval(PYTHON_TURN)
         config, mapping = compose.load(self.path)
         store = compose.store(config)
         store.writer.slow = lambda name, seconds: self.log.debug(logs.WRITE_SLOW, write=name, seconds=round(seconds, 3))
@@ -163,6 +169,8 @@ class Daemon:
         """
         poll: float = self.desk.config.schedule.poll / 1e6
         try:
+            self.desk.cycle_of_now()
+            self.web.ready()  # before the cycle: one that reads everything again may take hours
             report, data = self.desk.cycle("daemon", max(poll, SHORTEST_DEADLINE))
         except Exception as error:
             failure = failure_of(error)
@@ -176,7 +184,6 @@ class Daemon:
             return pause
         self.failures = 0
         self._tell(report, data)
-        self.web.ready()
         self._audit()
         return poll
 

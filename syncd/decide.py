@@ -26,7 +26,8 @@ class Paces:
 
     bind: Pace = field(default_factory=Pace)
     identify: Pace = field(default_factory=Pace)
-    decide: Pace = field(default_factory=lambda: Pace(people.CHUNK // 20))
+    decide: Pace = field(default_factory=lambda: Pace(250, most=1_000))
+    """People differ: some have twenty times the statements of others, and they come together."""
 
 
 @dataclass(frozen=True, slots=True)

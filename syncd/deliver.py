@@ -129,6 +129,10 @@ class Lane:
             asks = outbox.open_batches(conn, self.connection, only_suppressions=True)
             return outbox.suppressions_due(conn, self.connection, now) or any(at is None or at <= now for _, _, at in asks)
 
+    def _opt_outs_queued(self) -> bool:
+        with self.store.reading() as conn:
+            return outbox.suppressions_due(conn, self.connection, self.clock())
+
     def opt_outs_open(self) -> bool:
         """Whether an opt-out waits here for its time or for an answer."""
         with self.store.reading() as conn:
@@ -138,9 +142,7 @@ class Lane:
     def _turn(self, report: Delivered) -> bool:
         """Opt-outs first, then resolve what is open, else send. A request that cannot be asked after keeps no suppression
         from leaving."""
-        with self.store.reading() as conn:
-            urgent = outbox.suppressions_due(conn, self.connection, self.clock())
-        if urgent and self._send(report):
+        if self._opt_outs_queued() and self._send(report, urgent=True):
             return True
         try:
             if self._resolve(report):
@@ -197,12 +199,13 @@ class Lane:
 
     # ------------------------------------------------------------------ sending
 
-    def _send(self, report: Delivered, *, only_suppressions: bool = False) -> bool:
+    def _send(self, report: Delivered, *, only_suppressions: bool = False, urgent: bool = False) -> bool:
+        """Seal a batch and send it; False when there is none. ``urgent``: it will be one of opt-outs."""
         limits: dict[str, int] = {str(k): n for k, n in self.connector.capabilities.batch.items()}
         grants = not only_suppressions and self.grants()
         sealed = self.store.write(lambda conn: outbox.seal(
             conn, self.rel, self.connection, limits, grants=grants, now=self.clock(),
-            only_suppressions=only_suppressions, absent=self._absent), urgent=True)
+            only_suppressions=only_suppressions, absent=self._absent), urgent=urgent or only_suppressions)
         if sealed is None:
             return False
         self.failpoint("sealed")
@@ -257,7 +260,8 @@ class Lane:
         for state, count in Counter([outcome.state for outcome in outcomes]).items():
             report.counts[state] = report.counts.get(state, 0) + count
         self.store.write(lambda conn: outbox.record(
-            conn, self.rel, sealed, outcomes, now=self.clock(), backoff=2.0, ask_after=ask_after, late=late), urgent=True)
+            conn, self.rel, sealed, outcomes, now=self.clock(), backoff=2.0, ask_after=ask_after, late=late),
+            urgent=sealed.suppressing)
 
     # ------------------------------------------------------------------ resolving
 
@@ -269,6 +273,8 @@ class Lane:
         for batch, state, ask_at in found:
             if ask_at is not None and ask_at > self.clock():
                 continue
+            if worked and not only_suppressions and self._opt_outs_queued():
+                break  # many requests may have ended, each with thousands of rows
             with self.store.reading() as conn:
                 sealed = outbox.load_batch(conn, batch, partial(self._operations, batch))
             if sealed is None:
