@@ -160,11 +160,10 @@ class Consents:
             return
         channels: dict[str, list[Value]] = {}
         kind = self._describe("CommSubscriptionChannelType")
-        way = "EngagementChannelType.ContactPointType"
-        typed = kind is not None and "EngagementChannelType" in dict(kind.parents)
+        channel, way = "EngagementChannelType", "EngagementChannelType.ContactPointType"
+        typed = kind is not None and channel in dict(kind.parents) and self._describe(channel) is not None
         for row in self._all(f"SELECT Id, CommSubscriptionId{', ' + way if typed else ''} FROM CommSubscriptionChannelType"):
-            channel = (row.get("EngagementChannelType") or {}).get("ContactPointType")
-            if channel in (None, "Email"):
+            if (row.get(channel) or {}).get("ContactPointType") in (None, "Email"):
                 channels.setdefault(row["CommSubscriptionId"], []).append(row["Id"])
         for word, subscription in self._named("CommSubscription"):
             if subscription in channels:
@@ -172,7 +171,9 @@ class Consents:
                             {"CommSubscriptionChannelTypeId": tuple(sorted(map(str, channels[subscription])))})
 
     def _named(self, object: str) -> Iterator[tuple[str, str]]:
-        """(name as a word, id) of every row of an object; a word that several share is nobody's."""
+        """(name as a word, id) of every row of an object that we may read; a word that several share is nobody's."""
+        if self._describe(object) is None:
+            return
         found = [(_word(str(row["Name"] or "")), str(row["Id"])) for row in self._all(f"SELECT Id, Name FROM {object}")]
         often = Counter(word.lower() for word, _ in found)
         yield from ((word, id_) for word, id_ in found if often[word.lower()] == 1)
@@ -186,7 +187,8 @@ class Consents:
             described = self._describe(place.kind.object)
             assert described is not None
             status = described.fields[STATUS]
-            yield replace(status, name=place.name, nullable=True, writable=status.writable and described.updateable)
+            yield replace(status, name=place.name, nullable=True,
+                          writable=status.writable and described.updateable and described.createable)
             yield FieldInfo(place.name + DATE, "instant", writable=False)
             yield FieldInfo(place.name + SOURCE, "text", writable=False)
 

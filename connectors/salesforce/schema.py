@@ -25,7 +25,7 @@ MERGEABLE = ("Contact", "Lead", "Account")
 VANISHING = ("OpportunityContactRole", "CampaignMember", "AccountContactRelation")
 """Rows of these are deleted without a trace: only a listing of all ids shows it."""
 
-VERSION = 1
+VERSION = 2
 """Of the notes."""
 
 _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z][A-Za-z0-9_]*){0,5}\Z")
@@ -59,6 +59,7 @@ class Described:
     updateable: bool
     fields: Mapping[str, FieldInfo]
     parents: tuple[tuple[str, str], ...]
+    createable: bool = True
 
     @classmethod
     def parse(cls, body: Mapping[str, Any]) -> Described:
@@ -67,7 +68,8 @@ class Described:
         return cls(body["name"], body.get("label") or body["name"], body.get("keyPrefix"),
                    bool(body.get("queryable", True)), bool(body.get("updateable", True)), {i.name: i for i in infos},
                    tuple((f["relationshipName"], f["referenceTo"][0]) for f in body["fields"]
-                         if f.get("relationshipName") and len(f.get("referenceTo") or "") == 1))
+                         if f.get("relationshipName") and len(f.get("referenceTo") or "") == 1),
+                   bool(body.get("createable", True)))
 
     def info(self, parents: Mapping[str, Described]) -> ObjectInfo:
         """In our words, with the fields of ``parents`` (by relationship name) under dotted names."""

@@ -222,6 +222,16 @@ def test_what_says_nothing_changes_nothing(company: Company) -> None:
     assert {6, 7, 8} <= company.mailed()["NEWS"]
 
 
+def test_consent_that_ends_is_consent_no_more(company: Company) -> None:
+    """It was given in January and the employee ends it: that is no refusal of the past, but of now."""
+    row = next(r["Id"] for r in company.sim.db.tables["CommSubscriptionConsent"].rows.values()
+               if r["ConsentGiverId"] == company.party(8))
+    company.user("edit", "CommSubscriptionConsent", id=row, set={"EffectiveToDate": "2026-02-01"})
+    company.once()
+    assert 8 not in company.mailed()["NEWS"]
+    assert company.held(8) == ["OptIn", "OptOut"]
+
+
 def test_the_audit_finds_what_a_poll_cannot_see(company: Company) -> None:
     """A refusal whose time is over counts there no more; here it does."""
     row = next(r for r in company.sim.db.tables["CommSubscriptionConsent"].rows.values()
