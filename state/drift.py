@@ -2,7 +2,8 @@
 
 A complete listing of an audience is compared with its target. A foreign row is remembered; it is removed when its person
 must not be mailed, or when the mapping owns all rows. A row of ours that vanished is not silently added again: it waits in a
-hold until somebody says whether to add it or to accept that it is gone.
+hold until somebody says whether to add it or to accept that it is gone. A foreign row whose address no record has belongs to
+no person; what was said under the address decides about it.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ def store(conn: db.Connection, a: AudienceDef, rows: Iterable[tuple[Any, ...]], 
     conn.execute(q["listed"].replace(":target", a.table), given)
     conn.execute(q["foreign"].replace(":target", a.table), given)
     conn.execute(q["dirty_foreign"], given)
+    conn.execute(q["judge_page"], given)
 
 
 def found(conn: db.Connection, a: AudienceDef, rows: Iterable[tuple[Any, ...]], sweep: int) -> None:
@@ -98,6 +100,19 @@ def remove_former(conn: db.Connection, a: AudienceDef, run: int) -> None:
 def left_behind(conn: db.Connection, a: AudienceDef, batch: int) -> None:
     """Remember the rows that a batch of new rows leaves under another key; to be called before the target moves."""
     conn.execute(load("drift")["left_behind"].replace(":target", a.table), {"batch": batch})
+
+
+def to_judge(conn: db.Connection, most: int) -> list[tuple[int, int | None, int | None]]:
+    """(row, address, object) of foreign rows about which something was said; no address where a record has it, whose person
+    decides about the row, or where the row is gone."""
+    return conn.execute(load("drift")["judging"], (most,)).fetchall()
+
+
+def judged(conn: db.Connection, rows: Iterable[int], refused: Iterable[tuple[int, int]], run: int) -> None:
+    """These rows were looked at; of them those that must go, each with the ledger position that demands it."""
+    q = load("drift")
+    conn.executemany(q["remove_unheld"], ({"row": row, "position": position, "run": run} for row, position in refused))
+    conn.executemany(q["judged"], ((row,) for row in rows))
 
 
 def own(conn: db.Connection, a: AudienceDef, run: int) -> None:

@@ -163,7 +163,8 @@ def audiences(conn: db.Connection, rel: Relations, run: int, parameters: Mapping
     for a in rel.audiences:
         columns = orjson.dumps(a.columns).decode()
         given = {**parameters, "connection": a.connection, "object": a.object, "run": run, "columns": columns,
-                 "state": QUEUED if a.connection in shut else PLANNED}
+                 "state": QUEUED if a.connection in shut else PLANNED,
+                 "by_id": rel.key_values.get(a.connection, ("", 0))[0] == "crm_id"}
         if rejections:
             forget_rejections(conn, a, rel, parameters)
         parts.append((audience_sql(a, rel), given))

@@ -86,10 +86,12 @@ def store_events(conn: db.Connection, connection: int, stream: int, rows: Iterab
 
 
 def mark(conn: db.Connection, entries: Sequence[ledger.NewEntry]) -> None:
-    """Everyone an entry can concern is dirty: the record's person, and whoever holds the address."""
+    """Everyone an entry can concern is dirty: the record's person, and whoever holds the address; and foreign rows at it are
+    looked at again."""
     q = load("statuses")
     conn.executemany(q["mark_record"], ((e.record,) for e in entries if e.record is not None))
     conn.executemany(q["mark_address"], ((e.address,) for e in entries if e.address is not None))
+    conn.executemany(load("drift")["judge_at"], ((e.address,) for e in entries if e.address is not None))
     conn.executemany(q["overrule"], ((e.record,) for e in entries
                                      if e.record is not None and '"opt_out"' in e.utterance.said))
 

@@ -69,8 +69,8 @@ class Decider:
 
         def job(conn: Any, after: int, most: int) -> tuple[int, int]:
             count, upto = conn.execute(q["dirty_range"], {"after": after, "most": most}).fetchone()
-            for name in names:
-                conn.execute(q[name], {"after": after, "upto": upto})
+            for sql in (*(q[name] for name in names), load("drift")["judge_left"]):
+                conn.execute(sql, {"after": after, "upto": upto})
             return count, upto
         self.store.walk(job, 0, self.paces.bind)
 
@@ -92,6 +92,7 @@ class Decider:
         q = load("ledger")
         found = [row[0] for row in conn.execute(q["find_addresses"], keys)]
         conn.executemany(load("statuses")["mark_address"], ((a,) for a in found))
+        conn.executemany(load("drift")["judge_at"], ((a,) for a in found))
         found = [row[0] for row in conn.execute(q["bind_by_key"], keys)]
         for source in self.rel.sources:
             found += [row[0] for row in conn.execute(q["bind"], {**keys, "stream": source.stream})]
@@ -118,7 +119,21 @@ class Decider:
         while self.store.write(lambda conn: plan.rank(conn, self.rel, bound)):
             total += self._chunks(run, bound)
         self.store.write(lambda conn: self._own(conn, run))
+        if self.store.rows("SELECT 1 FROM judging LIMIT 1"):
+            self.store.bit_by_bit(lambda conn, most: self._judge(conn, run, most))
         return total
+
+    def _judge(self, conn: Any, run: int, most: int) -> int:
+        """Foreign rows at addresses that nobody has: they go where somebody refused their topic under the address."""
+        topics, refused = {a.object: a.topic for a in self.rel.audiences}, []
+        found = drift.to_judge(conn, most)
+        for row, address, audience in found:
+            if address is not None and audience in topics:
+                answer = self.reconciler.decision(people.case(conn, 0, address)).topics[topics[audience]]
+                if answer.state == "unsubscribed":
+                    refused.append((row, answer.position))
+        drift.judged(conn, [row for row, *_ in found], refused, run)
+        return len(found)
 
     def _own(self, conn: Any, run: int) -> None:
         for audience in self.rel.audiences:

@@ -29,7 +29,40 @@ ON CONFLICT (object, key) DO UPDATE SET address = excluded.address, sweep = excl
 INSERT OR IGNORE INTO dirty SELECT r.person FROM row_page p CROSS JOIN foreign_row f ON f.object = :object AND f.key = p.key
 CROSS JOIN record r ON r.address = p.address WHERE p.address IS NOT NULL
 UNION SELECT r.person FROM row_page p CROSS JOIN foreign_row f ON f.object = :object AND f.key = p.key
-CROSS JOIN subscriber_key k ON k.connection = :connection AND k.key = p.key CROSS JOIN record r ON r.id = k.person;
+CROSS JOIN subscriber_key k ON k.connection = :connection AND k.key = p.key CROSS JOIN record r ON r.id = k.person
+UNION SELECT r.person FROM row_page p CROSS JOIN foreign_row f ON f.object = :object AND f.key = p.key
+CROSS JOIN stream s ON s.kind = 'record' CROSS JOIN record r ON r.stream = s.id AND r.rid = p.key;
+
+-- name: judge_page
+-- Of the page's foreign rows those at addresses that no living record has, and under which anything was ever said.
+INSERT OR IGNORE INTO judging SELECT f.id FROM row_page p CROSS JOIN foreign_row f ON f.object = :object AND f.key = p.key
+WHERE p.address IS NOT NULL AND NOT EXISTS (SELECT 1 FROM record r WHERE r.address = p.address AND r.deleted = 0)
+AND EXISTS (SELECT 1 FROM entry e WHERE e.address = p.address);
+
+-- name: judge_at
+-- Something was said under an address.
+INSERT OR IGNORE INTO judging SELECT id FROM foreign_row WHERE address = ?;
+
+-- name: judge_left
+-- Addresses under which the dirty people said something and that they have no more.
+INSERT OR IGNORE INTO judging SELECT f.id FROM dirty d CROSS JOIN record r ON r.person = d.person
+CROSS JOIN entry e ON e.record = r.id AND (e.address IS NOT r.address OR r.deleted) CROSS JOIN foreign_row f ON f.address = e.address
+WHERE d.person > :after AND d.person <= :upto AND EXISTS (SELECT 1 FROM foreign_row);
+
+-- name: judging
+SELECT j.row, f.address, f.object FROM judging j LEFT JOIN foreign_row f ON f.id = j.row
+  AND NOT EXISTS (SELECT 1 FROM record r WHERE r.address = f.address AND r.deleted = 0)
+ORDER BY j.row LIMIT ?;
+
+-- name: judged
+DELETE FROM judging WHERE row = ?;
+
+-- name: remove_unheld
+INSERT OR IGNORE INTO operation (connection, object, kind, class, person, record, key, address, columns, payload, permit,
+  state, run)
+SELECT b.connection, f.object, 'remove', 0, 0, f.id, f.key, f.address, '[]', '[]', :position, 0, :run
+FROM foreign_row f CROSS JOIN object b ON b.id = f.object WHERE f.id = :row
+AND NOT EXISTS (SELECT 1 FROM operation o WHERE o.person = 0 AND o.object = f.object AND o.record = f.id AND o.state = 3);
 
 -- name: foreign_gone
 DELETE FROM foreign_row WHERE object = :object AND sweep < :sweep;
@@ -48,6 +81,8 @@ ON CONFLICT (connection, object, class) WHERE closed_at IS NULL DO UPDATE SET re
 INSERT OR IGNORE INTO dirty SELECT person FROM vanished WHERE object = ? AND accepted = 0;
 
 -- name: remove_blocked
+-- Rows at an address of the person's, and under a key of theirs: the one we gave them, or, where ids are keys (:by_id), the id
+-- of one of their records. Most audiences have none.
 INSERT INTO operation (connection, object, kind, class, person, record, key, address, columns, payload, state, run)
 SELECT :connection, :object, 'remove', 0, c.person, f.id, f.key, f.address, '[]', '[]', 0, :run
 FROM (SELECT DISTINCT c.person, f.id FROM chunk c CROSS JOIN record r ON r.person = c.person AND r.address IS NOT NULL
@@ -55,7 +90,10 @@ FROM (SELECT DISTINCT c.person, f.id FROM chunk c CROSS JOIN record r ON r.perso
   UNION SELECT c.person, f.id FROM chunk c CROSS JOIN record r ON r.person = c.person
   CROSS JOIN subscriber_key k ON k.connection = :connection AND k.person = r.id
   CROSS JOIN foreign_row f ON f.object = :object AND f.key = k.key
-  WHERE EXISTS (SELECT 1 FROM foreign_row WHERE object = :object)) w   -- most audiences have none
+  WHERE EXISTS (SELECT 1 FROM foreign_row WHERE object = :object)
+  UNION SELECT c.person, f.id FROM chunk c CROSS JOIN record r ON r.person = c.person
+  CROSS JOIN foreign_row f ON f.object = :object AND f.key = r.rid
+  WHERE :by_id AND EXISTS (SELECT 1 FROM foreign_row WHERE object = :object)) w
 CROSS JOIN chunk c ON c.person = w.person CROSS JOIN foreign_row f ON f.id = w.id
 CROSS JOIN decision d ON d.person = c.person WHERE :blocked
 AND NOT EXISTS (SELECT 1 FROM operation o WHERE o.object = :object AND o.person = c.person AND o.record = f.id AND o.state = 3);

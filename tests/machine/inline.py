@@ -45,6 +45,7 @@ class InlineWriter(Writer):
         self._conn = conn
         self.done = 0
         self._busy = False
+        self._ended = False
         self._order = itertools.count()
 
     def run(self, job: Callable[[db.Connection], Any], **_: Any) -> Any:
@@ -63,8 +64,13 @@ class InlineWriter(Writer):
         self.done += 1
         return result
 
+    @property
+    def closed(self) -> bool:
+        return self._ended
+
     def close(self) -> None:
         """Nothing is ever queued."""
+        self._ended = True
 
 
 @contextmanager

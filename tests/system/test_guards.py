@@ -234,6 +234,43 @@ def test_a_foreign_row_of_somebody_who_refused_is_removed(lab: Lab) -> None:
     assert lab.keys(NEWS) == {"p0", "p2", "guest"}
 
 
+def test_a_foreign_row_under_the_id_of_a_record_of_whoever_refused_goes_whatever_its_address(lab: Lab) -> None:
+    linked(lab, 3)
+    spare = lab.contact("spare", email="p1@mail.example", first_name="P1")
+    row = {spare: {"email": "private@elsewhere.example"}, lab.ids["p2"][:-1]: {"email": "guest@elsewhere.example"}}
+    lab.world.act("mc", "write_rows", audience=NEWS, rows=row)
+    lab.unsubscribe("p1", "L2")
+    lab.advance(DAY)
+    lab.settle()
+    assert lab.keys(NEWS) == {"p0", "p2", lab.ids["p2"][:-1]}
+
+
+@pytest.mark.parametrize("first", ["row", "refusal"])
+def test_a_foreign_row_at_an_address_that_nobody_has_any_more_goes_when_it_refused(lab: Lab, first: str) -> None:
+    linked(lab, 3)
+    row = {"their-own": {"email": "p1@mail.example"}, "guest": {"email": "guest@elsewhere.example"}}
+    if first == "refusal":
+        lab.unsubscribe("p1", "L2")
+        lab.settle()
+        lab.edit("p1", email="new@mail.example")
+        lab.settle()
+        lab.world.act("mc", "write_rows", audience=NEWS, rows=row)
+    else:
+        lab.edit("p1", email="new@mail.example")
+        lab.world.act("mc", "write_rows", audience=NEWS, rows=row)
+        lab.world.act("mc", "write_rows", audience=OFFERS, rows={"their-own": {"email": "p1@mail.example"}})
+        lab.advance(DAY)
+        lab.settle()
+        assert lab.keys(NEWS) == {"p0", "p1", "p2", "their-own", "guest"}
+        assert "p1" in lab.send(NEWS), "to her old address, too"
+        lab.world.act("mc", "unsubscribe", email="p1@mail.example", list="L2", key="their-own")
+    lab.advance(DAY)
+    lab.settle()
+    assert lab.keys(NEWS) - {"p1"} == {"p0", "p2", "guest"}
+    assert ("their-own" in lab.keys(OFFERS)) == (first == "row"), "nothing else goes"
+    assert lab.rows("SELECT count(*) FROM judging") == [(0,)]
+
+
 def test_a_reopening_without_a_permit_is_held_whatever_it_is(lab: Lab) -> None:
     linked(lab, 2)
     lab.unsubscribe("p1", "L2")
