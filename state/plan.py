@@ -159,12 +159,13 @@ def audiences(conn: db.Connection, rel: Relations, run: int, parameters: Mapping
     import orjson
 
     shut = {row[0] for row in conn.execute("SELECT id FROM connection WHERE approved_at IS NULL")}
+    by_id = {connection for connection, (value, _) in rel.key_values.items() if value == "crm_id"}
     parts, rejections = [], conn.execute("SELECT EXISTS (SELECT 1 FROM rejection)").fetchone()[0]
     for a in rel.audiences:
         columns = orjson.dumps(a.columns).decode()
         given = {**parameters, "connection": a.connection, "object": a.object, "run": run, "columns": columns,
                  "state": QUEUED if a.connection in shut else PLANNED,
-                 "by_id": rel.key_values.get(a.connection, ("", 0))[0] == "crm_id"}
+                 "by_id": a.connection in by_id}
         if rejections:
             forget_rejections(conn, a, rel, parameters)
         parts.append((audience_sql(a, rel), given))
