@@ -220,7 +220,8 @@ class DestinationDoc(Doc):
     connection: Name
     subscriber_key: SubscriberKey = SubscriberKey()
     unknown_subscriber: Literal["skip", "create_unsubscribed"] = "skip"
-    existing_members: Literal["keep", "adopt", "remove"] = "keep"
+    existing_members: Annotated[Literal["keep", "adopt"], Field(
+        description="What members found on a list mean: nothing, or a wish for the first plan to approve.")] = "keep"
     unit: Annotated[Name | None, Field(
         description="The business unit or brand: who stops all mail there stops only its mail, and its topics'.")] = None
     topics: dict[Name, TopicTarget] = {}
