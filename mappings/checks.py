@@ -11,7 +11,7 @@ from graphlib import CycleError, TopologicalSorter
 
 from mappings.expressions import Column, Compiled, ExpressionScope, Type, compile_expression, compile_order
 from mappings.fields import names_in
-from mappings.model import CRM_ID, Attribute, Audience, Destination, Expression, Mapping, StreamName, Topic
+from mappings.model import CRM_ID, Attribute, Audience, Destination, Expression, Mapping, StreamName, Topic, TopicDelivery
 from mappings.nodes import RESERVED
 from mappings.online import objects
 from mappings.problems import MappingProblems, Place, Problem, did_you_mean
@@ -161,9 +161,21 @@ def _destinations(mapping: Mapping, connections: Map[str, str]) -> Iterator[Prob
         for owner, audience in destination.audiences:
             yield from _audience(destination, owner, audience, attributes, owners)
         for topic in destination.topics.values():
+            yield from _leaving(topic, connections.get(destination.connection))
             if topic.publication_list is not None:
                 place = (destination.connection, f"list {topic.publication_list}")
                 yield from _taken(topic.place, place, f'the topic "{topic.topic}"', owners)
+
+
+def _leaving(delivery: TopicDelivery, type_: str | None) -> Iterator[Problem]:
+    """How recipients leave the topic at this destination."""
+    if delivery.publication_list is None and delivery.audience is not None:
+        yield Problem.at(delivery.place, f'"{delivery.topic}" has an audience here and no publication list: who '
+                         "unsubscribes from its mails stops all mail.",
+                         'Add "publication_list", and send through that list.', "warning")
+    elif type_ == "marketing_cloud" and not (delivery.publication_list or "0").isdigit():
+        yield Problem.at(delivery.place, f'"{delivery.publication_list}" is not the number of a publication list.',
+                         "Take its ID from Email Studio, Subscribers, Publication Lists.")
 
 
 def _delivered(mapping: Mapping, destination: Destination) -> Iterator[Problem]:

@@ -95,8 +95,10 @@ class Emitter:
         if first in self.scope.related:
             return ExpressionFault(node.at, f"{print_name(node.path)} has many values per person.",
                                    f"Say which, such as max({print_name(node.path)}), or count({print_name(first)}).")
-        return ExpressionFault(node.at, f'"{node.path}" is not known here.',
-                               did_you_mean(node.path, [*self.scope.columns, *self.scope.related]))
+        hint = did_you_mean(node.path, [*self.scope.columns, *self.scope.related])
+        if not hint.startswith("Did"):
+            hint = f"A text is written in single quotes, '{node.path}'. {hint}".rstrip()
+        return ExpressionFault(node.at, f'"{node.path}" is not known here.', hint)
 
     # ------------------------------------------------------------------ conditions
 

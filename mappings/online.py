@@ -142,7 +142,8 @@ def _consent_field(consent: ConsentField, fields: Map[str, FieldInfo]) -> Iterat
 def _list(place: Place, connection: str, container: str, catalogue: Catalogue) -> Iterator[Problem]:
     lists = {name.removeprefix("list:") for name in catalogue.objects if name.startswith("list:")}
     if container not in lists:
-        yield Problem.at(place, f'"{connection}" has no list {container}.', did_you_mean(container, lists))
+        yield Problem.at(place, f'"{connection}" has no list {container}.',
+                         did_you_mean(container, lists) or "Take its number from the list's own page there.")
 
 
 # --------------------------------------------------------------------------- audiences
@@ -154,8 +155,9 @@ def _audience(destination: Destination, audience: Audience, catalogue: Catalogue
     if info is None:
         if not audience.create:
             known = [name.removeprefix("de:") for name in catalogue.objects if name.startswith("de:")]
+            guess = did_you_mean(audience.key, known)
             yield Problem.at(audience.place, f'"{destination.connection}" has no data extension "{audience.key}".',
-                             did_you_mean(audience.key, known) or 'Write "create: true" to have it made.')
+                             guess if guess.startswith("Did") else 'Take its external key from its page there, or write "create: true" to have it made.')
         return
     if info.properties.get("sendable") in (False, 0):
         yield Problem.at(audience.place, f'The data extension "{audience.key}" is not sendable.',

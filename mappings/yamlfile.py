@@ -28,6 +28,13 @@ class Unreadable(ValueError):
         self.problem = problem
 
 
+HINTS = {
+    "block end": "What belongs together begins in the same column.",
+    "cannot start any token": "Indent with spaces, and quote texts that begin with a sign.",
+    "mapping values are not allowed": 'Put a text that holds ": " in quotes.'}
+"""A part of the reader's own words -> what to do about it."""
+
+
 class Source:
     """One file: ``data`` is plain dicts, lists and scalars; ``place`` finds any node by its trail of keys."""
 
@@ -162,7 +169,8 @@ def parse(text: str, file: str) -> Source:
         what = f'The key "{name[1]}"' if name else "A key"
         raise Unreadable(_marked(file, error, f"{what} is written twice.", "Remove one of them.")) from None
     except MarkedYAMLError as error:
-        raise Unreadable(_marked(file, error, f"This is not YAML: {error.problem}.")) from None
+        remedy = next((hint for sign, hint in HINTS.items() if sign in str(error.problem)), "")
+        raise Unreadable(_marked(file, error, f"This is not YAML: {error.problem}.", remedy)) from None
     except (YAMLError, ValueError, RecursionError) as error:
         raise Unreadable(Problem(file, 0, 0, f"This is not YAML: {type(error).__name__}.")) from None
 

@@ -136,10 +136,11 @@ def connectors(config: Config, stop: threading.Event) -> dict[str, Stoppable]:
 
 
 def endpoints(config: Config, mapping: MappingFile, stop: threading.Event) -> dict[str, Endpoint]:
-    """Every connection with its role: one that a destination names is an ESP, the others are CRMs."""
+    """Every connection with its role: one that a destination names is an ESP, as is one whose type can be nothing else."""
     delivered = {d.connection for d in mapping.destinations.values()}
-    return {name: Endpoint("esp" if name in delivered else "crm", connector, config.connections[name].loopback,
-                           account(config, name))
+    known = config.connections
+    return {name: Endpoint("esp" if name in delivered or "crm" not in known[name].roles else "crm", connector,
+                           known[name].loopback, account(config, name))
             for name, connector in connectors(config, stop).items()}
 
 

@@ -69,6 +69,9 @@ def online(config: Config, mapping: MappingFile) -> list[Problem]:
     for name, connector in compose.connectors(config, threading.Event()).items():
         try:
             catalogues[name] = connector.describe(_asked(mapping, name))
+        except ConnectorError as error:
+            error.connection = name
+            raise
         finally:
             connector.close()
     return fitting(mapping, catalogues)
@@ -82,6 +85,9 @@ def fitting(mapping: MappingFile, catalogues: Mapping[str, Catalogue]) -> list[P
         if catalogue is None:
             continue
         found += unit_is_wider(destination, catalogue)
+        lists = {f"list:{t.publication_list}" for t in destination.topics.values() if t.publication_list is not None}
+        if not lists <= catalogue.objects.keys():
+            continue  # that is told already; no send can go through a list that is not there
         for info in (info for name, info in catalogue.objects.items() if name.startswith("send:")):
             what = f'The send "{info.label or info.name}" needs a look.'
             found += [Problem.at(destination.place, f"{what} {message}", remedy, level)

@@ -44,7 +44,7 @@ def _status_text(data: dict[str, Any]) -> Iterator[str]:
             f"{p['connection']} {p['error'] or ('running' if p['accepted'] else 'waiting')}" for p in e["providers"])
             or "to be finished by the next run")
     for hold in data["holds"]:
-        yield f"hold {hold['id']} on {hold['connection']} {hold['object'] or ''}: {hold['reason']}"
+        yield f"hold {hold['id']} on {' '.join(filter(None, (hold['connection'], hold['object'])))}: {hold['reason']}"
 
 
 @command(LOCKED, DAMAGED)

@@ -19,7 +19,7 @@ from syncd.failures import AUTH, DAMAGED, FAILED, OK, REMOTE, USAGE, Failure
 @click.argument("directory", type=click.Path(file_okay=False), default=".")
 @click.option("--crm", type=click.Choice(["salesforce", "odoo"]), default="salesforce", show_default=True)
 def init(obj: Context, directory: str, crm: str) -> None:
-    """Write a first syncd.yaml, mapping.yaml and hash key into DIRECTORY."""
+    """Write a first syncd.yaml, mapping.yaml and hash key into DIRECTORY, and make the directories they name."""
     base = Path(directory)
     base.mkdir(parents=True, exist_ok=True)
     wanted = {"syncd.yaml": f"{crm}.yaml", "mapping.yaml": f"{crm}_mapping.yaml"}
@@ -33,6 +33,8 @@ def init(obj: Context, directory: str, crm: str) -> None:
     fd = os.open(base / "hash_key", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(fd, "w") as stream:
         stream.write(secrets.token_hex(32) + "\n")
+    for name in ("state", "journal"):
+        (base / name).mkdir(mode=0o700, exist_ok=True)
     made = [str(base / name) for name in (*wanted, "hash_key")]
     show(obj, {"written": made}, lambda data: iter(data["written"]))
     say("  Keep a copy of hash_key: without it the state cannot be opened. Then edit both files and run `syncd check`.")

@@ -38,7 +38,7 @@ def destination(topics: str = "offers: {publication_list: 1}", segments: str = "
      "odoo.sale.order and sf.Contact are not of one connection."),
     (destination("ofers: {publication_list: 1}"), 'There is no topic "ofers".'),
     (destination(more="subscriber_key: {value: crm}"), 'There is no attribute "crm". Did you mean "crm_id"?'),
-    (destination("offers: {audience: {data_extension: {key: A}}, fields: {Name: frist_name}}"),
+    (destination("offers: {publication_list: 1, audience: {data_extension: {key: A}}, fields: {Name: frist_name}}"),
      'There is no attribute "frist_name". Did you mean "first_name"?'),
     (destination().replace("connection: mc", "connection: sf"), '"sf" is salesforce: it cannot be a destination.'),
     (destination().replace("connection: mc", "connection: mcc"), 'There is no connection "mcc". Did you mean "mc"?'),
@@ -79,13 +79,20 @@ def test_a_data_extension_belongs_to_one_audience(rows: str) -> None:
     text = PEOPLE + TOPIC + f"""
 segments: {{some: {{topic: offers, where: city = 'x'}}}}
 destinations:
-  one: {{connection: mc, topics: {{offers: {{audience: {{data_extension: {{key: ALL, rows: {rows}}}}}}}}}}}
+  one: {{connection: mc, topics: {{offers: {{publication_list: 2, audience: {{data_extension: {{key: ALL, rows: {rows}}}}}}}}}}}
   two:
     connection: mc
     topics: {{offers: {{publication_list: 1}}}}
     segments: {{some: {{data_extension: {{key: all}}}}}}
 """
     assert 'The data extension all of "mc" is already used by "offers" of "one".' in single(text)
+
+
+def test_how_recipients_leave_a_topic_is_looked_at() -> None:
+    nowhere = single(PEOPLE + TOPIC + destination("offers: {audience: {data_extension: {key: A}}}"))
+    assert 'warning: "offers" has an audience here and no publication list' in nowhere
+    name = single(PEOPLE + TOPIC + destination("offers: {publication_list: All Subscribers}"))
+    assert '"All Subscribers" is not the number of a publication list.' in name
 
 
 def test_a_publication_list_belongs_to_one_topic() -> None:
@@ -134,8 +141,8 @@ def test_offline_types_are_checked_as_far_as_they_are_known() -> None:
 
 def test_places_of_faults_in_expressions() -> None:
     text = PEOPLE + TOPIC + "segments:\n  s: {topic: offers, where: \"city = 'a' or town = 'b'\"}\n"
-    assert single(text) == ('m1.yaml:7:44: "town" is not known here. Known here: city, crm_id, email, first_name, '
-                            "personas.")
+    assert single(text) == ("m1.yaml:7:44: \"town\" is not known here. A text is written in single quotes, 'town'. "
+                            "Known here: city, crm_id, email, first_name, personas.")
     line = text.splitlines()[6]
     assert line[43:].startswith("town")
 
