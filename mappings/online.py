@@ -156,8 +156,9 @@ def _audience(destination: Destination, audience: Audience, catalogue: Catalogue
         if not audience.create:
             known = [name.removeprefix("de:") for name in catalogue.objects if name.startswith("de:")]
             guess = did_you_mean(audience.key, known)
+            remedy = 'Take its external key from its page there, or write "create: true" to have it made.'
             yield Problem.at(audience.place, f'"{destination.connection}" has no data extension "{audience.key}".',
-                             guess if guess.startswith("Did") else 'Take its external key from its page there, or write "create: true" to have it made.')
+                             guess if guess.startswith("Did") else remedy)
         return
     if info.properties.get("sendable") in (False, 0):
         yield Problem.at(audience.place, f'The data extension "{audience.key}" is not sendable.',

@@ -79,7 +79,9 @@ def test_a_data_extension_belongs_to_one_audience(rows: str) -> None:
     text = PEOPLE + TOPIC + f"""
 segments: {{some: {{topic: offers, where: city = 'x'}}}}
 destinations:
-  one: {{connection: mc, topics: {{offers: {{publication_list: 2, audience: {{data_extension: {{key: ALL, rows: {rows}}}}}}}}}}}
+  one:
+    connection: mc
+    topics: {{offers: {{publication_list: 2, audience: {{data_extension: {{key: ALL, rows: {rows}}}}}}}}}
   two:
     connection: mc
     topics: {{offers: {{publication_list: 1}}}}
