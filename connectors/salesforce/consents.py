@@ -21,7 +21,7 @@ from connectors.errors import Misconfigured
 from connectors.salesforce.reading import Reader
 from connectors.salesforce.schema import Described
 from connectors.salesforce.source import Source, record_source
-from connectors.salesforce.values import micros
+from connectors.salesforce.values import micros, soql_instant
 from connectors.salesforce.wire import Wire
 from syncd.model import RECORD_COLUMNS, Field, FieldInfo, Micros, StreamSpec, Value
 
@@ -258,6 +258,19 @@ class Consents:
             return str(values[name]) if values.get(name) else None
         return Consent(kind.object, str(row[0]), party, text(STATUS), _instant(values.get(kind.since)),
                        _instant(values.get(kind.until)), _instant(values.get(kind.captured)), text(kind.how), values)
+
+    def turned(self, kind: Kind, since: int, upto: int) -> list[tuple[Value, ...]]:
+        """Rows whose period has begun or ended between two instants (seconds): that changes no row."""
+        described = self._describe(kind.object)
+        terms = []
+        for name in (kind.since, kind.until):
+            info = described.fields.get(name) if described is not None else None
+            if info is None:
+                continue
+            first, last = (soql_instant(at)[:10 if info.type == "date" else None] for at in (since, upto))
+            if first != last:
+                terms.append(f"({name} > {first} AND {name} <= {last})")
+        return self._reader.rows(self.source(kind)[0], f"({' OR '.join(terms)})") if terms else []
 
     def parties(self, kind: Kind, rows: Iterable[tuple[Value, ...]], names: Sequence[str]) -> set[str]:
         """The Individuals that rows just read may be about, deleted ones included."""

@@ -26,6 +26,10 @@ def examine(settings: SalesforceSettings, session: Session, limits: Mapping[str,
     findings += [Finding("warning", f"Salesforce needs too long to find which {name} rows have a changed parent: fields "
                          "read through it may be old.", "Ask Salesforce for an index, or copy the fields by a flow.")
                  for name in sorted(stale)]
+    party = describe("Individual") if settings.create_individuals else None
+    if settings.create_individuals and not (party is not None and party.createable):
+        findings.append(Finding("warning", "create_individuals is set, and the integration user cannot create Individuals.",
+                                "Turn on Data Protection and Privacy, and give the user the right to create them."))
     account = f"org {session.org or '?'} as user {session.user or '?'} at {session.instance.partition('://')[2]}"
     return Health(account, tuple(findings), quota)
 

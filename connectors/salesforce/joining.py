@@ -1,7 +1,7 @@
 """Contacts and leads together with the consent of the Individuals they point to (``consents``): streams read as one.
 
 A change of a consent row touches no contact. So after the changed contacts of each reading but the first, the changed
-consent rows are read, and the contacts that point to their Individuals.
+consent rows are read, those whose period has begun or ended, and the contacts that point to their Individuals.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ import orjson
 
 from connectors.errors import CursorLost
 from connectors.salesforce.consents import AT_ONCE, DATE, INDIVIDUAL, SOURCE, Consents, Place, is_consent, value_of
-from connectors.salesforce.reading import Reader
+from connectors.salesforce.reading import Cursor, Reader
 from connectors.salesforce.source import Row, Source
 from syncd.model import RECORD_COLUMNS, Field, Page, StreamSpec, Value
 
 _SUFFIXES = (DATE, SOURCE)
+HOUR = 3600  # how often it is asked which periods have begun or ended
 
 
 @dataclass(slots=True)
@@ -82,8 +83,11 @@ class Joined:
         kind = next(p.kind for p in self._places.values() if p.kind.object == object)
         changed, names = self.consents.source(kind)
         people = self.source(self.plain)
+        before, now = Cursor.parse(cursor).hi, self.consents.now() // 1_000_000
+        turned = self.consents.turned(kind, before, now) if before // HOUR < now // HOUR else []
         for page in self.reader.changes(changed, cursor):
-            ids = sorted(self.consents.parties(kind, page.rows, names)) if page.rows else []
+            read, turned = [*page.rows, *turned], []
+            ids = sorted(self.consents.parties(kind, read, names)) if read else []
             for start in range(0, len(ids), AT_ONCE):
                 listed = ",".join(f"'{i}'" for i in ids[start:start + AT_ONCE])
                 if rows := self.reader.rows(people, f"{INDIVIDUAL} IN ({listed})"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -28,6 +29,13 @@ class SalesforceLab(RecordLab):
 
     def __init__(self, kernel: Kernel, sim: SalesforceSim, endpoint: str, many: int, **settings: Any) -> None:
         self.kernel, self.sim, self.many = kernel, sim, many
+        self.individual: str | None = None
+        if sim.options.data_protection:
+            self.individual = str(self._do("create", object="Individual", set={"LastName": "Everybody"})["id"])
+            self._do("create", object="ContactPointTypeConsent", set={
+                "Name": "n", "PartyId": self.individual, "ContactPointType": "Email", "PrivacyConsentStatus": "OptIn"})
+            self.spec = replace(self.spec, fields=(Field("ContactPointTypeConsent.Email"), *self.spec.fields,
+                                                   Field("ContactPointTypeConsent.Email.CaptureDate", "instant")))
         account = SalesforceSettings(client_id="sandbox-client", client_secret="sandbox-secret", endpoint=endpoint,
                                      **settings)
         self.connector = SalesforceConnector(account, clock=kernel.clock.now, sleep=kernel.clock.advance)
@@ -52,7 +60,8 @@ class SalesforceLab(RecordLab):
         return self.sim.act({"actor": "crm_user", "crm": SIDE, "do": do, "object": "Contact", **about})
 
     def create(self, email: str, text: str) -> str:
-        return str(self._do("create", set={"Email": email, "LastName": text})["id"])
+        party = {"IndividualId": self.individual} if self.individual else {}
+        return str(self._do("create", set={"Email": email, "LastName": text, **party})["id"])
 
     def edit(self, id: str, text: str) -> None:
         self._do("edit", id=id, set={"LastName": text})
@@ -70,11 +79,12 @@ class SalesforceLab(RecordLab):
 class TestSalesforce(Common, Records):
     @pytest.fixture(params=[
         (2_100, {}, 0.0), (2_100, {}, 20.0), (7, {"bulk_threshold": 2, "bulk_page": 3, "bulk_poll": 0.1}, 0.0),
-    ], ids=["queries", "late commits", "bulk"])
+        (250, {"page_size": 200}, 20.0),
+    ], ids=["queries", "late commits", "bulk", "consent objects"])
     def lab(self, request: pytest.FixtureRequest) -> Iterator[SalesforceLab]:
         many, settings, delay = request.param
         kernel = Kernel(seed=12)
-        sim = SalesforceSim(kernel, commit_delay=delay)
+        sim = SalesforceSim(kernel, commit_delay=delay, data_protection="page_size" in settings)
         server = serve(kernel, sim.side, sim.handle)
         lab = SalesforceLab(kernel, sim, f"http://127.0.0.1:{server.server_address[1]}", many, **settings)
         yield lab

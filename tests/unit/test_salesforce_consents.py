@@ -137,6 +137,22 @@ def test_later_readings_follow_the_consent_and_not_only_the_contacts(company: Co
         list(c.changes(SPEC, list(c.changes(StreamSpec("Contact", fields=(Field("Email"),)), None))[-1].cursor))
 
 
+def test_a_period_that_ends_or_begins_is_seen_within_the_hour(company: Company) -> None:
+    company.add("ContactPointTypeConsent", PrivacyConsentStatus="OptIn", EffectiveTo=company.iso(2.5))
+    company.add("CommSubscriptionConsent", PrivacyConsentStatus="OptIn", ConsentGiverId="0PK5g0000000002",
+                EffectiveFromDate=company.iso(3)[:10])
+    company.kernel.clock.advance(60)
+    c, first, third = company.connect(), id18(company, 1), id18(company, 3)
+    cursor = list(c.changes(SPEC, None))[-1].cursor
+    told: dict[Value, Value] = {}
+    for _ in range(4):
+        company.kernel.clock.advance(DAY)
+        for page in c.changes(SPEC, cursor):
+            cursor = page.cursor
+            told |= {row[0]: row[5] if row[0] == first else row[7] for row in page.rows}
+    assert (told[first], told[third]) == (ENDED, "OptIn")
+
+
 def test_a_consent_belongs_to_the_party_of_the_contact_point(company: Company) -> None:
     """Who gave it may have given it for somebody else."""
     company.sim.load({"ContactPointEmail": [
@@ -196,6 +212,14 @@ def test_individuals_are_made_only_where_that_is_asked_for(company: Company) -> 
     person, = (p for p in company.sim.world(None, None)["people"] if p["id"] == contact)
     made = company.sim.db.tables["Individual"].rows[person["fields"]["IndividualId"]]
     assert made["LastName"] == person["fields"]["LastName"]
+
+
+def test_check_says_where_no_individual_can_be_made(company: Company) -> None:
+    def told(made: Org) -> bool:
+        return any("create_individuals" in f.message for f in made.connect(create_individuals=True).check().findings)
+    bare = Org(1)
+    assert (told(company), told(bare)) == (False, True)
+    bare.close()
 
 
 def test_a_row_that_salesforce_refuses_refuses_its_contact_only(company: Company) -> None:
