@@ -241,7 +241,6 @@ class MarketingCloud(Connection):
     server_utc_offset: Annotated[Decimal | None, Field(ge=-12, le=14, description="Hours.")] = None
     yearly_calls: Annotated[int | None, Field(gt=0)] = None
     max_async_rows: Annotated[int | None, Field(gt=0)] = None
-    sync_rows: Annotated[int | None, Field(ge=0)] = None
     overlap: Duration | None = None
     event_days: Annotated[int | None, Field(gt=0, le=730)] = None
     webhooks: Annotated[dict[Name, Callback] | None, Field(description="Callbacks by name; set `web`, too.")] = None

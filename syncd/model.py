@@ -135,7 +135,8 @@ class StreamSpec:
     """What is to be read: one object of one connection, with the fields the mapping needs.
 
     ``object`` is the vendor's name ("Contact", "res.partner", "list:4711", "de:OFFERS_ALL", "subscribers").
-    ``ids_only`` asks for a numbered listing of all ids (pages with the single column ``id``), used to find deletions.
+    ``ids_only`` asks for a numbered listing of all ids of records (pages with the single column ``id``), used to find
+    deletions.
     """
 
     object: str

@@ -16,15 +16,12 @@ import orjson
 
 from connectors.errors import ConnectorError, LostReply, Misconfigured
 from connectors.marketing_cloud import errors, items, soap, values
-from connectors.marketing_cloud.describe import Describer, Schema
+from connectors.marketing_cloud.describe import Describer
 from connectors.marketing_cloud.rows import RowReader, extension_of
 from connectors.marketing_cloud.settings import MarketingCloudSettings
 from connectors.marketing_cloud.wire import Wire
 from connectors.shapes import in_chunks, later
 from syncd.model import DONE, UNKNOWN, Batch, FieldInfo, Op, Outcome
-
-SYNC_ROWS = 50
-"""Rows of one synchronous call, as the vendor advises."""
 
 READ_BACK = 500
 """At most this many rows are read back to find the refused ones; above it the batch is cut first."""
@@ -54,47 +51,30 @@ class AudienceWriter:
     # ----------------------------------------------------------------- upsert
 
     def upsert(self, batch: Batch) -> list[Outcome]:
-        """Queue the rows; ``accepted`` under one request id, or the final outcome where they were written at once."""
+        """Queue the rows: ``accepted`` under one request id, those aside that are sure to be refused."""
         key = extension_of(batch.object)
         schema = self._describer.schema(key, batch.columns)
         columns = [schema.column(name) for name in batch.columns]
         plain = items.plain(schema, columns, batch.ops, self._zone)
         if plain is not None:
-            return self._write(key, schema, list(enumerate(plain)))
-        outcomes: list[Outcome | None] = [None] * len(batch.ops)
-        ready: list[tuple[int, dict[str, Any]]] = []
-        for index, op in enumerate(batch.ops):
-            try:
-                item = items.single(schema, columns, op, self._zone)
-            except ValueError:
-                outcomes[index] = errors.rejected("invalid_value", "A value does not fit its column.")
-                continue
-            outcomes[index] = items.unfit(schema, item)
-            if outcomes[index] is None:
-                ready.append((index, item))
-        for (index, _), outcome in zip(ready, self._write(key, schema, ready), strict=True):
-            outcomes[index] = outcome
-        return [outcome for outcome in outcomes if outcome is not None]
+            return self._queue(key, plain)
+        found = [items.single(schema, columns, op, self._zone) for op in batch.ops]
+        queued = iter(self._queue(key, [item for item in found if not isinstance(item, Outcome)]))
+        return [item if isinstance(item, Outcome) else next(queued) for item in found]
 
-    def _write(self, key: str, schema: Schema, ready: Sequence[tuple[int, dict[str, Any]]]) -> list[Outcome]:
+    def _queue(self, key: str, ready: Sequence[dict[str, Any]]) -> list[Outcome]:
         if not ready:
             return []
-        return (self._sync if len(ready) <= self._settings.sync_rows else self._queue)(key, schema, ready)
-
-    def _queue(self, key: str, schema: Schema, ready: Sequence[tuple[int, dict[str, Any]]]) -> list[Outcome]:
-        body, taken = self._body([item for _, item in ready[:self._settings.max_async_rows]])
+        body, taken = self._body(ready[:self._settings.max_async_rows])
         if taken == 0:
             first = errors.rejected("row_too_large", "The row alone is larger than a request may be.")
             return [first] + [Outcome("retry", retry_after=0.0)] * (len(ready) - 1)
         path = f"/data/v1/async/dataextensions/key:{quote(key, safe='')}/rows"
         try:
-            reply = self._wire.rest("PUT", path, route="async.upsert", write=True, allow=(400, 404, 413, 596),
-                                    data=body)
+            reply = self._wire.rest("PUT", path, route="async.upsert", write=True, allow=(400, 413), data=body)
         except LostReply:
             sent = [UNKNOWN] * taken
         else:
-            if reply.status in (404, 596):
-                return self._sync(key, schema, ready)
             request = None if reply.status >= 400 else errors.body_of(reply).get("requestId")
             if reply.status >= 400:
                 sent = self._refused(key, reply, taken)
@@ -132,20 +112,6 @@ class AudienceWriter:
         parts = [body, *(p for p in body.get("additionalErrors") or () if isinstance(p, dict))]
         text = " ".join(str(part.get("message") or "") for part in parts)
         return [Outcome("rejected", errors.row_reason(str(body.get("errorcode", reply.status)), text))]
-
-    def _sync(self, key: str, schema: Schema, ready: Sequence[tuple[int, dict[str, Any]]]) -> list[Outcome]:
-        """Write by the synchronous route; of a refused call nobody knows which rows were stored."""
-        path = f"/hub/v1/dataevents/key:{quote(key, safe='')}/rowset"
-        rows = {index: {"keys": {schema.primary: item[schema.primary]},
-                        "values": {name: value for name, value in item.items() if name != schema.primary}}
-                for index, item in ready}
-
-        def send(chunk: Sequence[Op]) -> list[Outcome]:
-            reply = self._wire.rest("POST", path, route="sync.upsert", json=[rows[op.id] for op in chunk], write=True,
-                                    allow=(400, 413))
-            return [DONE] * len(chunk) if reply.status < 300 else self._refused(key, reply, len(chunk))
-
-        return in_chunks([Op(index, "", None, ()) for index, _ in ready], SYNC_ROWS, send)
 
     # ----------------------------------------------------------------- settle
 

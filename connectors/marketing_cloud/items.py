@@ -17,7 +17,7 @@ _NO_ADDRESS = re.compile(r'[^!-~]|[\s"(),:;<>\[\\\]]')
 
 def plain(schema: Schema, columns: Sequence[FieldInfo], ops: Sequence[Op], zone: timezone) -> list[dict[str, Any]] | None:
     """The rows of all ``ops``, column by column, as there may be millions; None where one has to be looked at by itself:
-    a value is missing, or does not fit, or not as it is. The rows are those that ``single`` makes and ``unfit`` lets pass.
+    a value is missing, or does not fit, or not as it is. The rows are those that ``single`` makes.
     """
     if not ops:
         return None
@@ -52,23 +52,23 @@ def _is_plain(raw: Sequence[str | None], length: int | None, *, address: bool) -
     return length is None or max(map(len, filter(None, raw)), default=0) <= length
 
 
-def single(schema: Schema, columns: Sequence[FieldInfo], op: Op, zone: timezone) -> dict[str, Any]:
-    """The row of ``op`` by column name, its key and address included.
-
-    :raises ValueError: a value does not fit its column
-    """
-    item = {column.name: values.to_vendor(value, column.type, zone)
-            for column, value in zip(columns, op.values, strict=True)}
+def single(schema: Schema, columns: Sequence[FieldInfo], op: Op, zone: timezone) -> dict[str, Any] | Outcome:
+    """The row of ``op`` by column name, its key and address included; or the refusal of a row that is sure to be refused:
+    sent, it would only spoil a request that cannot name it."""
     if op.key == "" or values.sanitise(op.key) != op.key:
-        raise ValueError("not a key")
-    item[schema.primary] = values.to_vendor(op.key, schema.column(schema.primary).type, zone)
+        return errors.rejected("invalid_value", "The key is empty, or holds what cannot be sent.")
+    try:
+        item = {column.name: values.to_vendor(value, column.type, zone)
+                for column, value in zip(columns, op.values, strict=True)}
+        item[schema.primary] = values.to_vendor(op.key, schema.column(schema.primary).type, zone)
+    except ValueError:
+        return errors.rejected("invalid_value", "A value does not fit its column.")
     if schema.email and schema.email not in item and op.email is not None:
         item[schema.email] = values.sanitise(op.email)
-    return item
+    return _unfit(schema, item) or item
 
 
-def unfit(schema: Schema, item: dict[str, Any]) -> Outcome | None:
-    """The refusal of a row that is sure to be refused. Sent, it would only spoil a request that cannot name it."""
+def _unfit(schema: Schema, item: dict[str, Any]) -> Outcome | None:
     if schema.email and schema.email in item and _NO_ADDRESS.search(str(item[schema.email])):
         return errors.rejected("InvalidEmailAddress", "Marketing Cloud takes plain ASCII addresses only.")
     for name, value in item.items():

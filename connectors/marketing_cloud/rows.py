@@ -62,8 +62,6 @@ class RowReader:
         key = raw.get(schema.primary)
         if not key:
             raise Outage("Marketing Cloud sent a row without its primary key.")
-        if spec.ids_only:
-            return (key,)
         zone = self._settings.zone
         return (key, raw.get(schema.email) if schema.email else None, *(
             values.from_vendor(raw.get(schema.column(field.name).name), field.type, zone, field.name)

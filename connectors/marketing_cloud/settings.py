@@ -18,7 +18,6 @@ class MarketingCloudSettings:
     server_utc_offset  hours; Marketing Cloud's clock has no daylight saving (stack 4: -7)
     yearly_calls       the edition's call volume; the vendor does not tell what is left of it
     max_async_rows     rows of one asynchronous request, and ``max_async_bytes`` its JSON
-    sync_rows          batches of at most this many rows are written synchronously: one call instead of three
     page_size          rows of one page read; the vendor allows 2,500
     objects_per_call   objects in one SOAP write, and keys in one IN filter
     overlap_seconds    how far each window of changes reaches back into the previous one: events arrive late
@@ -38,7 +37,6 @@ class MarketingCloudSettings:
     yearly_calls: int = 2_000_000
     max_async_rows: int = 2_500
     max_async_bytes: int = 5_500_000
-    sync_rows: int = 0
     page_size: int = 2_500
     objects_per_call: int = 50
     overlap_seconds: int = 7_200

@@ -73,15 +73,13 @@ class StatusReader:
     def changes(self, spec: StreamSpec, cursor: str | None) -> Iterator[Page]:
         """Pages of ``subscribers``, ``list:<id>`` or ``events``."""
         state = cursors.start(cursor, self._wire.now(), self._settings.overlap_seconds * 1_000_000)
-        if spec.object == "subscribers" and state.since is not None and not spec.ids_only:
+        if spec.object == "subscribers" and state.since is not None:
             return self._moved(state)
         if spec.object == "events":
             if state.since is None:
                 state = replace(state, since=state.until - self._settings.event_days * 86_400 * 1_000_000)
             return self._read(self._events(), state, whole=False)
-        if spec.ids_only:
-            state = replace(state, since=None)
-        return self._read([self._listing(spec)], state, whole=cursor is None or (spec.ids_only and state.more is None))
+        return self._read([self._listing(spec)], state, whole=cursor is None)
 
     def fetch(self, spec: StreamSpec, keys: Sequence[str]) -> Page:
         """The status of ``keys`` now; one that the container does not hold is absent."""
@@ -99,12 +97,11 @@ class StatusReader:
     # ----------------------------------------------------------------- queries
 
     def _listing(self, spec: StreamSpec) -> Query:
-        row = self._id if spec.ids_only else None
         if spec.object == "subscribers":
-            return Query("Subscriber", _SUBSCRIBER, None, None, row or self._subscriber)
+            return Query("Subscriber", _SUBSCRIBER, None, None, self._subscriber)
         if spec.object.startswith("list:"):
             where = soap.one_of("ListID", (spec.object[5:],))
-            return Query("ListSubscriber", _MEMBER, "ModifiedDate", where, row or self._member)
+            return Query("ListSubscriber", _MEMBER, "ModifiedDate", where, self._member)
         raise Misconfigured(f"Marketing Cloud has no stream {spec.object}.", remedy="Correct the mapping.")
 
     def _events(self) -> list[Query]:
@@ -196,10 +193,6 @@ class StatusReader:
     @staticmethod
     def _mark(event: soap.Row) -> str:
         return cursors.digest(*(event.get(name) for name in _CHANGE))[:11]  # 66 bits: enough within one overlap
-
-    @staticmethod
-    def _id(raw: soap.Row) -> Tuple | None:
-        return (raw["SubscriberKey"],) if raw.get("SubscriberKey") else None
 
     def _subscriber(self, raw: soap.Row) -> Tuple:
         status = self._status(raw)

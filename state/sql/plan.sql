@@ -56,7 +56,8 @@ CROSS JOIN subscriber_key k ON k.connection = :connection AND k.person = c.perso
 CROSS JOIN decision d ON d.person = c.person CROSS JOIN attr a ON a.person = c.person
 LEFT JOIN remote_status s ON s.connection = :connection AND s.container = :container AND s.key = k.key
 LEFT JOIN remote_status t ON t.connection = :connection AND t.container = :container AND t.key = n.key
-WHERE (s.status = 'unsubscribed' OR :opted_out) AND t.status IS NOT 'unsubscribed'
+WHERE EXISTS (SELECT 1 FROM subscriber_key WHERE connection = :connection AND until = -1)   -- mostly nobody moves
+AND (s.status = 'unsubscribed' OR :opted_out) AND t.status IS NOT 'unsubscribed'
 AND NOT EXISTS (SELECT 1 FROM operation f WHERE f.person = n.person AND f.object = :object AND f.record = -1 AND f.state = 3);
 
 -- name: block_unknown

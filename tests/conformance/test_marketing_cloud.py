@@ -69,8 +69,8 @@ class MarketingCloudLab(StatusLab, AudienceLab):
 
 class TestMarketingCloud(Common, Statuses, Audiences):
     @pytest.fixture(params=[
-        ({"page_size": 3, "max_async_rows": 300}, {}), ({}, {"rowset_reading": False}), ({"sync_rows": 50}, {}),
-    ], ids=["small pages", "as shipped", "synchronous"])
+        ({"page_size": 3, "max_async_rows": 300}, {}), ({}, {"rowset_reading": False}),
+    ], ids=["small pages", "as shipped"])
     def lab(self, request: pytest.FixtureRequest) -> Iterator[MarketingCloudLab]:
         settings, options = request.param
         kernel = Kernel(seed=11)

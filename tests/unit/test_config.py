@@ -97,7 +97,7 @@ schedule: {poll: 5s}
   odoo: {type: odoo, url: "http://[::1]:8069", database: d, user: u, api_key: "${KEY}", api: json2, lang: de_DE,
          overlap: 10m, page_size: 100}
   mc: {type: marketing_cloud, endpoint: "http://localhost:1", auth_url: "http://localhost:2", mid: "${MID}",
-       client_id: c, client_secret: "${KEY}", server_utc_offset: -7, yearly_calls: 9, max_async_rows: 5, sync_rows: 0,
+       client_id: c, client_secret: "${KEY}", server_utc_offset: -7, yearly_calls: 9, max_async_rows: 5,
        overlap: 2h, event_days: 3}
   a:""").replace("name: a}}", "name: a}")
     config = load_config(write(tmp_path, text), {**credentials, "MID": "77"})
@@ -106,7 +106,7 @@ schedule: {poll: 5s}
     assert (salesforce.endpoint, salesforce.ca_file) == ("http://127.0.0.1:8001", str(tmp_path / "ca.pem"))
     assert OdooSettings(**config.connections["odoo"].settings()).overlap_seconds == 600
     marketing = MarketingCloudSettings(**config.connections["mc"].settings())
-    assert (marketing.mid, marketing.server_utc_offset, marketing.sync_rows) == (77, -7.0, 0)
+    assert (marketing.mid, marketing.server_utc_offset, marketing.max_async_rows) == (77, -7.0, 5)
     assert MemorySettings(**config.connections["a"].settings()) == MemorySettings(str(tmp_path / "world.sock"), "a")
     assert all(connection.loopback for connection in config.connections.values())
 

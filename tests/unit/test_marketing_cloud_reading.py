@@ -135,15 +135,6 @@ def test_a_deleted_subscriber_is_removed(world: World) -> None:
     assert brief(read(world, EVERYONE, cursor)) == [("k1", "unsubscribed", "person"), ("k1", "removed", "unknown")]
 
 
-def test_ids_are_listed_whole_whatever_the_cursor(world: World) -> None:
-    spec = StreamSpec("subscribers", "status", container="", ids_only=True)
-    first = read(world, spec)
-    again = read(world, spec, first[-1].cursor)
-    for pages in (first, again):
-        assert [row for page in pages for row in page.rows] == [(f"k{n}",) for n in range(5)]
-        assert pages[-1].complete
-
-
 # --------------------------------------------------------------------------- lists
 
 def test_a_list_is_read_whole_and_then_by_what_moved(world: World) -> None:
@@ -246,8 +237,6 @@ def test_rows_are_listed_whole_with_typed_values() -> None:
         rest = read(world, ROWS, pages[0].cursor)
         assert [row[0] for row in rest[0].rows] == ["k2"]
         assert not rest[-1].complete
-        ids = read(world, StreamSpec("de:OFFERS", "row", ids_only=True))
-        assert [row for page in ids for row in page.rows] == [("k0",), ("k1",), ("k2",)]
 
 
 def test_rows_are_fetched_by_primary_key(world: World) -> None:

@@ -158,14 +158,6 @@ def test_a_request_stays_below_its_size() -> None:
         assert (outcomes[0].reason or "").startswith("row_too_large")
 
 
-def test_the_synchronous_route_halves_what_it_refuses() -> None:
-    with simulated(sync_rows=10) as world:
-        assert states(world.connector.apply(batch_of(GOOD, GOOD))) == ["done"] * 2
-        outcomes = drive(world, batch_of(GOOD, GOOD, ("x" * 51, *GOOD[1:]), GOOD))
-        assert states(outcomes) == ["done", "done", "rejected", "done"]
-        assert (outcomes[2].reason or "").startswith("InvalidLength")
-
-
 def test_a_data_extension_that_is_gone_is_misconfigured(world: World) -> None:
     drive(world, batch_of(GOOD))
     del world.tenant.extensions[MID, "offers"]
