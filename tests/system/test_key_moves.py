@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -111,20 +110,14 @@ def test_everyone_moves_with_every_refusal(by_email: Lab) -> None:
 
 
 def hasty(lab: Lab) -> None:
+    """A cycle of a service: it waits for nothing."""
     lab.cycle(wait=False)
 
 
-def restarted(lab: Lab) -> None:
-    lab.cycle(wait=False)
-    lab.reopen()
-
-
-@pytest.mark.parametrize("step", [hasty, restarted])
 @pytest.mark.parametrize(("fault", "verb"), [
     (None, None), ("lose_reply", "apply"), ("lose_request", "apply"), ("outage", "apply"), ("outage", "fetch"),
     ("lose_reply", "settle")])
-def test_nobody_is_mailed_on_the_way_who_was_not_before(tmp_path: Path, step: Callable[[Lab], None], fault: str | None,
-                                                        verb: str | None) -> None:
+def test_nobody_is_mailed_on_the_way_who_was_not_before(tmp_path: Path, fault: str | None, verb: str | None) -> None:
     with Lab(tmp_path, BY_EMAIL, esp={"asynchronous": ["upsert"], "late_seconds": 90.0}) as lab:
         refusals(lab)
         before = mailed(lab)
@@ -134,7 +127,7 @@ def test_nobody_is_mailed_on_the_way_who_was_not_before(tmp_path: Path, step: Ca
         for turn in range(8):
             if fault is not None and turn < 5:
                 lab.world.fault(fault, connection="mc", verb=verb, count=1)
-            step(lab)
+            hasty(lab)
             for audience in AUDIENCES:
                 assert lab.send(audience) == before[audience], "nobody is left out on the way, either"
             lab.advance(60)
@@ -143,6 +136,46 @@ def test_nobody_is_mailed_on_the_way_who_was_not_before(tmp_path: Path, step: Ca
         finish(lab)
         assert mailed(lab) == before
         assert all(raw(lab, a) == {lab.ids[name] for name in before[a]} for a in AUDIENCES)
+
+
+class Killed(BaseException):
+    """Nobody catches it, as nobody catches a kill."""
+
+
+@pytest.mark.parametrize("point", ["identified", "planned", "guarded", "sealed", "sent", "recorded", "settled"])
+def test_a_move_that_dies_goes_on_where_it_was(tmp_path: Path, point: str) -> None:
+    esp = {"asynchronous": ["upsert"], "late_seconds": 90.0, "batch": {"upsert": 3, "remove": 2, "status": 2,
+                                                                        "create_object": 1}}
+    with Lab(tmp_path, BY_EMAIL, esp=esp) as lab:
+        refusals(lab)
+        before = mailed(lab)
+        lab.settle()
+        by_id(lab)
+        migrate(lab)
+        deaths = 0
+        for turn in range(9):
+            left = [turn % 3 + 1]
+
+            def die(name: str, left: list[int] = left) -> None:
+                left[0] -= name == point
+                if left[0] == 0:
+                    raise Killed
+
+            lab.app.failpoint = die
+            try:
+                lab.cycle(wait=False)
+            except Killed:
+                deaths += 1
+            for audience in AUDIENCES:
+                assert lab.send(audience) == before[audience]
+            lab.reopen()
+            lab.advance(60)
+        assert deaths >= 2
+        lab.advance(1_000)
+        finish(lab)
+        assert mailed(lab) == before
+        assert all(raw(lab, a) == {lab.ids[name] for name in before[a]} for a in AUDIENCES)
+        assert state_of(lab, lab.ids["p1"])[2] == state_of(lab, lab.ids["p2"])[0] == "unsubscribed"
 
 
 def test_no_row_goes_out_before_its_refusals_are_read_back(by_email: Lab) -> None:
