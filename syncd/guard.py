@@ -46,8 +46,8 @@ Todo = tuple[str, Mapping[str, Any]]
 FIRST_PLAN = "the first plan of this connection needs approval"
 MOST = 20_000
 """Operations changed at a time, at most: that is quicker than planning them."""
-PART = 500
-"""Operations hashed at a time; the parts' borders follow from the operations alone."""
+PART = 5_000
+"""Operations hashed at a time."""
 
 
 class Hold(NamedTuple):
@@ -246,13 +246,24 @@ def _plan(conn: Any, rel: Relations) -> tuple[Plan, tuple[int, int]]:
                 sort = (c, o, kind, sort_of(kind, cls, new), "held" if state == 1 else "queued")
                 sums[sort] = sums.get(sort, 0) + some
     counts = tuple(Count(*sort, n) for sort, n in sums.items())
-    digest = hashlib.blake2b(rel.fingerprint.encode(), digest_size=6)
-    rows = conn.execute(q["pending"])
-    while part := rows.fetchmany(PART):
-        digest.update(orjson.dumps(part))
-    plan = Plan(digest.hexdigest(), counts, tuple(Hold(*row) for row in conn.execute(q["open_holds"])))
+    plan = Plan(_digest(conn, rel), counts, tuple(Hold(*row) for row in conn.execute(q["open_holds"])))
     head = conn.execute("SELECT coalesce(max(position), 0) FROM entry").fetchone()[0]
     return plan, (head, conn.execute(q["last_operation"]).fetchone()[0])
+
+
+def _digest(conn: Any, rel: Relations) -> str:
+    """A hash of the mapping and of everything that waits, opt-outs aside. Never more than a part of it is in memory."""
+    q, digest = load("guard"), hashlib.blake2b(rel.fingerprint.encode(), digest_size=6)
+    for object_, *name in conn.execute(q["pending_objects"]).fetchall():
+        digest.update(orjson.dumps(name))
+        after, most = -1, (1 << 63) - 1
+        while after < most:
+            given = {"object": object_, "after": after, "part": PART - 1}
+            row = conn.execute(q["pending_until"], given).fetchone()
+            given["until"] = row[0] if row else most
+            digest.update((conn.execute(q["pending"], given).fetchone()[0] or "").encode())
+            after = given["until"]
+    return digest.hexdigest()
 
 
 def sort_of(kind: str, cls: int, fresh: bool) -> str:

@@ -119,11 +119,24 @@ SELECT h.id, c.name, b.name, h.class, h.reason, h.opened_at,
 FROM hold h CROSS JOIN connection c ON c.id = h.connection LEFT JOIN object b ON b.id = h.object
 WHERE h.closed_at IS NULL ORDER BY h.id;
 
+-- name: pending_objects
+SELECT b.id, c.name, b.name FROM object b CROSS JOIN connection c ON c.id = b.connection
+WHERE EXISTS (SELECT 1 FROM operation o INDEXED BY operation_wish WHERE o.state < 3 AND o.object = b.id) ORDER BY b.id;
+
+-- name: pending_until
+-- The person with whom a part of the open operations of an object ends.
+SELECT o.person FROM operation o INDEXED BY operation_wish
+WHERE o.state < 3 AND o.object = :object AND o.person > :after ORDER BY o.person LIMIT 1 OFFSET :part;
+
 -- name: pending
--- Everything a plan covers, in an order that does not depend on when it was computed: that of the index, so unsorted.
-SELECT c.name, b.name, o.kind, o.class, o.person, o.record, o.key, o.payload FROM operation o INDEXED BY operation_wish
-CROSS JOIN object b ON b.id = o.object CROSS JOIN connection c ON c.id = o.connection
-WHERE o.state < 3 AND o.state > 0 AND o.class > 0 ORDER BY o.object, o.person, o.record;
+-- Everything a plan covers of some people as one text, in an order that does not depend on when it was computed: that of the
+-- index. A key is preceded by its length, so that no two plans have one text.
+SELECT group_concat(w.line, '') FROM (
+  SELECT o.kind || ' ' || o.class || ' ' || o.person || ' ' || o.record || ' ' || length(o.key) || ' ' || o.key || ' '
+    || coalesce(o.payload, '') || char(10) AS line
+  FROM operation o INDEXED BY operation_wish
+  WHERE o.state < 3 AND o.object = :object AND o.person > :after AND o.person <= :until AND o.state > 0 AND o.class > 0
+  ORDER BY o.person, o.record) w;
 
 -- name: pending_counts
 SELECT c.name, b.name, g.kind, g.class, iif(c.approved_at IS NULL, 1, g.state), g.n, g.fresh
