@@ -7,7 +7,7 @@ name other numbers.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ import orjson
 
 from state import drift
 from state.pace import Pace
-from state.plan import GRANT, HARMLESS
+from state.plan import GRANT, HARMLESS, SUPPRESS
 from state.queries import load
 from state.relations import AudienceDef, Relations, quote
 from state.store import Store
@@ -135,7 +135,7 @@ def _unapproved(conn: Any, rel: Relations) -> list[Wanted]:
     mapping = conn.execute("SELECT value FROM meta WHERE name = 'approved_mapping'").fetchone()
     if mapping is not None and mapping[0] != rel.fingerprint:
         for connection, known in approved.items():
-            if known and conn.execute("SELECT 1 FROM operation WHERE state < 3 AND state = 0 AND class > 0"
+            if known and conn.execute("SELECT 1 FROM operation WHERE state < 2 AND state = 0 AND class > 0"
                                       " AND connection = ? LIMIT 1", (connection,)).fetchone():
                 found.append(Wanted(connection, None, "mapping", "the mapping changed since the last approved plan",
                                     "hold_open"))
@@ -184,7 +184,7 @@ def _blanks(conn: Any, audience: AudienceDef) -> Sequence[int]:
         return ()
     sums = ", ".join(f"coalesce(sum(before->>{index} IS NOT NULL AND payload->>{index} IS NULL), 0)"
                      for index in range(len(audience.columns)))
-    found: tuple[int, ...] = conn.execute(f"SELECT {sums} FROM operation WHERE state < 3 AND state IN (0, 1) AND object = ?"
+    found: tuple[int, ...] = conn.execute(f"SELECT {sums} FROM operation WHERE state < 2 AND state IN (0, 1) AND object = ?"
                                           " AND kind = 'upsert' AND before IS NOT NULL", (audience.object,)).fetchone()
     return found
 
@@ -239,31 +239,50 @@ def current_plan(store: Store, rel: Relations, now: Micros) -> Plan:
 def _plan(conn: Any, rel: Relations) -> tuple[Plan, tuple[int, int]]:
     """The plan, and what it has seen: the last ledger position and the last operation."""
     q = load("guard")
-    sums: dict[tuple[str, str, str, str, str], int] = {}
-    for c, o, kind, cls, state, n, fresh in conn.execute(q["pending_counts"]):
-        for new, some in ((False, n - fresh), (True, fresh)):
-            if some:
-                sort = (c, o, kind, sort_of(kind, cls, new), "held" if state == 1 else "queued")
-                sums[sort] = sums.get(sort, 0) + some
-    counts = tuple(Count(*sort, n) for sort, n in sums.items())
-    plan = Plan(_digest(conn, rel), counts, tuple(Hold(*row) for row in conn.execute(q["open_holds"])))
+    plan = Plan(_digest(conn, rel), _counts(conn), tuple(Hold(*row) for row in conn.execute(q["open_holds"])))
     head = conn.execute("SELECT coalesce(max(position), 0) FROM entry").fetchone()[0]
     return plan, (head, conn.execute(q["last_operation"]).fetchone()[0])
 
 
+def _counts(conn: Any) -> tuple[Count, ...]:
+    """What waits, by sort. What is queued where nothing was ever approved is held by the first plan."""
+    q, sums = load("guard"), dict[tuple[str, str, str, str, str], int]()
+    names = {id_: (connection, name) for id_, connection, name in conn.execute(q["objects"])}
+
+    def add(rows: Iterable[tuple[Any, ...]], state: str) -> None:
+        for obj, kind, cls, n, fresh, *_ in rows:
+            for new, some in ((False, n - fresh), (True, fresh)):
+                if some:
+                    sort = (*names[obj], kind, sort_of(kind, cls, new), state)
+                    sums[sort] = sums.get(sort, 0) + some
+    add(conn.execute(q["held_counts"]), "held")
+    for connection, _, known in conn.execute(q["approved"]).fetchall():
+        for cls in (SUPPRESS, GRANT, HARMLESS):
+            given = {"connection": connection, "class": cls, "after": 0, "part": PART}
+            while rows := conn.execute(q["queued_counts"], given).fetchall():
+                add(rows, "queued" if known else "held")
+                given["after"] = max(row[-1] for row in rows)
+    return tuple(Count(*sort, n) for sort, n in sorted(sums.items()))
+
+
 def _digest(conn: Any, rel: Relations) -> str:
-    """A hash of the mapping and of everything that waits, opt-outs aside. Never more than a part of it is in memory."""
-    q, digest = load("guard"), hashlib.blake2b(rel.fingerprint.encode(), digest_size=6)
-    for object_, *name in conn.execute(q["pending_objects"]).fetchall():
-        digest.update(orjson.dumps(name))
-        after, most = -1, (1 << 63) - 1
-        while after < most:
-            given = {"object": object_, "after": after, "part": PART - 1}
-            row = conn.execute(q["pending_until"], given).fetchone()
-            given["until"] = row[0] if row else most
-            digest.update((conn.execute(q["pending"], given).fetchone()[0] or "").encode())
-            after = given["until"]
+    """A hash of the mapping and of everything that waits, opt-outs aside."""
+    digest = hashlib.blake2b(rel.fingerprint.encode(), digest_size=6)
+    for object_, *name in conn.execute(load("guard")["objects"]).fetchall():
+        for number, text in enumerate(filter(None, _texts(conn, object_))):
+            digest.update((b"" if number else orjson.dumps(name)) + text.encode())
     return digest.hexdigest()
+
+
+def _texts(conn: Any, object_: int) -> Iterator[str | None]:
+    """What waits for an object as text, by the person. It may be much, and comes in parts; where they end shows nowhere."""
+    q, most = load("guard"), (1 << 63) - 1
+    given = {"object": object_, "after": -1, "until": -1, "part": PART - 1}
+    while given["until"] < most:
+        row = conn.execute(q["pending_until"], given).fetchone()
+        given["until"] = row[0] if row else most
+        yield conn.execute(q["pending"], given).fetchone()[0]
+        given["after"] = given["until"]
 
 
 def sort_of(kind: str, cls: int, fresh: bool) -> str:

@@ -264,7 +264,7 @@ CREATE TABLE operation (
 CREATE UNIQUE INDEX operation_wish ON operation (object, person, record) WHERE state < 3;
 CREATE INDEX operation_lane ON operation (connection, class, id) WHERE state = 2;
 CREATE INDEX operation_batch ON operation (batch) WHERE state = 3;
-CREATE INDEX operation_open ON operation (state, object, kind, class) WHERE state < 3;
+CREATE INDEX operation_guarded ON operation (state, object, kind, class) WHERE state < 2;
 CREATE INDEX operation_person ON operation (person);
 
 -- What may be sent. Where nothing was ever approved the lane is shut: what is queued there waits for the first plan's verdict.
@@ -295,12 +295,6 @@ CREATE TABLE hold (
   freed INTEGER NOT NULL DEFAULT 1   -- 0 = approved, and what it held is being queued
 ) STRICT;
 CREATE UNIQUE INDEX hold_open ON hold (connection, object, class) WHERE closed_at IS NULL;
-
--- Which hold an operation waits for: its own, or that of its connection's first plan.
-CREATE VIEW held (hold, operation) AS
-SELECT o.hold, o.id FROM operation o WHERE o.state < 3 AND o.state = 1
-UNION ALL SELECT h.id, o.id FROM hold h CROSS JOIN operation o ON o.connection = h.connection AND o.state = 2
-WHERE h.class = 'first_plan' AND h.closed_at IS NULL;
 
 -- Opt-outs that no person made and that came together: those of one source between two ledger positions. The hold is theirs.
 CREATE TABLE burst (

@@ -36,13 +36,17 @@ FROM hold h CROSS JOIN connection c ON c.id = h.connection LEFT JOIN object b ON
 
 -- name: hold_counts
 SELECT b.name, o.kind, o.class, o.before IS NULL, count(*)
-FROM held w CROSS JOIN operation o ON o.id = w.operation CROSS JOIN object b ON b.id = o.object
-WHERE w.hold = ? GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4;
+FROM (SELECT id FROM operation WHERE state < 2 AND state = 1 AND hold = ?1
+  UNION ALL SELECT o.id FROM hold h CROSS JOIN operation o ON o.connection = h.connection AND o.state = 2
+  WHERE h.id = ?1 AND h.class = 'first_plan' AND h.closed_at IS NULL) w
+CROSS JOIN operation o ON o.id = w.id CROSS JOIN object b ON b.id = o.object GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4;
 
 -- name: hold_sample
 SELECT b.name, o.kind, o.class, o.before IS NULL, o.person, o.key
-FROM held w CROSS JOIN operation o ON o.id = w.operation CROSS JOIN object b ON b.id = o.object
-WHERE w.hold = :hold ORDER BY o.id LIMIT :limit;
+FROM (SELECT id FROM operation WHERE state < 2 AND state = 1 AND hold = :hold
+  UNION ALL SELECT o.id FROM hold h CROSS JOIN operation o ON o.connection = h.connection AND o.state = 2
+  WHERE h.id = :hold AND h.class = 'first_plan' AND h.closed_at IS NULL) w
+CROSS JOIN operation o ON o.id = w.id CROSS JOIN object b ON b.id = o.object ORDER BY o.id LIMIT :limit;
 
 -- name: quarantine
 SELECT q.id, c.name, q.object, q.key, q.reason, q.remedy, q.consent, q.opened_at FROM quarantine q
@@ -74,8 +78,9 @@ UPDATE operation SET not_before = NULL WHERE connection = :connection AND key = 
 -- name: plan_operations
 SELECT c.name, b.name, o.kind, o.class, o.before IS NULL, iif(c.approved_at IS NULL, 1, o.state), o.person, o.key, o.columns,
   o.before, o.payload, o.permit
-FROM operation o CROSS JOIN object b ON b.id = o.object CROSS JOIN connection c ON c.id = o.connection
-WHERE o.state < 3 AND o.state IN (1, 2) ORDER BY o.class > 0, o.id;
+FROM (SELECT id FROM operation WHERE state < 2 AND state = 1 UNION ALL SELECT id FROM operation WHERE state = 2) w
+CROSS JOIN operation o ON o.id = w.id CROSS JOIN object b ON b.id = o.object CROSS JOIN connection c ON c.id = o.connection
+ORDER BY o.class > 0, o.id;
 
 -- name: unfinished_first
 -- Connections whose first approved plan is not wholly done, those without one included.
@@ -84,7 +89,7 @@ SELECT c.name FROM connection c WHERE c.approved_at IS NULL OR EXISTS (
     EXISTS (SELECT 1 FROM operation o WHERE o.connection = c.id AND o.state = 2 AND o.id <= p.last_operation)
     OR EXISTS (SELECT 1 FROM batch b CROSS JOIN operation o ON o.batch = b.id
                WHERE b.connection = c.id AND b.state <> 'closed' AND o.state = 3 AND o.id <= p.last_operation)
-    OR EXISTS (SELECT 1 FROM operation o WHERE o.state < 3 AND o.state < 2 AND o.connection = c.id AND o.id <= p.last_operation)));
+    OR EXISTS (SELECT 1 FROM operation o WHERE o.state < 2 AND o.connection = c.id AND o.id <= p.last_operation)));
 
 -- name: overdue
 -- Queued operations that nothing but time kept back: not deferred by the vendor, not waiting for another one.
@@ -140,7 +145,8 @@ CROSS JOIN subscriber_key k ON k.connection = c.id AND k.person = ? ORDER BY k.u
 -- What is open, and the last write of each object, record and set of columns that came to an end; newest first.
 SELECT o.id, c.name, b.name, o.kind, o.class, o.before IS NULL, iif(o.state = 2 AND c.approved_at IS NULL, 1, o.state), o.key,
   o.columns, o.payload, o.before, o.permit, o.reason, o.closed_at, o.run,
-  iif(o.state < 3, (SELECT w.hold FROM held w WHERE w.operation = o.id), o.hold), o.object
+  iif(o.state = 2 AND c.approved_at IS NULL, (SELECT h.id FROM hold h WHERE h.connection = c.id AND h.class = 'first_plan'
+    AND h.closed_at IS NULL), o.hold), o.object
 FROM operation o CROSS JOIN object b ON b.id = o.object CROSS JOIN connection c ON c.id = o.connection
 WHERE o.person = :person AND (o.state < 10 OR o.id IN (SELECT max(x.id) FROM operation x WHERE x.person = :person
   AND x.state IN (10, 11) GROUP BY x.object, x.record, x.columns)) ORDER BY o.id DESC;
