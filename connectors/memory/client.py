@@ -162,8 +162,8 @@ class World:
         return truth
 
     def counters(self, name: str, *, reset: bool = False) -> dict[str, int]:
-        """calls, reads, writes and calls by verb; records_written, records_changed; ``resubscribed``: how often the
-        API subscribed a member who had opted out."""
+        """calls, reads, writes and calls by verb; ``delayed`` by the fault "slow", as it begins; records_written,
+        records_changed; ``resubscribed``: how often the API subscribed a member who had opted out."""
         counters: dict[str, int] = self._ask("counters", name=name, reset=reset)
         return counters
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +19,7 @@ NAMES: Mapping[str, str] = {
     "unauthorised": "the credentials are refused",
     "retry": "a passing fault",
     "cursor_lost": "the vendor no longer knows the cursor (changes only)",
-    "slow": "the answer takes `seconds`",
+    "slow": "the answer takes `seconds`, or until faults are cleared",
     "reject": "rows whose key or address is in `keys` are refused for good",
     "retry_rows": "rows whose key or address is in `keys` are to be sent again after `seconds`, by at most `max_batch`",
     "truncate": "listings end after `rows` rows; `silent` = the vendor's own count lies too",
@@ -62,6 +63,8 @@ class Faults:
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
         self._faults: list[Fault] = []
+        self.cleared = threading.Event()
+        """Set when faults end, and another one then: who waits for the sake of one need not any more."""
 
     def add(self, name: str, **about: Any) -> None:
         """:raises BadCall: no such fault or parameter"""
@@ -77,6 +80,8 @@ class Faults:
         kept = [f for f in self._faults if name is not None and f.name != name]
         gone = len(self._faults) - len(kept)
         self._faults = kept
+        self.cleared.set()
+        self.cleared = threading.Event()
         return gone
 
     def hidden(self, connection: str) -> set[tuple[str | None, str | None]]:

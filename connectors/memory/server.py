@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import time
 from multiprocessing.connection import Connection, Listener
 from pathlib import Path
 from typing import Any
@@ -36,8 +35,8 @@ class Desk:
                 with self._lock:
                     return {"ok": self._control(verb, args)}
             with self._lock:
-                seconds = self.world.delay(name, verb, args)
-            time.sleep(seconds)
+                seconds, cleared = self.world.delay(name, verb, args), self.world.faults.cleared
+            cleared.wait(seconds)
             with self._lock:
                 return {"ok": self.world.call(name, verb, args)}
         except Broken as error:

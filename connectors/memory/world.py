@@ -215,7 +215,10 @@ class World:
 
     def delay(self, name: str, verb: str, args: Mapping[str, Any]) -> float:
         """Seconds to wait before ``call`` is made."""
-        return sum(f.seconds or 0.0 for f in self.faults.firing(name, verb, _target(args), slow=True))
+        seconds = sum(f.seconds or 0.0 for f in self.faults.firing(name, verb, _target(args), slow=True))
+        if seconds:
+            self.account(name).counts["delayed"] += 1
+        return seconds
 
     def call(self, name: str, verb: str, args: Mapping[str, Any]) -> Any:
         """Answer one call of a connector.
@@ -362,9 +365,9 @@ class World:
                 for name, account in self.accounts.items()}
 
     def counters(self, name: str, reset: bool = False) -> dict[str, int]:
-        """calls, reads, writes, calls by verb, records_written, records_changed, resubscribed."""
+        """calls, reads, writes, calls by verb, calls delayed, records_written, records_changed, resubscribed."""
         account = self.account(name)
-        zero = dict.fromkeys(("calls", "reads", "writes", "records_written", "records_changed"), 0)
+        zero = dict.fromkeys(("calls", "reads", "writes", "delayed", "records_written", "records_changed"), 0)
         counts = zero | dict(account.counts)
         counts["resubscribed"] = len(account.esp.resubscribed) if account.esp else 0
         if reset:

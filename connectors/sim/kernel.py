@@ -101,6 +101,7 @@ class Faults:
     def __init__(self) -> None:
         self._faults: list[Fault] = []
         self._lock = threading.Lock()
+        self._cleared = threading.Event()
 
     def add(self, fault: Fault) -> None:
         fault.rng = random.Random(fault.seed if fault.seed is not None else 0)
@@ -112,7 +113,13 @@ class Faults:
             kept = [f for f in self._faults if target is not None and f.target != target]
             gone = len(self._faults) - len(kept)
             self._faults = kept
+            self._cleared.set()
+            self._cleared = threading.Event()
             return gone
+
+    def linger(self, seconds: float) -> None:
+        """Wait so long for the sake of a fault; at most until faults are cleared."""
+        self._cleared.wait(seconds)
 
     def active(self, target: str, fault: str, route: str | None = None, object: str | None = None) -> Fault | None:
         """The first matching fault that fires now, or None."""
@@ -285,7 +292,7 @@ def serve(kernel: Kernel, side: str, handler: Handler, port: int = 0) -> Threadi
             faults = kernel.faults
             slow = faults.active(side, "latency", route)
             if slow is not None and slow.seconds:
-                time.sleep(slow.seconds)
+                faults.linger(slow.seconds)
             if faults.active(side, "reset_before", route):
                 self._drop()
                 return

@@ -53,8 +53,12 @@ def test_kill_anywhere_between_receipt_and_fan_out_loses_none_of_a_thousand(comp
         company.until(company.died)
         assert company.state("SELECT count(*) FROM inbox")[0][0] >= len(acknowledged), point
     company.start()
-    send([body for body in todo if body not in acknowledged])
-    assert acknowledged == set(todo)
+
+    def all_taken() -> bool:
+        """A busy machine may be too late for one: then it is sent again, as the vendor does."""
+        send([body for body in todo if body not in acknowledged])
+        return acknowledged == set(todo)
+    company.until(all_taken)
     company.until(lambda: company.carried(set(leavers)), every=1.0)
     company.until(lambda: company.state("SELECT count(*) FROM inbox WHERE resolved_at IS NULL") == [(0,)])
     company.stop()

@@ -18,7 +18,7 @@ import pytest
 
 from tests.unit.cli_lab import PEOPLE, Lab, lab
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 class Service:
@@ -199,20 +199,20 @@ def test_sigterm_finishes_what_is_being_sent_and_a_second_one_does_not_wait(made
     assert done["outcome"] == "ok"
     assert made.rows("NEWS") == PEOPLE
 
-    made.world.fault("slow", connection="sf", verb="changes", seconds=30.0, count=1)
+    made.world.fault("slow", connection="sf", verb="changes", seconds=PATIENCE, count=1)
     with running(made) as service:
-        time.sleep(0.3)
+        service.until(lambda: made.world.counters("sf")["delayed"] > 0)
         service.process.terminate()
         service.wait("STOPPING=1")
         service.process.terminate()
-        assert service.process.wait(5) == 128 + signal.SIGTERM
+        assert service.process.wait(PATIENCE / 2) == 128 + signal.SIGTERM
     made.world.clear_faults()
     assert made.ask("once")["outcome"] == "ok"
 
 
 def test_once_says_busy_while_another_runs(made: Lab) -> None:
     made.ask("once", "--approve")
-    made.world.fault("slow", connection="sf", verb="changes", seconds=4.0, count=1)
+    made.world.fault("slow", connection="sf", verb="changes", seconds=PATIENCE, count=1)
     first = made.spawn("once", "--json")
     sock = made.directory / "state" / "syncd.db.sock"
     end = time.monotonic() + PATIENCE
@@ -221,6 +221,7 @@ def test_once_says_busy_while_another_runs(made: Lab) -> None:
         time.sleep(0.02)
     assert made.ask("status")["connections"]
     assert made.ask("once", exit=8)["error"]["code"] == "locked"
+    made.world.clear_faults()
     out, err = first.communicate(timeout=PATIENCE)
     assert (first.returncode, json.loads(out)["outcome"], err) == (0, "ok", "")
 

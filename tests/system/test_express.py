@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.system.acceptance_lab import MC
-from tests.system.web_lab import Running, unsubscribes
+from tests.system.web_lab import PATIENCE, Running, unsubscribes
 
 PEOPLE = 200
 TIPS = "4713"
@@ -28,10 +28,10 @@ def test_an_opt_out_passes_a_cycle_that_still_reads_and_nothing_else_does(runnin
     contact = next(p for side, p in running.records()[leaver] if side == "salesforce")
     # She also gets another name, which wants to be written to her rows: a harmless change, but not one for this way.
     running.company.user("salesforce", "edit", object=contact["object"], id=contact["id"], set={"FirstName": "Changed"})
-    running.company.fault("salesforce", "latency", route="query", seconds=2.0)
+    running.company.fault("salesforce", "latency", route="query", seconds=PATIENCE)
     cycle = threading.Thread(target=running.ask, args=("once",))
-    cycle.start()
     before = running.state("SELECT max(id) FROM run")[0][0]
+    cycle.start()
     running.until(lambda: running.state("SELECT max(id) FROM run")[0][0] > before)
     assert running.post.send(unsubscribes([running.numbers[leaver]], TIPS)) == 204
     running.until(lambda: running.carried({leaver}))
@@ -39,8 +39,8 @@ def test_an_opt_out_passes_a_cycle_that_still_reads_and_nothing_else_does(runnin
     assert running.state("SELECT DISTINCT o.class FROM operation o JOIN run r ON r.id = o.run"
                          " WHERE r.trigger = 'webhook'") == [(0,)]
     assert running.state("SELECT count(*) FROM dirty")[0][0] > 0  # the cycle does the rest
-    cycle.join()
     running.company.clear_faults()
+    cycle.join()
     rows = {row["email"].lower(): row for row in running.company.world(MC)["audiences"]["news"]["rows"]}
     assert running.ask("once")["delivered"]["mc_main"]["left"] == 0
     assert leaver not in rows or rows[leaver]["values"]["FirstName"] == "Changed"

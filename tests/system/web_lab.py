@@ -23,7 +23,7 @@ from syncd.config import load_config
 from tests.system.acceptance_lab import MC, Company
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 CRMS = ("salesforce", "odoo")
 Json = dict[str, Any]
@@ -41,7 +41,7 @@ class Post:
         return base64.b64encode(hmac.new(self.key.encode(), body, hashlib.sha256).digest()).decode()
 
     def send(self, body: bytes, *, signature: str | None = "", path: str | None = None, method: str = "POST",
-             content_type: str = "application/json", timeout: float = 10.0) -> int | None:
+             content_type: str = "application/json", timeout: float = PATIENCE) -> int | None:
         """The answer's status, None when there was none. ``signature`` "" = the right one, None = no header."""
         headers = {"Content-Type": content_type}
         if signature is not None:
@@ -56,7 +56,7 @@ class Post:
             connection.close()
 
     def get(self, path: str) -> tuple[int, str]:
-        connection = http.client.HTTPConnection(self.host, self.port, timeout=10.0)
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=PATIENCE)
         try:
             connection.request("GET", path)
             answer = connection.getresponse()
@@ -66,7 +66,7 @@ class Post:
 
     def raw(self, *parts: bytes, pause: float = 0.0) -> bytes:
         """Write to the socket piece by piece; what comes back until the other side closes."""
-        with socket.create_connection((self.host, self.port), timeout=20.0) as line:
+        with socket.create_connection((self.host, self.port), timeout=PATIENCE) as line:
             found = b""
             try:
                 for part in parts:
