@@ -30,7 +30,8 @@ SELECT id, said FROM utterance WHERE instr(said, '"opt_out"');
 SELECT count(*) FROM entry WHERE utterance IN (SELECT value FROM json_each(?));
 
 -- name: said_before
-SELECT 1 FROM entry e WHERE e.address = :address AND e.key IS :key AND e.said_lo = :at AND e.said_hi = :at
+-- The journal does not keep a key that is an address.
+SELECT 1 FROM entry e WHERE e.address = :address AND (e.key IS :key OR (e.key IS NULL AND instr(:key, '@'))) AND e.said_lo = :at AND e.said_hi = :at
 AND e.evidence IS :evidence AND e.utterance = :utterance;
 
 -- name: rid

@@ -19,6 +19,9 @@ from mappings.model import Mapping, StreamName
 from syncd.config import Config
 from syncd.model import Catalogue
 
+PATIENCE = 300.0
+"""Seconds an answer may take: one about everybody takes its time on a busy machine."""
+
 
 class Client:
     """Speaks to a control API."""
@@ -32,7 +35,7 @@ class Client:
         data = raw if body is None else json.dumps(body).encode()
         url = f"{self._url}/sandbox/{path}" + (f"?{urlencode(query)}" if query else "")
         try:
-            with self._open(urllib.request.Request(url, data, method=method), timeout=30) as answer:  # noqa: S310
+            with self._open(urllib.request.Request(url, data, method=method), timeout=PATIENCE) as answer:  # noqa: S310
                 return answer.status, json.load(answer)
         except urllib.error.HTTPError as error:
             with error:

@@ -22,6 +22,8 @@ POINTS = ("page_stored", "pulled", "identified", "planned", "guarded", "sealed",
 """In the order in which a cycle passes them."""
 EARLY, LATE = POINTS[:5], POINTS[5:]
 """Those that every cycle passes, and those that only one with something to write does."""
+TRANSACTION = "transaction"
+"""No point, but behind any transaction."""
 OFTEN = ("page_stored", "sealed", "sent", "recorded")
 OPEN, SENT = 10, 3
 """Operations in a state below the one are not finished; those in the other were sent, and their end is not known."""

@@ -39,6 +39,7 @@ class Side:
 
     def __init__(self, config: Path, control: str, driver: Driver, people: int) -> None:
         self.config = config
+        self.people = people
         self.briefly = ("--deadline", str(max(1, people // 4_000)))
         """For a cycle that does not wait for a queue, but comes to its end on a busy machine."""
         self.control = Client(control)

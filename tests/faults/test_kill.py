@@ -13,11 +13,27 @@ import pytest
 
 from connectors.memory.client import World, fields
 from tests.faults import driver
-from tests.faults.killing import EARLY, LATE, OFTEN, POINTS, Driver, Memory, counted, driving, enough, intact, unlike
+from tests.faults.killing import (
+    EARLY,
+    LATE,
+    OFTEN,
+    POINTS,
+    TRANSACTION,
+    Driver,
+    Memory,
+    counted,
+    driving,
+    enough,
+    intact,
+    unlike,
+)
 from tests.soaking import FACTOR
 from tests.system.lab import CONTACT, MAPPING, NEWS, OFFERS, RICH, START, TOP
 
 ROUNDS, PEOPLE, KILLS = 9, 14, 100
+PLACES = (*POINTS, TRANSACTION)
+USUAL = 30
+"""Transactions of a cycle."""
 LISTS = {OFFERS: "L1", RICH: "L1", TOP: "L1", NEWS: "L2"}
 
 
@@ -148,12 +164,15 @@ def undisturbed(driver: Driver, directory: Path) -> tuple[list[str], Memory]:
 
 
 def disturbed(c: Company, rng: random.Random, kills: Counter[str], **options: Any) -> None:
-    """Cycles that are killed at some of the points, later and later in their work; each is checked."""
+    """Cycles that are killed at some of the points, later and later in their work, and behind a transaction; each is
+    checked."""
     chosen = [*rng.sample(EARLY, 3), *rng.sample(LATE, 2)]
     for point in sorted(chosen, key=POINTS.index):
         answer = c.cycle(f"{point}:{rng.choice((1, 2, 3)) if point in OFTEN else 1}", **options)
         kills[point] += answer["killed"]
         c.nobody_who_refused_would_be_mailed()
+    kills[TRANSACTION] += c.cycle(transactions=rng.randint(1, USUAL), **options)["killed"]
+    c.nobody_who_refused_would_be_mailed()
 
 
 def finish(c: Company, **options: Any) -> None:
@@ -168,7 +187,7 @@ def finish(c: Company, **options: Any) -> None:
 def test_kills_anywhere_change_nothing_that_can_be_seen(killer: Driver, tmp_path: Path) -> None:
     expected, memory = undisturbed(killer, tmp_path / "quiet")
     kills: Counter[str] = Counter()
-    with counted(kills, POINTS):
+    with counted(kills, PLACES):
         for seed in range(1, 2 * FACTOR + 1):
             with company(killer, tmp_path / f"killed-{seed}") as c:
                 rng = random.Random(seed)
@@ -186,4 +205,4 @@ def test_kills_anywhere_change_nothing_that_can_be_seen(killer: Driver, tmp_path
                 known = c.memory()
                 assert not known["waiting"]
                 assert not unlike(memory, known)
-    enough(kills, POINTS, 3, KILLS)
+    enough(kills, PLACES, 3, KILLS)

@@ -12,7 +12,7 @@ import pytest
 
 from state import db, journal, people
 from state.journal import Journal
-from state.ledger import Alike, Knew, NewEntry, Utterance, verify
+from state.ledger import Alike, Knew, NewEntry, Utterance, unsaid, verify
 from state.queries import load
 from tests.unit.state_lab import HASHED, NOW, SECOND, StateLab, contact, contacts, each
 
@@ -204,6 +204,27 @@ def test_a_transaction_the_machine_did_not_live_to_commit_is_taken_in(tmp_path: 
     assert checked(again) == (3, [])
     assert again.say("opt_in", record=1) == 4
     again.close()
+
+
+@pytest.mark.parametrize("key", ["c1", "c1@mail.example", None])
+def test_what_was_taken_in_and_is_heard_once_more_is_not_said_twice(tmp_path: Path, key: str | None) -> None:
+    """The source tells it again, as the page it came with was never stored. A key that is an address is not journalled."""
+    made = StateLab(tmp_path)
+    made.put(*contacts(2))
+    said = NewEntry(OUT, 1, address_of(made, 1), NOW, NOW, key, evidence="ev")
+    with pytest.raises(ZeroDivisionError):
+        made.store.write(lambda conn: made.store.book.append(conn, [said], NOW) / 0)
+    made.close()
+    again = StateLab(tmp_path)
+    assert again.store.replayed == 1
+    others = [said._replace(said_lo=NOW + 1, said_hi=NOW + 1), said._replace(address=address_of(again, 2)),
+              said._replace(evidence="other"), said._replace(key="c2")]
+    assert again.store.write(lambda conn: unsaid(conn, [said, *others])) == others
+    again.close()
+
+
+def address_of(lab: StateLab, record: int) -> int:
+    return int(lab.rows("SELECT address FROM record WHERE id = ?", record)[0][0])
 
 
 def test_an_unfinished_last_line_is_cut_off(tmp_path: Path) -> None:
