@@ -34,7 +34,8 @@ SHARE = 4
 """One click in so many comes while the first plan is delivered, the others while everything is read and decided anew."""
 PAUSE = 0.5
 """Seconds between two clicks, so that they meet every step of the backfill."""
-PATIENCE = 900.0
+PATIENCE, LONGEST_WAIT = 900.0, 180.0
+"""Seconds that the daemon may take to answer, and an unsubscribe to arrive."""
 
 LIST = "4713"
 CANDIDATES = """
@@ -63,10 +64,10 @@ def measure(people: int) -> dict[str, float]:
         clicks, dropped = _candidates(config)
         sent = world.act({"actor": "esp_user", "do": "send", "to": {"topic": "tips"}})["id"]
         crms = Crms(config)
-        took, figures = _backfill(world, config, plan, Clicks(world, crms, sent), clicks)
+        clicking = Clicks(world, crms, sent)
+        took, figures = _backfill(world, config, plan, clicking, clicks)
         for email, _ in dropped:
-            world.act({"actor": "recipient", "esp": "marketing_cloud", "do": "unsubscribe", "email": email,
-                       "from": {"mail": sent}})
+            clicking.click(email)
         with _told("polling after deliveries were lost"):
             _cli(world, "once", "--json")
         lost = len(dropped) - len(crms.refusing(dropped))
@@ -207,6 +208,8 @@ def _writes(config: Config) -> dict[str, float]:
         label = name.partition('write="')[2].partition('"')[0]
         if name.startswith("syncd_write_longest_seconds{"):
             longest[label] = float(value)
+        elif name.startswith(("syncd_webhook_deliveries_total{", "syncd_inbox_waiting{")):
+            print(f"  {name} {value}", file=sys.stderr, flush=True)
         elif name.startswith("syncd_write_seconds_count{"):
             over += float(value)
         elif name.startswith("syncd_write_seconds_bucket{") and 'le="0.2"' in name:
@@ -223,6 +226,13 @@ class Clicks:
     def __init__(self, world: World, crms: Crms, mail: int) -> None:
         self._world, self._crms, self._mail = world, crms, mail
 
+    def click(self, email: str) -> None:
+        """:raises RuntimeError: the mail is not hers, or she had left before"""
+        done = self._world.act({"actor": "recipient", "esp": "marketing_cloud", "do": "unsubscribe", "email": email,
+                                "from": {"mail": self._mail}})
+        if not done["changed"]:
+            raise RuntimeError("a click changed nothing")
+
     def run(self, people: Sequence[tuple[str, str]]) -> list[float]:
         """Seconds from each click until both CRMs hold it; those that never arrive are missing."""
         clicked: dict[str, float] = {}
@@ -230,7 +240,7 @@ class Clicks:
         ids = dict(people)
 
         def look() -> None:
-            end = time.monotonic() + PATIENCE
+            end = time.monotonic() + PAUSE * len(people) + LONGEST_WAIT
             while len(arrived) < len(people) and time.monotonic() < end:
                 waiting = [(email, ids[email]) for email in list(clicked) if email not in arrived]
                 if waiting:
@@ -242,8 +252,7 @@ class Clicks:
         with _asking(look):
             for email, _ in people:
                 clicked[email] = time.monotonic()
-                self._world.act({"actor": "recipient", "esp": "marketing_cloud", "do": "unsubscribe", "email": email,
-                                 "from": {"mail": self._mail}})
+                self.click(email)
                 time.sleep(PAUSE)
         took = [at - clicked[email] for email, at in arrived.items()]
         print(f"  {len(took)} of {len(people)} arrived, the slowest after {max(took, default=0.0):.1f} s", file=sys.stderr,
