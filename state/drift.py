@@ -44,31 +44,50 @@ def found(conn: db.Connection, a: AudienceDef, rows: Iterable[tuple[Any, ...]], 
     conn.execute("DELETE FROM listed WHERE object = ?", (a.object,))
 
 
-def lacks(conn: db.Connection, a: AudienceDef, began: int) -> bool:
-    """Whether a listing that ended has not shown a row of ours; ``began`` as in ``finish``."""
+def lacks(conn: db.Connection, a: AudienceDef, began: int, after: int, most: int) -> tuple[int, int, bool]:
+    """Whether a listing that ended has not shown one of the next so many rows of ours; ``began`` as in ``vanish``.
+
+    :returns: (rows looked at, the person of the last, whether one is missing)
+    """
     begin(conn)
-    given = {"object": a.object, "began": began, "now": began}
-    return conn.execute(load("drift")["not_listed"].replace(":target", a.table) + " LIMIT 1", given).fetchone() is not None
+    count, given = _range(conn, a, after, most)
+    missing = conn.execute(load("drift")["not_listed"].replace(":target", a.table) + " LIMIT 1",
+                           {**given, "began": began, "now": began}).fetchone()
+    return count, given["upto"], missing is not None
 
 
-def finish(conn: db.Connection, a: AudienceDef, sweep: int, began: int, now: int) -> int:
-    """A complete listing ended: forget foreign rows that left, find rows of ours that vanished. Returns how many did.
+def vanish(conn: db.Connection, a: AudienceDef, began: int, after: int, most: int) -> tuple[int, int]:
+    """Of the next so many rows of ours, those that a complete listing did not show have vanished. Returns how many were
+    looked at, and the person of the last.
 
     :param began: µs: what was acknowledged after this may be too young to have been listed
     """
-    q = load("drift")
     begin(conn)  # an audience that does not exist yet had no page
-    given = {"object": a.object, "connection": a.connection, "sweep": sweep, "began": began, "now": now}
-    conn.execute(q["foreign_gone"], given)
+    count, given = _range(conn, a, after, most)
     gone = conn.execute("INSERT OR IGNORE INTO vanished (object, person, since) "
-                        + q["not_listed"].replace(":target", a.table), given).rowcount
-    if gone:
-        conn.execute(f"DELETE FROM {a.table} WHERE person IN (SELECT person FROM vanished WHERE object = ?)", (a.object,))
+                        + load("drift")["not_listed"].replace(":target", a.table), {**given, "began": began, "now": began})
+    if gone.rowcount:
+        conn.execute(f"DELETE FROM {a.table} WHERE person > :after AND person <= :upto"
+                     " AND person IN (SELECT person FROM vanished WHERE object = :object)", given)
+    conn.execute("DELETE FROM listed WHERE object = :object AND person > :after AND person <= :upto", given)
+    return count, given["upto"]
+
+
+def _range(conn: db.Connection, a: AudienceDef, after: int, most: int) -> tuple[int, dict[str, int]]:
+    given = {"object": a.object, "after": after, "most": most}
+    count, given["upto"] = conn.execute(load("drift")["range"].replace(":target", a.table), given).fetchone()
+    return int(count), given
+
+
+def finish(conn: db.Connection, a: AudienceDef, sweep: int, now: int) -> None:
+    """A complete listing ended, and all rows of ours were looked at: forget foreign rows that left, hold what vanished."""
+    begin(conn)
+    conn.execute(load("drift")["foreign_gone"], {"object": a.object, "sweep": sweep})
     conn.execute("DELETE FROM listed WHERE object = ?", (a.object,))
-    return int(gone)
+    _hold(conn, a, now)
 
 
-def hold(conn: db.Connection, a: AudienceDef, now: int) -> None:
+def _hold(conn: db.Connection, a: AudienceDef, now: int) -> None:
     """Keep one open hold per audience with vanished rows that nobody decided about."""
     q = load("drift")
     count = conn.execute("SELECT count(*) FROM vanished WHERE object = ? AND accepted = 0", (a.object,)).fetchone()[0]

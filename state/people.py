@@ -69,9 +69,9 @@ def due(conn: db.Connection, rel: Relations, parameters: Mapping[str, Any]) -> N
                  " WHERE a.person IN (SELECT person FROM chunk)", parameters)
 
 
-def wake(conn: db.Connection, now: int) -> int:
-    """People whose time-dependent answer has flipped become dirty."""
-    return int(conn.execute(load("people")["wake"], (now,)).rowcount)
+def wake(conn: db.Connection, now: int, most: int) -> int:
+    """Up to so many people whose time-dependent answer has flipped become dirty; returns how many more those are."""
+    return int(conn.execute(load("people")["wake"], (now, most)).rowcount)
 
 
 def everyone(conn: db.Connection, after: int, most: int) -> tuple[int, int]:

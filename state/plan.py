@@ -36,7 +36,7 @@ _INSERT = ("INSERT INTO operation (connection, object, kind, class, person, reco
 def forget_wishes(conn: db.Connection) -> None:
     """Unsent operations of the chunk's people give way to what is computed now."""
     q = load("plan")
-    conn.execute("INSERT OR IGNORE INTO meta VALUES ('unranked', 1)")
+    conn.execute(q["unranked"])
     conn.execute(q["forget_wishes"])
     conn.execute(q["wait"])
 
@@ -174,30 +174,6 @@ def audiences(conn: db.Connection, rel: Relations, run: int, parameters: Mapping
         drift.remove_former(conn, a, run)
     for sql, given in parts:
         conn.execute(sql["upsert"], given)
-
-
-def rank(conn: db.Connection, rel: Relations, parameters: Mapping[str, Any]) -> int:
-    """Choose the members of ranked segments again where anybody was looked at since; people whose place changed become
-    dirty. Returns how many."""
-    ranked = [a for a in rel.audiences if a.limit is not None]
-    if not ranked or not conn.execute("DELETE FROM meta WHERE name = 'unranked'").rowcount:
-        return 0
-    moved = 0
-    for a in ranked:
-        eligible = member(AudienceDef(**{**{f: getattr(a, f) for f in a.__slots__}, "limit": None}), rel)
-        conn.execute("CREATE TEMP TABLE IF NOT EXISTS chosen (place INTEGER PRIMARY KEY, person INTEGER UNIQUE)")
-        conn.execute("DELETE FROM chosen")
-        conn.execute(f"""INSERT INTO chosen (person) SELECT a.person FROM attr a CROSS JOIN decision d ON d.person = a.person
-            CROSS JOIN address ad ON ad.id = a.address WHERE {eligible}
-            ORDER BY {a.order_by}, a.person LIMIT {a.limit}""", parameters)
-        table = f"rank_{a.object}"
-        moved += conn.execute(f"""INSERT OR IGNORE INTO dirty
-            SELECT person FROM chosen WHERE person NOT IN (SELECT person FROM {table})
-            UNION SELECT person FROM {table} WHERE person NOT IN (SELECT person FROM chosen)""").rowcount
-        conn.execute(f"DELETE FROM {table} WHERE person NOT IN (SELECT person FROM chosen)")
-        conn.execute(f"INSERT INTO {table} (person, place) SELECT person, place FROM chosen WHERE true"
-                     " ON CONFLICT (person) DO UPDATE SET place = excluded.place WHERE place <> excluded.place")
-    return moved
 
 
 def release_suppressions(conn: db.Connection) -> int:

@@ -232,11 +232,14 @@ def seen_ids(conn: db.Connection, stream: int, ids: Sequence[str], sweep: int) -
     return [row[0] for row in conn.execute(q["strangers"], (orjson.dumps(ids).decode(), stream))]
 
 
-def bury(conn: db.Connection, stream: int, sweep: int) -> int:
-    """Records that a complete listing did not contain are deleted; their people are dirty. Returns how many."""
-    q = load("records")
-    conn.execute(q["dirty_unseen"], (stream, sweep))
-    return int(conn.execute(q["bury_unseen"], (stream, sweep)).rowcount)
+def bury(conn: db.Connection, stream: int, sweep: int, after: str, most: int) -> tuple[int, str]:
+    """Of the next so many records of a stream, those that a complete listing did not contain are deleted; their people are
+    dirty. Returns how many were looked at, and the id of the last."""
+    q, given = load("records"), {"stream": stream, "sweep": sweep, "after": after, "most": most}
+    count, upto = conn.execute(load("views")["stream_range"], given).fetchone()
+    for name in ("dirty_unseen", "bury_unseen"):
+        conn.execute(q[name], {**given, "upto": upto})
+    return int(count), str(upto)
 
 
 def unseen(conn: db.Connection, stream: int, sweep: int) -> tuple[int, int]:

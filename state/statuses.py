@@ -119,16 +119,20 @@ def bounces(conn: db.Connection, addresses: Iterable[tuple[int]], now: int) -> N
     conn.executemany(q["mark_address"], ((a,) for a in found))
 
 
-def vanish(conn: db.Connection, connection: int, container: str, sweep: int, now: int) -> int:
-    """Statuses a complete listing did not contain are ``removed``; their people are dirty. Returns how many."""
+def vanish(conn: db.Connection, connection: int, container: str, sweep: int, now: int, after: str,
+           most: int) -> tuple[int, str]:
+    """Of the next so many statuses of a container, those that a complete listing did not show are ``removed``; their people
+    are dirty. Returns how many were looked at, and the last of their keys."""
     q = load("statuses")
-    given = {"connection": connection, "container": container, "sweep": sweep}
+    given = {"connection": connection, "container": container, "sweep": sweep, "after": after, "most": most}
+    count, upto = conn.execute(q["range"], given).fetchone()
+    given["upto"] = upto
     conn.execute(q["dirty_vanished"], given)
     conn.execute(q["dirty_vanished_key"], given)
     held = conn.execute(q["held_back_vanished"], given).fetchall()
-    count = conn.execute(q["vanish"], given).rowcount
+    conn.execute(q["vanish"], given)
     bounces(conn, held, now)
-    return int(count)
+    return int(count), str(upto)
 
 
 def _resolve(conn: db.Connection, q: dict[str, str], table: str, given: dict[str, Any]) -> None:

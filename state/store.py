@@ -205,15 +205,13 @@ class Store:
         part = target.with_suffix(target.suffix + ".part")
         os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))  # it holds what the state holds
 
-        def job(conn: db.Connection) -> None:
-            copy = db.plain(part)
-            try:
-                conn.backup(copy, pages=2000)
-                if copy.execute("PRAGMA integrity_check(1)").fetchone()[0] != "ok":
-                    raise db.StateDamaged("the backup copy fails its integrity check; the live state may be damaged")
-            finally:
-                copy.close()
-        self.writer.outside(job)
+        copy = db.plain(part)
+        try:
+            self.writer.outside(lambda conn: conn.backup(copy, pages=2000))
+            if copy.execute("PRAGMA integrity_check(1)").fetchone()[0] != "ok":
+                raise db.StateDamaged("the backup copy fails its integrity check; the live state may be damaged")
+        finally:
+            copy.close()
         os.replace(part, target)
 
     # ------------------------------------------------------------------ registry

@@ -8,7 +8,7 @@ waits.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -30,15 +30,17 @@ UNDECIDED = "burst"
 
 def step(store: Store, rel: Relations, reconciler: Reconciler, limits: Limits, now: Micros) -> None:
     """Find new bursts, and put aside what the open ones would write to other systems. Before anything is released."""
-    if store.write(lambda conn: _find(conn, limits, now)):
+    after, upto, found = store.look(lambda conn: bursts.unjudged(conn, CLOCK_TOLERANCE))
+    size = store.look(bursts.people) if found else 0
+    if store.write(lambda conn: _open(conn, limits, now, after, upto, found, size)):
         _put_aside(store, rel, reconciler)
 
 
-def _find(conn: Any, limits: Limits, now: Micros) -> bool:
-    """Open a hold for each new burst. Whether any burst is undecided."""
-    after, upto, found = bursts.unjudged(conn, CLOCK_TOLERANCE)
+def _open(conn: Any, limits: Limits, now: Micros, after: int, upto: int, found: Sequence[tuple[int, str, int]],
+          size: int) -> bool:
+    """Open a hold for each new burst: ``found`` came between two positions, among ``size`` people. Whether any burst is
+    undecided."""
     for connection, source, count in found:
-        size = bursts.people(conn)
         if not (count > limits.burst_most or (count > limits.burst_count and count > size * limits.burst_share)):
             continue
         q, given = load("guard"), {"connection": connection, "object": None, "class": UNDECIDED, "now": now,

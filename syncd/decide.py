@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mappings.functions import clock_parameters
-from state import attributes, drift, identify, people, plan, statuses, suppressions
+from state import attributes, drift, identify, people, plan, ranks, statuses, suppressions
 from state.pace import Pace
 from state.queries import load
 from state.relations import Relations
@@ -114,9 +114,9 @@ class Decider:
     def wishes(self, run: int, now: Micros) -> int:
         """Attributes, decisions, keys and wishes of every dirty person. Returns how many people that were."""
         bound = clock_parameters(now, self.zones)
-        self.store.write(lambda conn: people.wake(conn, now))
+        self.store.bit_by_bit(lambda conn, most: people.wake(conn, now, most))
         total = self._chunks(run, bound)
-        while self.store.write(lambda conn: plan.rank(conn, self.rel, bound)):
+        while self._rank(bound):
             total += self._chunks(run, bound)
         self.store.write(lambda conn: self._own(conn, run))
         if self.store.rows("SELECT 1 FROM judging LIMIT 1"):
@@ -134,6 +134,18 @@ class Decider:
                     refused.append((row, answer.position))
         drift.judged(conn, [row for row, *_ in found], refused, run)
         return len(found)
+
+    def _rank(self, bound: Mapping[str, Any]) -> bool:
+        """Choose the members of ranked segments again, where anybody was decided since. Whether anybody is dirty by that."""
+        found = self.store.look(lambda conn: ranks.choose(conn, self.rel, bound))
+        if found is None:
+            return False
+        pace = Pace()
+        for object_, changes in found.changes.items():
+            for part, _ in pace.slices(changes):
+                self.store.write(pace.over(len(part), lambda conn, o=object_, p=part: ranks.move(conn, o, p)))  # type: ignore[misc]
+        self.store.write(lambda conn: ranks.ranked(conn, found.mark))
+        return any(c.place is None or c.before is None for changes in found.changes.values() for c in changes)
 
     def _own(self, conn: Any, run: int) -> None:
         for audience in self.rel.audiences:

@@ -187,7 +187,7 @@ class Puller:
             return
         if feed.spec.kind == "record" and row.full_at is None:
             # Read for the first time: what was not there cannot be missing.
-            self.store.write(lambda c: c.execute(load("registry")["end_sweep"], (now, now, feed.stream)).rowcount)
+            self._swept(feed, now)
         elif feed.spec.kind == "record" and feed.sweeps and due:
             self._find_deleted(feed, now, pulled)
 
@@ -316,20 +316,28 @@ class Puller:
             pulled.rows[feed.name] = count
             return Read(count, 0, complete)
 
+        def lacks() -> bool:
+            missing = False
+
+            def job(conn: Any, after: int, most: int) -> tuple[int, int]:
+                nonlocal missing
+                count, last, missing = drift.lacks(conn, audience, now, after, most)
+                return 0 if missing else count, last
+            self.store.walk(job, 0)
+            return missing
+
         try:
-            complete = self._whole(feed, row.full_at is None, read,
-                                   lambda: self.store.write(lambda conn: drift.lacks(conn, audience, now)))
+            complete = self._whole(feed, row.full_at is None, read, lacks)
         except Misconfigured:
             if feed.spec.object not in self.creates:
                 raise
             complete = True
+        if not complete:
+            return
+        self.store.walk(lambda conn, after, most: drift.vanish(conn, audience, now, after, most), 0)
 
-        def job(conn: Any) -> None:
-            if complete:
-                drift.finish(conn, audience, sweep, now, now)
-                drift.hold(conn, audience, now)
-                conn.execute(load("registry")["end_sweep"], (now, now, feed.stream))
-        self.store.write(job)
+        self.store.write(lambda conn: drift.finish(conn, audience, sweep, now))
+        self._swept(feed, now)
 
     # ------------------------------------------------------------------ what is no longer there
 
@@ -343,11 +351,9 @@ class Puller:
         if not self._whole(feed, row.full_at is None,
                            lambda: self._read(feed, row, None, sweep, now, pulled, listing=True), lacks):
             return False
-
-        def job(conn: Any) -> None:
-            statuses.vanish(conn, feed.connection, container, sweep, now)
-            conn.execute(load("registry")["end_sweep"], (now, now, feed.stream))
-        self.store.write(job)
+        self.store.walk(lambda conn, after, most: statuses.vanish(
+            conn, feed.connection, container, sweep, now, after, most), "")
+        self._swept(feed, now)
         return True
 
     def _find_deleted(self, feed: Feed, now: Micros, pulled: Pulled) -> None:
@@ -371,11 +377,11 @@ class Puller:
         if missing > 20 and missing > known * self.empty_share and not self._accepted(feed, missing, known, now):
             pulled.emptied[feed.name] = (missing, known)
             return
+        self.store.walk(lambda conn, after, most: records.bury(conn, feed.stream, sweep, after, most), "")
+        self._swept(feed, now)
 
-        def job(conn: Any) -> None:
-            records.bury(conn, feed.stream, sweep)
-            conn.execute(load("registry")["end_sweep"], (now, now, feed.stream))
-        self.store.write(job)
+    def _swept(self, feed: Feed, now: Micros) -> None:
+        self.store.write(lambda conn: conn.execute(load("registry")["end_sweep"], (now, now, feed.stream)).rowcount)
 
     def _accepted(self, feed: Feed, missing: int, known: int, now: Micros) -> bool:
         """Whether somebody approved that so much is gone since the last believed listing; opens the hold otherwise."""

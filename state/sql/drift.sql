@@ -67,9 +67,13 @@ AND NOT EXISTS (SELECT 1 FROM operation o WHERE o.person = 0 AND o.object = f.ob
 -- name: foreign_gone
 DELETE FROM foreign_row WHERE object = :object AND sweep < :sweep;
 
+-- name: range
+-- How many of the next rows of ours there are, and the last of their people.
+SELECT count(*), coalesce(max(person), :after) FROM (SELECT person FROM :target WHERE person > :after ORDER BY person LIMIT :most);
+
 -- name: not_listed
 SELECT :object, t.person, :now FROM :target t CROSS JOIN operation o ON o.id = t.operation
-WHERE o.closed_at < :began
+WHERE t.person > :after AND t.person <= :upto AND o.closed_at < :began
 AND NOT EXISTS (SELECT 1 FROM listed l WHERE l.object = :object AND l.person = t.person)
 AND NOT EXISTS (SELECT 1 FROM operation f WHERE f.object = :object AND f.person = t.person AND f.state = 3);
 

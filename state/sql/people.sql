@@ -20,7 +20,8 @@ CROSS JOIN record r ON r.address = m.address WHERE r.person <> k.person;
 SELECT p.value FROM json_each(?) p WHERE EXISTS (SELECT 1 FROM operation f WHERE f.person = p.value AND f.state = 3);
 
 -- name: wake
-INSERT OR IGNORE INTO dirty SELECT person FROM attr WHERE due <= ?;
+INSERT INTO dirty SELECT person FROM attr a WHERE due <= ? AND NOT EXISTS (SELECT 1 FROM dirty d WHERE d.person = a.person)
+LIMIT ?;
 
 -- name: range
 -- How many of the next people there are, and the last of them.

@@ -1,3 +1,7 @@
+-- name: unranked
+-- Who is among the first of a ranked segment is chosen again; the mark moves, so that a choice under way knows it.
+INSERT INTO meta VALUES ('unranked', 1) ON CONFLICT (name) DO UPDATE SET value = value + 1;
+
 -- name: forget_wishes
 DELETE FROM operation WHERE state < 3 AND person IN (SELECT person FROM chunk);
 

@@ -87,10 +87,12 @@ WHERE r.id IS NULL OR r.deleted = 1;
 SELECT sum(sweep < ?), count(*) FROM record WHERE stream = ? AND deleted = 0;
 
 -- name: dirty_unseen
-INSERT OR IGNORE INTO dirty_record SELECT id FROM record WHERE stream = ? AND sweep < ? AND deleted = 0;
+INSERT OR IGNORE INTO dirty_record SELECT id FROM record
+WHERE stream = :stream AND rid > :after AND rid <= :upto AND sweep < :sweep AND deleted = 0;
 
 -- name: bury_unseen
-UPDATE record SET deleted = 1 WHERE stream = ? AND sweep < ? AND deleted = 0;
+UPDATE record SET deleted = 1
+WHERE stream = :stream AND rid > :after AND rid <= :upto AND sweep < :sweep AND deleted = 0;
 
 -- name: ask
 INSERT INTO request (record, field, asked_at) VALUES (?, ?, ?)

@@ -131,23 +131,31 @@ WHERE address = ? AND record IS NULL AND position > coalesce((SELECT value FROM 
 AND (SELECT count(DISTINCT r.person) = 1 AND sum(r.id IN (SELECT record FROM dirty_record)) = 0
      FROM record r WHERE r.address = ? AND r.deleted = 0);
 
+-- name: range
+-- How many of the next statuses of a container there are, and the last of their keys.
+SELECT count(*), coalesce(max(key), :after) FROM (SELECT key FROM remote_status
+  WHERE connection = :connection AND container = :container AND key > :after ORDER BY key LIMIT :most);
+
 -- name: dirty_vanished
 INSERT OR IGNORE INTO dirty SELECT r.person FROM remote_status s CROSS JOIN record r ON r.address = s.address
-WHERE s.connection = :connection AND s.container = :container AND s.sweep < :sweep AND s.status <> 'removed';
+WHERE s.connection = :connection AND s.container = :container AND s.key > :after AND s.key <= :upto AND s.sweep < :sweep
+AND s.status <> 'removed';
 
 -- name: dirty_vanished_key
 INSERT OR IGNORE INTO dirty SELECT r.person FROM remote_status s CROSS JOIN subscriber_key k
   ON k.connection = s.connection AND k.key = s.key CROSS JOIN record r ON r.id = k.person
-WHERE s.connection = :connection AND s.container = :container AND s.sweep < :sweep AND s.status <> 'removed';
+WHERE s.connection = :connection AND s.container = :container AND s.key > :after AND s.key <= :upto AND s.sweep < :sweep
+AND s.status <> 'removed';
 
 -- name: lacks
 SELECT EXISTS (SELECT 1 FROM remote_status WHERE connection = :connection AND container = :container AND sweep < :sweep
   AND status <> 'removed');
 
 -- name: held_back_vanished
-SELECT DISTINCT address FROM remote_status WHERE connection = :connection AND container = :container AND sweep < :sweep
-AND container = '' AND status = 'held' AND address IS NOT NULL;
+SELECT DISTINCT address FROM remote_status WHERE connection = :connection AND container = :container
+AND key > :after AND key <= :upto AND sweep < :sweep AND container = '' AND status = 'held' AND address IS NOT NULL;
 
 -- name: vanish
 UPDATE remote_status SET status = 'removed', origin = 'unknown'
-WHERE connection = :connection AND container = :container AND sweep < :sweep AND status <> 'removed';
+WHERE connection = :connection AND container = :container AND key > :after AND key <= :upto AND sweep < :sweep
+AND status <> 'removed';

@@ -61,10 +61,10 @@ def measure(people: int) -> dict[str, float]:
         with _told("reading and planning for the first time"):
             plan = _cli(world, "plan", "--json")["plan"]["id"]
         config = load_config(world.config)
-        clicks, dropped = _candidates(config)
-        sent = world.act({"actor": "esp_user", "do": "send", "to": {"topic": "tips"}})["id"]
+        sent = world.act({"actor": "esp_user", "do": "send", "to": {"topic": "tips"}})
+        clicks, dropped = _candidates(config, frozenset(map(str.lower, sent["mailed"])))
         crms = Crms(config)
-        clicking = Clicks(world, crms, sent)
+        clicking = Clicks(world, crms, sent["id"])
         took, figures = _backfill(world, config, plan, clicking, clicks)
         for email, _ in dropped:
             clicking.click(email)
@@ -113,15 +113,16 @@ def _cli(world: World, *words: str) -> Any:
     return json.loads(done.stdout)
 
 
-def _candidates(config: Config) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-    """(address, contact's id) of people with one record in each CRM who are on the list."""
+def _candidates(config: Config, mailed: frozenset[str]) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """(address, contact's id) of people with one record in each CRM who are on the list and got the mail."""
     conn = db.connect(config.state, read_only=True)
     try:
-        found = conn.execute(CANDIDATES, (LIST, CLICKS + DROPPED)).fetchall()
+        found = [row for row in conn.execute(CANDIDATES, (LIST, 2 * (CLICKS + DROPPED))) if row[0] in mailed]
     finally:
         conn.close()
     if len(found) < 20:
         raise RuntimeError("too few people have a record in each CRM")
+    found = found[:CLICKS + DROPPED]
     cut = len(found) * CLICKS // (CLICKS + DROPPED)
     return found[:cut], found[cut:]
 

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 import pytest
 
-from state import plan
+from state import ranks
 from state.relations import TopicDef
 from tests.unit.state_lab import NOW, StateLab, contact, contacts
 
@@ -124,20 +124,47 @@ def test_null_and_a_value_differ_and_equal_numbers_do_not(lab: StateLab) -> None
 
 # --------------------------------------------------------------------------- ranked
 
+def ranked(lab: StateLab) -> int | None:
+    """Choose again, and write it; how many entered or left, None where nobody was decided since."""
+    found = lab.store.look(lambda conn: ranks.choose(conn, lab.rel, {"now": NOW}))
+    if found is None:
+        return None
+    [(object_, changes)] = found.changes.items()
+    lab.store.write(lambda conn: ranks.move(conn, object_, changes))
+    lab.store.write(lambda conn: ranks.ranked(conn, found.mark))
+    return sum(c.place is None or c.before is None for c in changes)
+
+
 def test_a_ranked_audience_takes_the_first_and_marks_who_moved(lab: StateLab) -> None:
     audience(lab, order_by='a."spent" DESC', limit=2)
     lab.put(*contacts(4), contact(5, spent=40_000))
     evaluate(lab)
-    assert lab.store.write(lambda conn: plan.rank(conn, lab.rel, {"now": NOW})) == 2
+    assert ranked(lab) == 2
     assert [key for _, _, key, _ in evaluate(lab)] == ["c4", "c5"]
-    assert lab.store.write(lambda conn: plan.rank(conn, lab.rel, {"now": NOW})) == 0
-    assert lab.store.write(lambda conn: plan.rank(conn, lab.rel, {"now": NOW})) == 0
+    assert ranked(lab) == 0
+    assert ranked(lab) is None
     lab.step()
     lab.deliver()
     lab.say("opt_out", record=4)
     assert ("remove", 0, "c4") in [(kind, class_, key) for kind, class_, key, _ in evaluate(lab)]
-    assert lab.store.write(lambda conn: plan.rank(conn, lab.rel, {"now": NOW})) == 2
+    assert ranked(lab) == 2
     assert ("upsert", "c3") in [(kind, key) for kind, _, key, _ in evaluate(lab)]
+
+
+def test_who_is_decided_while_the_first_are_chosen_has_them_chosen_again(lab: StateLab) -> None:
+    audience(lab, order_by='a."spent" DESC', limit=2)
+    lab.put(*contacts(4))
+    evaluate(lab)
+    found = lab.store.look(lambda conn: ranks.choose(conn, lab.rel, {"now": NOW}))
+    assert found is not None
+    lab.put(contact(5, spent=40_000))
+    evaluate(lab)
+    [(object_, changes)] = found.changes.items()
+    lab.store.write(lambda conn: ranks.move(conn, object_, changes))
+    lab.store.write(lambda conn: ranks.ranked(conn, found.mark))
+    assert ranked(lab) == 2  # c5 enters, c3 leaves
+    assert [key for _, _, key, _ in evaluate(lab)] == ["c4", "c5"]
+    assert ranked(lab) == 0
 
 
 # --------------------------------------------------------------------------- statuses and flags
