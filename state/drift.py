@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Set
 from typing import Any
 
-from state import db
+from state import addresses, db
 from state.queries import load
 from state.relations import AudienceDef, mailable
 
@@ -30,8 +30,7 @@ def store(conn: db.Connection, a: AudienceDef, rows: Iterable[tuple[Any, ...]], 
     conn.execute("DELETE FROM row_page")
     conn.executemany(q["fill"], rows)
     given = {"object": a.object, "connection": a.connection, "sweep": sweep}
-    conn.execute(q["add_addresses"])
-    conn.execute(q["resolve"])
+    addresses.resolve(conn, "row_page")
     conn.execute(q["listed"].replace(":target", a.table), given)
     conn.execute(q["foreign"].replace(":target", a.table), given)
     conn.execute(q["dirty_foreign"], given)

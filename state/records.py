@@ -56,12 +56,12 @@ def store(conn: db.Connection, rel: Relations, stream: int, columns: Prepared, *
     """
     q = load("records")
     page = _fill(conn, rel, stream, columns)
-    given: dict[str, Any] = {"stream": stream, "first": page.first, "first_address": page.first + page.shift, "now": now,
-                             "sweep": sweep, "shared": False}
-    conn.execute(q["add_addresses"], given)
-    if conn.execute(q["new_addresses"], given).fetchone()[0] < page.size - page.hashes.count(None):
-        conn.execute(q["hold_addresses"], given)
+    given: dict[str, Any] = {"stream": stream, "first": page.first, "now": now, "sweep": sweep, "shared": False}
+    if conn.execute(q["note_addresses"]).rowcount < page.size - page.hashes.count(None):
+        conn.execute(q["hold_addresses"])
+        conn.execute(q["write_addresses"])
         given["shared"] = rel.join_by_address != "separate"
+    conn.execute(q["add_addresses"])
     fresh = conn.execute(q["add_records"], given).rowcount
     if fresh < page.size:
         conn.execute(q["know_records"], given)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from itertools import groupby
 
-from state import db, statuses
+from state import addresses, db, statuses
 from state.journal import Journal, Line
 from state.ledger import Book, NewEntry, Utterance
 from state.queries import load
@@ -38,9 +38,7 @@ def _entry(conn: db.Connection, line: Line, connections: Mapping[str, int]) -> N
         row = conn.execute(q["record"], {"connection": connection, "object": object_, "rid": line.rid}).fetchone()
         record, key = (row[0], key) if row else (None, line.rid)
     if line.hash is not None:
-        hashed = bytes.fromhex(line.hash)
-        conn.execute(q["add_address"], (hashed,))
-        address = conn.execute(q["address"], (hashed,)).fetchone()[0]
+        address = addresses.known(conn, bytes.fromhex(line.hash))
     return NewEntry(Utterance(connections.get(connection), *line.spoken), record, address, line.said_lo, line.said_hi,
                     key, line.evidence, line.knowledge, line.retracts)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from state import db, ledger
+from state import addresses, db, ledger
 from state.queries import load
 
 
@@ -137,8 +137,7 @@ def vanish(conn: db.Connection, connection: int, container: str, sweep: int, now
 
 def _resolve(conn: db.Connection, q: dict[str, str], table: str, given: dict[str, Any]) -> None:
     """Give every row of a page its address."""
-    conn.execute(q["add_addresses"].replace(":page", table))
-    conn.execute(q["resolve"].replace(":page", table))
+    addresses.resolve(conn, table)
     conn.execute(q["inherit_address"].replace(":page", table), given)
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from state import db, ledger, statuses
+from state import addresses, db, ledger, statuses
 from state.ledger import NewEntry, Utterance
 from state.queries import load
 
@@ -48,13 +48,13 @@ def take(conn: db.Connection, book: ledger.Book, utterance: Utterance, hashes: S
     conn.execute(q["page_table"])
     conn.execute("DELETE FROM import_page")
     conn.executemany(q["fill"], ((h,) for h in hashes))
-    conn.execute(q["resolve"])
+    addresses.look_up(conn, "import_page")
     count, repeated, held = conn.execute(q["counts"], given).fetchone()
     different = {d for d in digests if len(d) > HASH or conn.execute(q["is_address"], (d,)).fetchone() is None}
     strange = [d for d in different if conn.execute(q["known_digest"], (d, spoken)).fetchone() is None]
     if not dry_run:
-        conn.execute(q["add_addresses"])
-        conn.execute(q["resolve"])
+        # By their hashes alone: whoever is not known yet stays unknown until a system of ours has a record.
+        addresses.resolve(conn, "import_page")
         entries = [NewEntry(utterance, None, address, None, now, evidence=evidence, hash=hash_)
                    for address, hash_ in conn.execute(q["fresh"], given)]
         if entries:

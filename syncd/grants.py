@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from mappings.model import Mapping as MappingFile
-from state import bursts, ledger, statuses
+from state import addresses, bursts, ledger, statuses
 from state.ledger import NewEntry, Utterance
 from state.queries import load
 from state.store import Store
@@ -92,8 +92,8 @@ def grant(store: Store, mapping: MappingFile, config: Config, address: str, *, t
             load("views")["leading_record"], {"person": person}).fetchone()[0]
         at = subject.address
         if at is None:
-            at = conn.execute("INSERT INTO address (hash, email) VALUES (?, ?) RETURNING id",
-                              (subject.hash, subject.email)).fetchone()[0]
+            assert subject.hash is not None
+            at = addresses.known(conn, subject.hash, subject.email)
         return _append(store, conn, NewEntry(utterance, record, at, now, now, evidence=f"{by}: {evidence}",
                                              knowledge=head), now)
     return {"statement": store.write(job, urgent=True), "topic": topic, "person": person, "by": by}

@@ -15,7 +15,7 @@ import orjson
 
 from connectors.base import Connector
 from connectors.errors import ConnectorError, Misconfigured
-from state import drift, flags, forget, history, records, statuses
+from state import addresses, drift, flags, forget, history, records, statuses
 from state.pace import Pace
 from state.queries import load
 from state.relations import AudienceDef, Relations
@@ -241,10 +241,17 @@ class Puller:
                 changed += self._store(feed, row, rows, page.cursor if last else None, sweep, now,
                                        ended and not listing, pulled)
                 self.failpoint("page_stored")
+                self._settle()
             read += len(page.rows)
         pulled.rows[feed.name] = read
         pulled.changed[feed.name] = changed
         return Read(read, changed, ended)
+
+    def _settle(self) -> None:
+        """Many new addresses are not left where the next ones gather."""
+        keep = addresses.GATHER
+        while self.store.write(lambda conn, keep=keep: addresses.settle(conn, keep)):  # type: ignore[misc]  # bound now
+            keep = 0
 
     def _whole(self, feed: Feed, first: bool, read: Callable[[], Read], lacks: Callable[[], bool]) -> bool:
         """Whether a listing was read whole. Where it may have been cut without a word it is read again: a first one until

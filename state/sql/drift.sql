@@ -5,12 +5,6 @@ CREATE TEMP TABLE IF NOT EXISTS row_page (n INTEGER PRIMARY KEY, key TEXT UNIQUE
 -- name: fill
 INSERT INTO row_page (key, email, hash) VALUES (?, ?, ?);
 
--- name: add_addresses
-INSERT OR IGNORE INTO address (hash, email) SELECT hash, email FROM row_page WHERE hash IS NOT NULL;
-
--- name: resolve
-UPDATE row_page SET address = (SELECT a.id FROM address a WHERE a.hash = row_page.hash) WHERE hash IS NOT NULL;
-
 -- name: listed
 INSERT OR IGNORE INTO listed SELECT :object, t.person FROM row_page p
 CROSS JOIN subscriber_key k ON k.connection = :connection AND k.key = p.key

@@ -24,7 +24,8 @@ INSERT OR IGNORE INTO gone_person SELECT id FROM gone_record
 UNION SELECT r.person FROM gone_record g CROSS JOIN record r ON r.id = g.id;
 
 -- name: addresses_named
-INSERT OR IGNORE INTO gone_address SELECT id, hash, email FROM address WHERE hash = ?;
+INSERT OR IGNORE INTO gone_address SELECT id, hash, email FROM address
+WHERE id = (SELECT address FROM address_of WHERE hash = ?);
 
 -- name: addresses_of
 -- Every address the person has, or had when something was said or written.

@@ -34,4 +34,4 @@ UPDATE inbox SET resolved_at = :resolved, notices = NULL WHERE digest = :digest 
 AND connection = (SELECT id FROM connection WHERE name = :connection);
 
 -- name: forgotten
-SELECT 1 FROM address WHERE hash = ? AND forgotten IS NOT NULL;
+SELECT 1 FROM address WHERE id = (SELECT address FROM address_of WHERE hash = ?) AND forgotten IS NOT NULL;

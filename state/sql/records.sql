@@ -3,17 +3,20 @@
 SELECT 1 + r.last, a.last - r.last FROM (SELECT coalesce(max(id), 0) AS last FROM record) r,
   (SELECT coalesce(max(id), 0) AS last FROM address) a;
 
--- name: add_addresses
-INSERT INTO address (id, hash, email) SELECT n + shift, hash, email FROM page WHERE hash IS NOT NULL
-ON CONFLICT (hash) DO UPDATE SET email = excluded.email WHERE address.email IS NULL;
-
--- name: new_addresses
-SELECT count(*) FROM address WHERE id >= :first_address;
+-- name: note_addresses
+INSERT OR IGNORE INTO address_new (hash, address) SELECT hash, n + shift FROM page
+WHERE hash IS NOT NULL AND NOT EXISTS (SELECT 1 FROM address_key k WHERE k.hash = page.hash);
 
 -- name: hold_addresses
--- Those that are in the table under another number: known before, or twice in the page.
-UPDATE page SET held = (SELECT a.id FROM address a WHERE a.hash = page.hash)
-WHERE hash IS NOT NULL AND NOT EXISTS (SELECT 1 FROM address a WHERE a.id = page.n + page.shift);
+-- Those that are there under another number: known before, or twice in the page.
+UPDATE page SET held = (SELECT o.address FROM address_of o WHERE o.hash = page.hash) WHERE hash IS NOT NULL
+AND NOT EXISTS (SELECT 1 FROM address_new w WHERE w.hash = page.hash AND w.address = page.n + page.shift);
+
+-- name: add_addresses
+INSERT INTO address (id, hash, email) SELECT n + shift, hash, email FROM page WHERE hash IS NOT NULL AND held IS NULL;
+
+-- name: write_addresses
+UPDATE address SET email = p.email FROM page p WHERE p.held = address.id AND address.email IS NULL AND p.email IS NOT NULL;
 
 -- name: add_records
 INSERT INTO record (id, stream, rid, person, address, modified, stamp, deleted, merged_into, name, sweep, first_seen)

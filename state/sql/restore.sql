@@ -3,12 +3,6 @@
 SELECT r.id FROM stream s CROSS JOIN connection c ON c.id = s.connection CROSS JOIN record r ON r.stream = s.id
 WHERE s.kind = 'record' AND r.rid = :rid AND (:object = '' OR (c.name = :connection AND s.object = :object)) LIMIT 1;
 
--- name: add_address
-INSERT OR IGNORE INTO address (hash) VALUES (?);
-
--- name: address
-SELECT id FROM address WHERE hash = ?;
-
 -- name: forget_cursors
 UPDATE stream SET cursor = NULL, full_at = NULL;
 

@@ -38,12 +38,17 @@ CREATE TABLE stream (
 
 CREATE TABLE address (
   id INTEGER PRIMARY KEY,
-  hash BLOB NOT NULL UNIQUE,         -- keyed hash of the normalised address; survives `forget`
+  hash BLOB NOT NULL,                -- keyed hash of the normalised address; survives `forget`
   email TEXT,                        -- the normalised address; erasable
   undeliverable INTEGER,             -- µs since when mail bounces; never an opt-out
   forgotten INTEGER                  -- µs since when only the hash is known, and nothing about who comes with it is kept
 ) STRICT;
 CREATE INDEX address_forgotten ON address (forgotten) WHERE forgotten IS NOT NULL;
+-- Which address has a hash; each is in one of the two. Hashes come in no order, so every new one touches a page of its own in
+-- a big table: they gather in a small one, and move on in the order of the hashes (state/addresses.py).
+CREATE TABLE address_key (hash BLOB PRIMARY KEY, address INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE address_new (hash BLOB PRIMARY KEY, address INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE VIEW address_of AS SELECT hash, address FROM address_new UNION ALL SELECT hash, address FROM address_key;
 
 -- A person is a connected component of records and carries the id of the record first seen in it.
 CREATE TABLE record (

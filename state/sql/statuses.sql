@@ -13,12 +13,6 @@ CREATE TEMP TABLE IF NOT EXISTS event_page (n INTEGER PRIMARY KEY, event TEXT UN
 -- name: fill_events
 INSERT INTO event_page (event, kind, container, send, key, email, hash, at, evidence) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?);
 
--- name: add_addresses
-INSERT OR IGNORE INTO address (hash, email) SELECT hash, email FROM :page WHERE hash IS NOT NULL;
-
--- name: resolve
-UPDATE :page SET address = (SELECT a.id FROM address a WHERE a.hash = :page.hash) WHERE hash IS NOT NULL;
-
 -- name: inherit_address
 -- A list member or an event whose answer carries no address has that of the subscriber; of one not read yet, the address
 -- that was last delivered under the key, or that the person has. Without it a refusal would not stay with the address.

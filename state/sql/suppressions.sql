@@ -1,15 +1,9 @@
 -- name: page_table
-CREATE TEMP TABLE IF NOT EXISTS import_page (n INTEGER PRIMARY KEY, hash BLOB UNIQUE ON CONFLICT IGNORE, address INTEGER);
+CREATE TEMP TABLE IF NOT EXISTS import_page (n INTEGER PRIMARY KEY, hash BLOB UNIQUE ON CONFLICT IGNORE,
+  email TEXT, address INTEGER);
 
 -- name: fill
 INSERT INTO import_page (hash) VALUES (?);
-
--- name: resolve
-UPDATE import_page SET address = (SELECT a.id FROM address a WHERE a.hash = import_page.hash);
-
--- name: add_addresses
--- By their hashes alone: whoever is not known yet stays unknown until a system of ours has a record.
-INSERT INTO address (hash) SELECT hash FROM import_page WHERE address IS NULL ORDER BY n;
 
 -- name: counts
 -- (addresses, those on the list already, those that somebody we know holds)
@@ -22,7 +16,7 @@ SELECT p.address, p.hash FROM import_page p
 WHERE NOT EXISTS (SELECT 1 FROM entry e WHERE e.address = p.address AND e.utterance = :utterance) ORDER BY p.n;
 
 -- name: is_address
-SELECT 1 FROM address WHERE hash = ?;
+SELECT 1 FROM address_of WHERE hash = ?;
 
 -- name: known_digest
 SELECT 1 FROM digest WHERE digest = ? AND utterance = ?;

@@ -61,7 +61,7 @@ FROM quarantine q CROSS JOIN connection c ON c.id = q.connection WHERE q.id = ?;
 SELECT person FROM subscriber_key WHERE connection = :connection AND key = :key
 UNION SELECT r.person FROM stream s CROSS JOIN record r ON r.stream = s.id AND r.rid = :key
   WHERE s.connection = :connection AND s.kind = 'record'
-UNION SELECT r.person FROM address a CROSS JOIN record r ON r.address = a.id WHERE a.hash = :hash
+UNION SELECT r.person FROM record r WHERE r.address = (SELECT address FROM address_of WHERE hash = :hash)
 UNION SELECT r.person FROM quarantine q CROSS JOIN stream s ON s.kind = 'record'
   CROSS JOIN record r ON r.stream = s.id AND r.rid = q.key WHERE q.id = :id AND q.object = 'subscriber_key';
 
@@ -102,7 +102,7 @@ SELECT count(*) FROM batch WHERE connection = ? AND state <> 'closed';
 SELECT id FROM connection WHERE name = ?;
 
 -- name: address
-SELECT id, email, undeliverable FROM address WHERE hash = ?;
+SELECT id, email, undeliverable FROM address WHERE id = (SELECT address FROM address_of WHERE hash = ?);
 
 -- name: address_by_id
 SELECT id, email, undeliverable FROM address WHERE id = ?;

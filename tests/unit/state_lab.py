@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mappings.functions import FUNCTIONS
-from state import attributes, identify, outbox, people, plan, records
+from state import addresses, attributes, identify, outbox, people, plan, records
 from state.ledger import Alike, NewEntry, Utterance
 from state.outbox import Sealed
 from state.people import Case, Decided
@@ -103,8 +103,7 @@ class StateLab:
         def job(conn: Any) -> int:
             address = None
             if email is not None:
-                conn.execute("INSERT OR IGNORE INTO address (hash, email) VALUES (?, ?)", (HASHED(email), email))
-                address = conn.execute("SELECT id FROM address WHERE hash = ?", (HASHED(email),)).fetchone()[0]
+                address = addresses.known(conn, HASHED(email), email)
             conn.execute("INSERT OR IGNORE INTO dirty SELECT person FROM record WHERE id = ? OR address = ?",
                          (record, address))
             return self.store.book.append(conn, [NewEntry(utterance, record, address, NOW, NOW, key, **entry)], NOW)
@@ -113,10 +112,10 @@ class StateLab:
     def member(self, key: str, email: str, status: str = "subscribed", container: str = "L1") -> None:
         """The ESP has this status."""
         def job(conn: Any) -> None:
-            conn.execute("INSERT OR IGNORE INTO address (hash, email) VALUES (?, ?)", (HASHED(email), email))
+            addresses.known(conn, HASHED(email), email)
             for name in {"", container}:
                 conn.execute("INSERT OR REPLACE INTO remote_status (connection, container, key, address, status, origin)"
-                             " SELECT ?, ?, ?, id, ?, 'person' FROM address WHERE hash = ?",
+                             " SELECT ?, ?, ?, address, ?, 'person' FROM address_of WHERE hash = ?",
                              (self.esp, name, key, status if name == container else "subscribed", HASHED(email)))
         self.store.write(job)
 

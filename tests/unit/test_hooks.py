@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from connectors.base import Received, Refused
-from state import db, inbox
+from state import addresses, db, inbox
 from state.store import Store
 from syncd.model import Notice
 from syncd.web.hooks import Callback, Hooks, Result
@@ -74,7 +74,8 @@ def test_a_delivery_is_stored_once_and_its_address_is_not_in_the_journal(desk: D
 
 
 def test_of_somebody_forgotten_only_the_hash_is_kept(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    desk.store.write(lambda c: c.execute("INSERT INTO address (hash, forgotten) VALUES (?, 1)", (b"anna@mai",)).rowcount)
+    desk.store.write(lambda c: c.execute("UPDATE address SET forgotten = 1 WHERE id = ?",
+                                         (addresses.known(c, b"anna@mai"),)).rowcount)
     told = (SAID, SAID._replace(email=None, key="ANNA@mail.example"), SAID._replace(email="bo@x.example"))
     for number, said in enumerate(told):
         monkeypatch.setattr(Vendor, "receive", lambda *_, said=said: Received((said,)))

@@ -1,0 +1,40 @@
+-- name: find
+SELECT address FROM address_of WHERE hash = ?;
+
+-- name: add
+INSERT INTO address (hash, email) VALUES (?, ?) RETURNING id;
+
+-- name: note
+INSERT INTO address_new (hash, address) VALUES (?, ?);
+
+-- name: look_up
+UPDATE :page SET address = (SELECT o.address FROM address_of o WHERE o.hash = :page.hash)
+WHERE hash IS NOT NULL AND address IS NULL;
+
+-- name: last
+SELECT coalesce(max(id), 0) FROM address;
+
+-- name: add_of
+INSERT INTO address (hash, email) SELECT hash, max(email) FROM :page WHERE hash IS NOT NULL AND address IS NULL
+GROUP BY hash ORDER BY min(n);
+
+-- name: note_of
+INSERT INTO address_new (hash, address) SELECT hash, id FROM address WHERE id > ?;
+
+-- name: waiting
+SELECT count(*) FROM address_new;
+
+-- name: border
+SELECT hash FROM address_new ORDER BY hash LIMIT 1 OFFSET ?;
+
+-- name: move
+INSERT INTO address_key (hash, address) SELECT hash, address FROM address_new WHERE hash < ? ORDER BY hash;
+
+-- name: moved
+DELETE FROM address_new WHERE hash < ?;
+
+-- name: move_all
+INSERT INTO address_key (hash, address) SELECT hash, address FROM address_new ORDER BY hash;
+
+-- name: moved_all
+DELETE FROM address_new;
