@@ -12,7 +12,7 @@ from connectors.base import CallCounter, Capabilities
 from connectors.errors import ConnectorError, LostReply, Misconfigured, RejectRecord
 from connectors.http import Http
 from connectors.salesforce import forgetting, schema
-from connectors.salesforce.consenting import Wishes, worst
+from connectors.salesforce.consenting import COLLECTION, Wishes, worst
 from connectors.salesforce.consents import INDIVIDUAL, Consents, is_consent
 from connectors.salesforce.errors import call_error, call_outcome, problem_of, row_outcomes
 from connectors.salesforce.health import examine
@@ -25,8 +25,6 @@ from connectors.salesforce.wire import Wire
 from connectors.shapes import later
 from syncd.model import UNKNOWN, Batch, Catalogue, Field, FieldInfo, Health, Op, Outcome, Page, StreamSpec, Value
 
-COLLECTION = 200  # records of one Collections call
-FETCH = 300  # ids in one query: 8 of the 16 kB that a URL may have
 DESCRIBE_AGE = 3600.0  # seconds for which an object's description is believed, unless a call tells otherwise
 
 
@@ -121,10 +119,7 @@ class SalesforceConnector:
         source = id_source(spec) if spec.ids_only else self._source(joined.plain if joined is not None else spec)
         key = schema.history_of(spec.object)[1] if spec.kind == "history" else "Id"
         ids = list(dict.fromkeys(id18(k) for k in keys if is_id(k)))
-        rows = []
-        for start in range(0, len(ids), FETCH):
-            listed = ",".join(f"'{i}'" for i in ids[start:start + FETCH])
-            rows += self._reader.rows(source, f"{key} IN ({listed})")
+        rows = [*self._reader.having(source, key, ids)]
         return Page(rows if joined is None else joined.rows(rows), Cursor(0).text(), last=True)
 
     def apply(self, batch: Batch) -> Sequence[Outcome]:

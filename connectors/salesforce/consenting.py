@@ -27,8 +27,10 @@ from syncd.model import DONE, Outcome, Value
 COLLECTION = 200  # records of one Collections call
 
 Record = dict[str, Any]
-Send = Callable[[str, Sequence[Record], bool], Sequence[tuple[Outcome, str | None]]]
-"""(method, records, whether an opt-out is among them) -> outcome and new id of each."""
+Find = Callable[[Sequence[str], Sequence[str]], Mapping[str, Mapping[str, Value]]]
+"""Living records by their ids, with values by name."""
+Save = Callable[[str, Sequence[Record], bool], Sequence[tuple[Outcome, str | None]]]
+"""(method, records, whether an opt-out is among them) -> outcome of each, and its id where that is told."""
 
 NO_INDIVIDUAL = Outcome("rejected", "NO_INDIVIDUAL: The record points to no Individual that could hold this consent.")
 NO_STATUS = Outcome("rejected", f"INVALID_STATUS: Consent is written as {OPT_OUT} or {OPT_IN} only.")
@@ -42,13 +44,13 @@ def worst(outcomes: Iterable[Outcome]) -> Outcome:
 
 @dataclass(slots=True)
 class Wishes:
-    """What is to be written: record id -> place -> status. ``find`` reads records by their ids: (id, values by name)."""
+    """What is to be written: record id -> place -> status."""
 
     consents: Consents
     object: str
     wanted: Mapping[str, Mapping[Place, Value]]
-    find: Callable[[Sequence[str], Sequence[str]], Mapping[str, Mapping[str, Value]]]
-    send: Send
+    find: Find
+    save: Save
     create: bool
     _outcomes: dict[str, list[Outcome]] = field(default_factory=dict)
     _waiting: dict[tuple[str, str], list[tuple[Record, list[str]]]] = field(default_factory=dict)
@@ -69,7 +71,7 @@ class Wishes:
                 for start in range(0, len(waiting), COLLECTION):
                     part = waiting[start:start + COLLECTION]
                     touched = True
-                    for (_, owners), (outcome, _) in zip(part, self.send(method, [r for r, _ in part], self._urgent),
+                    for (_, owners), (outcome, _) in zip(part, self.save(method, [r for r, _ in part], self._urgent),
                                                          strict=True):
                         self._note(owners, outcome)
         except ConnectorError as error:
@@ -102,7 +104,7 @@ class Wishes:
                 self._note([key], NO_INDIVIDUAL)
         if not lacking:
             return found, False
-        made = self.send("POST", [{"attributes": {"type": "Individual"}, "FirstName": v.get("FirstName"),
+        made = self.save("POST", [{"attributes": {"type": "Individual"}, "FirstName": v.get("FirstName"),
                                    "LastName": v.get("LastName") or "Unknown"} for _, v in lacking], self._urgent)
         links = []
         for (key, _), (outcome, id_) in zip(lacking, made, strict=True):
@@ -110,7 +112,7 @@ class Wishes:
                 links.append((key, id_))
             else:
                 self._note([key], outcome)
-        linked = self.send("PATCH", [{"attributes": {"type": self.object}, "id": key, INDIVIDUAL: id_}
+        linked = self.save("PATCH", [{"attributes": {"type": self.object}, "id": key, INDIVIDUAL: id_}
                                      for key, id_ in links], self._urgent) if links else ()
         for (key, id_), (outcome, _) in zip(links, linked, strict=True):
             if outcome.state == "done":

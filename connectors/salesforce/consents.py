@@ -32,7 +32,6 @@ STATUS, OPT_IN, OPT_OUT, ENDED = "PrivacyConsentStatus", "OptIn", "OptOut", "End
 OURS = "syncd"
 """The capture source of what we write."""
 
-AT_ONCE = 300  # ids in one query: 8 of the 16 kB that a URL may have
 DATE, SOURCE = ".CaptureDate", ".CaptureSource"
 _WORD = re.compile(r"[^A-Za-z0-9]+")
 
@@ -214,7 +213,7 @@ class Consents:
             source, names = self.source(kind)
             seen: set[str] = set()
             for column, ids, owners in self._ways(kind, listed, urgent):
-                for row in self._in(source, column, ids, urgent):
+                for row in self._reader.having(source, column, ids, urgent=urgent):
                     held = self._consent(kind, names, row, owners)
                     if held is not None and held.id not in seen:
                         seen.add(held.id)
@@ -238,12 +237,8 @@ class Consents:
             return []
         wanted = (Field("ParentId", "id"), Field("EmailAddress"))
         source = record_source(StreamSpec("ContactPointEmail", fields=wanted), described.fields)
-        return [(str(row[0]), str(row[4]), str(row[5] or "")) for row in self._in(source, column, ids, urgent) if not row[2]]
-
-    def _in(self, source: Source, column: str, ids: Sequence[str], urgent: bool) -> Iterator[tuple[Value, ...]]:
-        for start in range(0, len(ids), AT_ONCE):
-            listed = ",".join(f"'{i}'" for i in ids[start:start + AT_ONCE])
-            yield from self._reader.rows(source, f"{column} IN ({listed})", urgent=urgent)
+        found = self._reader.having(source, column, ids, urgent=urgent)
+        return [(str(row[0]), str(row[4]), str(row[5] or "")) for row in found if not row[2]]
 
     @staticmethod
     def _consent(kind: Kind, names: Sequence[str], row: tuple[Value, ...], owners: Mapping[str, str]) -> Consent | None:

@@ -3,20 +3,14 @@ a contact or lead points to; deleting puts records into the recycle bin, which S
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from connectors.salesforce.consenting import NO_INDIVIDUAL
+from connectors.salesforce.consenting import COLLECTION, NO_INDIVIDUAL, Find, Save
 from connectors.salesforce.consents import INDIVIDUAL
 from connectors.salesforce.values import id18
-from syncd.model import DONE, Outcome, Value
+from syncd.model import DONE, Outcome
 
-MOST = 200  # records of one Collections call
 _GONE = frozenset(("ENTITY_IS_DELETED", "NOT_FOUND", "INVALID_CROSS_REFERENCE_KEY"))
-
-Find = Callable[[Sequence[str], Sequence[str]], Mapping[str, Mapping[str, Value]]]
-"""Living records by their ids, with values by name."""
-Save = Callable[[str, Sequence[dict[str, Any]], bool], Sequence[tuple[Outcome, str | None]]]
 
 
 def erasing(delete: bool) -> str:
@@ -43,16 +37,16 @@ def erase(keys: Sequence[str], find: Find, save: Save, *, delete: bool) -> list[
             found[key] = DONE if delete else NO_INDIVIDUAL
     if delete:
         going = [key for key, outcome in found.items() if key in people and outcome.state == "done"]
-        for start in range(0, len(going), MOST):
-            part = going[start:start + MOST]
+        for start in range(0, len(going), COLLECTION):
+            part = going[start:start + COLLECTION]
             found |= zip(part, map(_settled, save("DELETE", [{"id": key} for key in part], False)), strict=True)
     return [found[id18(key)] for key in keys]
 
 
 def _marked(individuals: Sequence[str], save: Save) -> dict[str, Outcome]:
     outcomes: dict[str, Outcome] = {}
-    for start in range(0, len(individuals), MOST):
-        part = individuals[start:start + MOST]
+    for start in range(0, len(individuals), COLLECTION):
+        part = individuals[start:start + COLLECTION]
         records = [{"attributes": {"type": "Individual"}, "id": i, "ShouldForget": True} for i in part]
         outcomes |= zip(part, (outcome for outcome, _ in save("PATCH", records, False)), strict=True)
     return outcomes

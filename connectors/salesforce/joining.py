@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 import orjson
 
 from connectors.errors import CursorLost
-from connectors.salesforce.consents import AT_ONCE, DATE, INDIVIDUAL, SOURCE, Consents, Place, is_consent, value_of
-from connectors.salesforce.reading import Cursor, Reader
+from connectors.salesforce.consents import DATE, INDIVIDUAL, SOURCE, Consents, Place, is_consent, value_of
+from connectors.salesforce.reading import AT_ONCE, Cursor, Reader
 from connectors.salesforce.source import Row, Source
 from syncd.model import RECORD_COLUMNS, Field, Page, StreamSpec, Value
 
@@ -89,8 +89,7 @@ class Joined:
             read, turned = [*page.rows, *turned], []
             ids = sorted(self.consents.parties(kind, read, names)) if read else []
             for start in range(0, len(ids), AT_ONCE):
-                listed = ",".join(f"'{i}'" for i in ids[start:start + AT_ONCE])
-                if rows := self.reader.rows(people, f"{INDIVIDUAL} IN ({listed})"):
+                if rows := [*self.reader.having(people, INDIVIDUAL, ids[start:start + AT_ONCE])]:
                     yield self.rows(rows), cursor, False
             cursor = page.cursor
             yield [], cursor, page.last
