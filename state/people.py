@@ -69,9 +69,12 @@ def due(conn: db.Connection, rel: Relations, parameters: Mapping[str, Any]) -> N
                  " WHERE a.person IN (SELECT person FROM chunk)", parameters)
 
 
-def wake(conn: db.Connection, now: int, most: int) -> int:
-    """Up to so many people whose time-dependent answer has flipped become dirty; returns how many more those are."""
-    return int(conn.execute(load("people")["wake"], (now, most)).rowcount)
+def wake(conn: db.Connection, now: int, after: tuple[int, int], most: int) -> tuple[int, tuple[int, int]]:
+    """The next so many people whose time-dependent answer has flipped become dirty. Returns how many those are, and
+    (instant, person) of the last."""
+    rows = conn.execute(load("people")["due"], (now, *after, most)).fetchall()
+    conn.executemany("INSERT OR IGNORE INTO dirty VALUES (?)", ((person,) for _, person in rows))
+    return len(rows), rows[-1] if rows else after
 
 
 def everyone(conn: db.Connection, after: int, most: int) -> tuple[int, int]:

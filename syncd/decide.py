@@ -114,7 +114,7 @@ class Decider:
     def wishes(self, run: int, now: Micros) -> int:
         """Attributes, decisions, keys and wishes of every dirty person. Returns how many people that were."""
         bound = clock_parameters(now, self.zones)
-        self.store.bit_by_bit(lambda conn, most: people.wake(conn, now, most))
+        self.store.walk(lambda conn, after, most: people.wake(conn, now, after, most), (-1 << 63, 0))
         total = self._chunks(run, bound)
         while self._rank(bound):
             total += self._chunks(run, bound)

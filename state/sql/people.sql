@@ -19,9 +19,8 @@ CROSS JOIN record r ON r.address = m.address WHERE r.person <> k.person;
 -- name: in_flight
 SELECT p.value FROM json_each(?) p WHERE EXISTS (SELECT 1 FROM operation f WHERE f.person = p.value AND f.state = 3);
 
--- name: wake
-INSERT INTO dirty SELECT person FROM attr a WHERE due <= ? AND NOT EXISTS (SELECT 1 FROM dirty d WHERE d.person = a.person)
-LIMIT ?;
+-- name: due
+SELECT due, person FROM attr WHERE due <= ? AND (due, person) > (?, ?) ORDER BY due, person LIMIT ?;
 
 -- name: range
 -- How many of the next people there are, and the last of them.
