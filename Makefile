@@ -40,8 +40,9 @@ lint: $(VENV)/.dev ## ruff, mypy --strict, who may import whom
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-docs: $(VENV)/.dev ## Write the generated page of docs/ again
+docs: $(VENV)/.dev ## Write the generated pages of docs/ again
 	$(BIN)/python -m tests.system.one_person
+	$(BIN)/python -m tests.system.reference
 
 wheel: $(VENV)/.runtime ## dist/*.tar.gz and dist/*.whl
 	$(BIN)/python -m hatchling build

@@ -118,14 +118,18 @@ class Source(Doc):
 
 
 class PeopleDoc(Doc):
-    sources: Annotated[dict[Stream, Source], Field(min_length=1)]
-    identity: Annotated[list[Name], Field(min_length=1)] = ["crm_id", "email"]
-    same_email: SameEmail = "one_person"
+    sources: Annotated[dict[Stream, Source], Field(
+        min_length=1, description="Where people are read, by stream; the first that has an attribute counts.")]
+    identity: Annotated[list[Name], Field(
+        min_length=1, description="The attributes by which records are one person's.")] = ["crm_id", "email"]
+    same_email: Annotated[SameEmail, Field(
+        description="What records with one address are: one person (unless names differ), several, or left out.")] = \
+        "one_person"
     currency: Annotated[Currency | None, Field(description="Money is summed in this currency only.")] = None
 
 
 class ViaDoc(Doc):
-    stream: Stream
+    stream: Annotated[Stream, Field(description="The stream that joins.")]
     row: Annotated[Path, Field(description="Its field with the id of the related row.")]
     record: Annotated[Path, Field(description="Its field with the id of the person's record.")]
 
@@ -134,8 +138,8 @@ ViaValue = Annotated[Annotated[Stream, Tag("short")] | Annotated[ViaDoc, Tag("lo
 
 
 class RelatedDoc(Doc):
-    stream: Stream
-    attributes: Annotated[dict[Name, SourceValue], Field(min_length=1)]
+    stream: Annotated[Stream, Field(description="The stream of the rows, such as sf.Opportunity.")]
+    attributes: Annotated[dict[Name, SourceValue], Field(min_length=1, description="As of a source, of each row.")]
     via: Annotated[ViaValue | None, Field(description="The stream that joins rows to people.")] = None
     of: Annotated[Stream | None, Field(
         description="The stream of the people's records; needed where it does not follow from the rest.")] = None
@@ -144,54 +148,60 @@ class RelatedDoc(Doc):
 
 
 class AttributeDoc(Doc):
-    type: AttributeType
+    type: Annotated[AttributeType, Field(description="What the expression gives.")]
     value: Sql
-    origin: AttributeOrigin = "implicit"
+    origin: Annotated[AttributeOrigin, Field(
+        description="Whether a human said so or behaviour shows it; `syncd explain` tells it.")] = "implicit"
 
 
 class ConsentDoc(Doc):
     """Consent of one topic in one stream (``field``) or on one list of a connection."""
 
-    field: Path | None = None
-    true: Annotated[Meaning | None, Field(alias="true")] = None
-    false: Annotated[Meaning | None, Field(alias="false")] = None
-    values: Annotated[dict[str, Meaning] | None, Field(min_length=1)] = None
-    holds: Holds | None = None
-    said_at: Path | None = None
-    method: Path | None = None
+    field: Annotated[Path | None, Field(description="The vendor's field that holds the consent.")] = None
+    true: Annotated[Meaning | None, Field(alias="true", description="What a ticked box means.")] = None
+    false: Annotated[Meaning | None, Field(alias="false", description="What an unticked box means.")] = None
+    values: Annotated[dict[str, Meaning] | None, Field(
+        min_length=1, description="What each value of a picklist means; others mean nothing.")] = None
+    holds: Annotated[Holds | None, Field(
+        description="What the field can tell; both only where an unticked box always means a refusal.")] = None
+    said_at: Annotated[Path | None, Field(description="The field that says when it was said.")] = None
+    method: Annotated[Path | None, Field(description="The field that says how it was said (web, double opt-in).")] = None
     person_made: Annotated[Sql | None, Field(
         description="True when the record says the person did it; may name method and said_at.")] = None
-    mailing_list: Word | None = None
-    publication_list: Word | None = None
+    mailing_list: Annotated[Word | None, Field(description="Id of an Odoo mailing list.")] = None
+    publication_list: Annotated[Word | None, Field(description="Number of a Marketing Cloud publication list.")] = None
     comm_subscription: Annotated[Path | None, Field(
         description="Name of Salesforce's CommSubscription, with underscores for whatever is no letter or digit.")] = None
 
 
 class TopicDoc(Doc):
-    name: Text
-    purpose: Name = "marketing"
-    channel: Literal["email"] = "email"
-    opt_in: OptIn
-    consent: dict[str, ConsentDoc] = {}
-    personas: list[Text] = []
-    where: Sql | None = None
+    name: Annotated[Text, Field(description="What people call it.")]
+    purpose: Annotated[Name, Field(
+        description="A stop of all marketing stops topics of this purpose only; transactional ones go on.")] = "marketing"
+    channel: Annotated[Literal["email"], Field(description="How it reaches people.")] = "email"
+    opt_in: Annotated[OptIn, Field(
+        description="none: all who did not refuse; required: who asked; confirmed: who also confirmed (double opt-in).")]
+    consent: Annotated[dict[str, ConsentDoc], Field(
+        description="Where CRMs hold it: by source (sf.Contact) a field, by connection (odoo) a list.")] = {}
+    personas: Annotated[list[Text], Field(description="Only people with one of these personas are offered it.")] = []
+    where: Annotated[Sql | None, Field(description="Only people for whom this is true are offered it.")] = None
     was: Annotated[list[Name], Field(description="Former ids of this topic; their consent is carried over.")] = []
     unit: Annotated[Name | None, Field(description="Limits its consent to one business unit or brand.")] = None
 
 
 class SegmentDoc(Doc):
-    topic: Name
-    where: Sql | None = None
+    topic: Annotated[Name, Field(description="Whose subscribers it is a part of.")]
+    where: Annotated[Sql | None, Field(description="Which of them.")] = None
     order_by: Annotated[Sql | None, Field(description='Expressions with "asc" or "desc", separated by commas.')] = None
-    limit: Annotated[int | None, Field(gt=0, le=100_000_000)] = None
+    limit: Annotated[int | None, Field(gt=0, le=100_000_000, description="The first so many people by order_by.")] = None
     expected_churn: Annotated[Share | None, Field(description="Share that may leave in one cycle unheld.")] = None
 
 
 class DataExtension(Doc):
-    key: Word
-    primary_key: Text = "SubscriberKey"
-    email_field: Text = "EmailAddress"
-    create: bool = False
+    key: Annotated[Word, Field(description="Its external key.")]
+    primary_key: Annotated[Text, Field(description="Its field for the subscriber key.")] = "SubscriberKey"
+    email_field: Annotated[Text, Field(description="Its field for the address.")] = "EmailAddress"
+    create: Annotated[bool, Field(description="Make it where it is missing.")] = False
     rows: Annotated[Literal["shared", "exclusive"], Field(
         description="exclusive: syncd owns every row; shared: only those it wrote.")] = "shared"
 
@@ -201,49 +211,54 @@ class AudienceDoc(Doc):
 
 
 class TopicTarget(Doc):
-    publication_list: Word | None = None
-    audience: AudienceDoc | None = None
+    publication_list: Annotated[Word | None, Field(
+        description="Number of the list that recipients leave; it holds consent only.")] = None
+    audience: Annotated[AudienceDoc | None, Field(description="The sendable data extension with its subscribers.")] = None
     fields: Annotated[dict[Text, Name], Field(description="Field of the data extension: attribute.")] = {}
 
 
 class SegmentTarget(Doc):
     data_extension: DataExtension
-    fields: dict[Text, Name] = {}
+    fields: Annotated[dict[Text, Name], Field(description="Field of the data extension: attribute.")] = {}
 
 
 class SubscriberKey(Doc):
-    value: Name = "crm_id"
-    existing: Literal["match_email", "refuse"] = "refuse"
+    value: Annotated[Name, Field(description="The attribute that new subscribers get as key.")] = "crm_id"
+    existing: Annotated[Literal["match_email", "refuse"], Field(
+        description="match_email: who is a subscriber there by address keeps that key; refuse: never.")] = "refuse"
 
 
 class DestinationDoc(Doc):
-    connection: Name
-    subscriber_key: SubscriberKey = SubscriberKey()
-    unknown_subscriber: Literal["skip", "create_unsubscribed"] = "skip"
+    connection: Annotated[Name, Field(description="The business unit.")]
+    subscriber_key: Annotated[SubscriberKey, Field(description="How people are named there.")] = SubscriberKey()
+    unknown_subscriber: Annotated[Literal["skip", "create_unsubscribed"], Field(
+        description="Refusals of people who are no subscribers there: kept here, or written there before any row.")] = "skip"
     existing_members: Annotated[Literal["keep", "adopt"], Field(
         description="What members found on a list mean: nothing, or a wish for the first plan to approve.")] = "keep"
     unit: Annotated[Name | None, Field(
         description="The business unit or brand: who stops all mail there stops only its mail, and its topics'.")] = None
-    topics: dict[Name, TopicTarget] = {}
-    segments: dict[Name, SegmentTarget] = {}
+    topics: Annotated[dict[Name, TopicTarget], Field(description="The topics it gets.")] = {}
+    segments: Annotated[dict[Name, SegmentTarget], Field(description="The segments it gets; their topics, too.")] = {}
 
 
 class CampaignDoc(Doc):
-    topics: Annotated[list[Name], BeforeValidator(_one_or_more)] = []
-    segments: Annotated[list[Name], BeforeValidator(_one_or_more)] = []
+    topics: Annotated[list[Name], BeforeValidator(_one_or_more), Field(description="Who leaves a send leaves these.")] = []
+    segments: Annotated[list[Name], BeforeValidator(_one_or_more), Field(description="Or the topics of these.")] = []
     sends: Annotated[list[Text], BeforeValidator(_one_or_more), Field(
         min_length=1, description="Patterns of send names, * = anything. Without topics and segments: sends that are no "
                                   "concern of the mapping's.")]
-    classification: Literal["commercial", "transactional"] = "commercial"
+    classification: Annotated[Literal["commercial", "transactional"], Field(
+        description="A note for readers: what counts is how the provider classifies the send.")] = "commercial"
 
 
 class MappingFile(Doc):
     """One mapping file. Several files are one mapping: ``people`` is in exactly one of them, names are unique."""
 
-    people: PeopleDoc | None = None
-    related: dict[Name, RelatedDoc] = {}
-    attributes: dict[Name, AttributeDoc] = {}
-    topics: dict[Name, TopicDoc] = {}
-    segments: dict[Name, SegmentDoc] = {}
-    destinations: dict[Name, DestinationDoc] = {}
-    campaigns: dict[Name, CampaignDoc] = {}
+    people: Annotated[PeopleDoc | None, Field(description="Who they are, and where they are read.")] = None
+    related: Annotated[dict[Name, RelatedDoc], Field(description="Rows that belong to people: orders, answers.")] = {}
+    attributes: Annotated[dict[Name, AttributeDoc], Field(description="Facts computed from others.")] = {}
+    topics: Annotated[dict[Name, TopicDoc], Field(description="What people subscribe to; consent attaches to it.")] = {}
+    segments: Annotated[dict[Name, SegmentDoc], Field(description="Parts of a topic's subscribers.")] = {}
+    destinations: Annotated[dict[Name, DestinationDoc], Field(description="Where topics and segments go.")] = {}
+    campaigns: Annotated[dict[Name, CampaignDoc], Field(
+        description="Sends by name, so that who unsubscribes from one leaves its topics.")] = {}

@@ -172,13 +172,14 @@ class Salesforce(Connection):
     domain: Annotated[Host | None, Field(description='The host before ".salesforce.com", such as "acme.my".')] = None
     endpoint: Annotated[Url | None, Field(description="A base URL instead of the domain (a sandbox).")] = None
     auth: Annotated[ClientCredentials | JwtBearer, Field(discriminator="flow")]
-    api_version: Annotated[str | None, Field(pattern=r"^\d{2}\.0$")] = None
-    page_size: Annotated[int | None, Field(ge=200, le=2000)] = None
-    bulk_threshold: Annotated[int | None, Field(ge=0)] = None
-    lag: Duration | None = None
-    overlap: Duration | None = None
-    api_share: Share | None = None
-    opt_out_reserve: Share | None = None
+    api_version: Annotated[str | None, Field(pattern=r"^\d{2}\.0$", description="Such as 66.0.")] = None
+    page_size: Annotated[int | None, Field(ge=200, le=2000, description="Records of one call.")] = None
+    bulk_threshold: Annotated[int | None, Field(ge=0, description="Rows from which a first reading uses Bulk API.")] = None
+    lag: Annotated[Duration | None, Field(description="How old a change must be to be read: others commit late.")] = None
+    overlap: Annotated[Duration | None, Field(description="How far each reading reaches back into the one before.")] = None
+    api_share: Annotated[Share | None, Field(
+        description="Part of the daily quota (all programs count) at which ordinary calls stop.")] = None
+    opt_out_reserve: Annotated[Share | None, Field(description="The further part that opt-outs may use.")] = None
     connect_user: Annotated[Text | None, Field(description="User id of Marketing Cloud Connect.")] = None
     create_individuals: Annotated[bool | None, Field(description="Make an Individual where a refusal needs one.")] = None
 
@@ -197,14 +198,14 @@ class Odoo(Connection):
     roles: ClassVar[frozenset[str]] = frozenset(("crm", "esp"))
 
     type: Literal["odoo"]
-    url: Url
-    database: Text
-    user: Text
-    api_key: SecretText
-    api: Literal["auto", "jsonrpc", "json2"] | None = None
-    lang: Text | None = None
-    overlap: Duration | None = None
-    page_size: Annotated[int | None, Field(ge=1)] = None
+    url: Annotated[Url, Field(description="Its address: https://odoo.acme.example.")]
+    database: Annotated[Text, Field(description="The name of the database.")]
+    user: Annotated[Text, Field(description="The login of the integration user.")]
+    api_key: Annotated[SecretText, Field(description="That user's key.")]
+    api: Annotated[Literal["auto", "jsonrpc", "json2"] | None, Field(description="auto: whichever there is.")] = None
+    lang: Annotated[Text | None, Field(description="In which language texts are read, such as en_US.")] = None
+    overlap: Annotated[Duration | None, Field(description="How far each reading reaches back into the one before.")] = None
+    page_size: Annotated[int | None, Field(ge=1, description="Records of one call.")] = None
     opt_out_reason: Annotated[int | None, Field(ge=1, description="Id of the reason noted with our opt-outs.")] = None
 
     def settings(self) -> dict[str, Any]:
@@ -230,19 +231,19 @@ class MarketingCloud(Connection):
     roles: ClassVar[frozenset[str]] = frozenset(("esp",))
 
     type: Literal["marketing_cloud"]
-    subdomain: Annotated[str | None, Field(pattern=r"^[A-Za-z0-9-]+$")] = None
+    subdomain: Annotated[str | None, Field(pattern=r"^[A-Za-z0-9-]+$", description="The tenant's, from the package.")] = None
     endpoint: Annotated[Url | None, Field(description="One base URL for everything (a sandbox).")] = None
-    auth_url: Url | None = None
-    rest_url: Url | None = None
-    soap_url: Url | None = None
+    auth_url: Annotated[Url | None, Field(description="One of the three addresses, where it is another.")] = None
+    rest_url: Annotated[Url | None, Field(description="The same.")] = None
+    soap_url: Annotated[Url | None, Field(description="The same.")] = None
     mid: Annotated[Number | None, Field(description="The business unit; the package's own when left out.")] = None
-    client_id: Text
-    client_secret: SecretText
-    server_utc_offset: Annotated[Decimal | None, Field(ge=-12, le=14, description="Hours.")] = None
-    yearly_calls: Annotated[int | None, Field(gt=0)] = None
-    max_async_rows: Annotated[int | None, Field(gt=0)] = None
-    overlap: Duration | None = None
-    event_days: Annotated[int | None, Field(gt=0, le=730)] = None
+    client_id: Annotated[Text, Field(description="Of the installed package: server-to-server.")]
+    client_secret: Annotated[SecretText, Field(description="Of the installed package.")]
+    server_utc_offset: Annotated[Decimal | None, Field(ge=-12, le=14, description="Hours of the stack's clock: -6.")] = None
+    yearly_calls: Annotated[int | None, Field(gt=0, description="Calls that the edition allows.")] = None
+    max_async_rows: Annotated[int | None, Field(gt=0, description="Rows of one request to the queue.")] = None
+    overlap: Annotated[Duration | None, Field(description="How far each reading reaches back into the one before.")] = None
+    event_days: Annotated[int | None, Field(gt=0, le=730, description="How far back the first reading goes.")] = None
     webhooks: Annotated[dict[Name, Callback] | None, Field(description="Callbacks by name; set `web`, too.")] = None
 
     @model_validator(mode="after")
@@ -340,14 +341,14 @@ class Guards(_Doc):
 class Config(_Doc):
     """The whole of ``syncd.yaml``. Paths are absolute, relative ones counted from the file; durations are µs."""
 
-    state: FilePath
+    state: Annotated[FilePath, Field(description="The SQLite file that remembers everything.")]
     journal: Annotated[FilePath, Field(description="The consent journal; best on another disk than the state.")]
     hash_key: Annotated[SecretText, Field(description="At least 16 characters that addresses are hashed with.")]
-    mappings: Annotated[list[FilePath], Field(min_length=1)]
-    connections: Annotated[dict[Name, AnyConnection], Field(min_length=1)]
-    schedule: Schedule = Schedule()
-    policy: Policy = Policy()
-    guards: Guards = Guards()
+    mappings: Annotated[list[FilePath], Field(min_length=1, description="Mapping files; together they are one mapping.")]
+    connections: Annotated[dict[Name, AnyConnection], Field(min_length=1, description="Accounts, by names of your choice.")]
+    schedule: Annotated[Schedule, Field(description="What happens how often.")] = Schedule()
+    policy: Annotated[Policy, Field(description="How long is too long.")] = Policy()
+    guards: Annotated[Guards, Field(description="When changes wait for a person (docs/operating.md).")] = Guards()
     web: Annotated[Web | None, Field(description="Off unless given.")] = None
 
     @property
