@@ -32,9 +32,16 @@ def show_(obj: Context, row: int) -> None:
     show(obj, call(obj, "quarantined", id=row).data, _row_text)
 
 
+OWN = {"invalid_address": "what stands in its field for the address is none",
+       "invalid_value": "what stands in {} is not of that field's type",
+       "key_taken": "its subscriber key is somebody else's there"}
+"""Reasons that no vendor gave, in words."""
+
+
 def _row_text(data: dict[str, Any]) -> Iterator[str]:
     yield f"row {data['id']} of {data['connection']} {data['object']}, key {data['key']}"
-    yield f"  refused since {data['opened']}: {data['reason']}"
+    code, _, what = data["reason"].partition(":")
+    yield f"  refused since {data['opened']}: {data['reason']}" + (f" ({OWN[code].format(what)})" if code in OWN else "")
     yield f"  {data['remedy']}"
 
 

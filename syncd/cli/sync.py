@@ -115,6 +115,10 @@ def resync(obj: Context, everything: bool, stream: str | None, address: str | No
 
 # --------------------------------------------------------------------------- text
 
+OUTCOMES = {"create_done": "created", "rejected": "refused", "retry": "tried again"}
+"""What became of operations, in words."""
+
+
 def _run_text(data: dict[str, Any]) -> Iterator[str]:
     from syncd.answers import summary
 
@@ -128,7 +132,8 @@ def _run_text(data: dict[str, Any]) -> Iterator[str]:
             yield f"  {c['connection']} {c['object'] or 'all mail'}: {c['sort']} {c['count']}" + (
                 " (held)" if c["state"] == "held" else "")
     for name, delivered in data["delivered"].items():
-        counts = ", ".join(f"{k} {v}" for k, v in delivered.items() if isinstance(v, int) and v)
+        counts = ", ".join(f"{OUTCOMES.get(k, k)} {v}" for k, v in delivered.items()
+                           if isinstance(v, int) and v and k != "accepted")  # that is not an end
         if counts:
             yield f"{name}: {counts}"
 
