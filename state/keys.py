@@ -16,9 +16,6 @@ from state import db
 from state.queries import load
 from state.relations import Relations
 
-CHUNK = 20_000
-"""People per transaction when a move begins."""
-
 BATCH = 1_000
 """People per transaction when they change keys."""
 
@@ -61,18 +58,18 @@ def survey(conn: db.Connection, rel: Relations, connection: int) -> Survey:
     return Survey(*counts, *(conn.execute(q[name], given).fetchone()[0] for name in ("former", "without")))
 
 
-def begin(conn: db.Connection, rel: Relations, connection: int, after: int) -> int | None:
-    """Give the next people after person id ``after`` the key that they are to move to; they are dirty. Returns the last of
-    them, None when there was nobody left."""
+def begin(conn: db.Connection, rel: Relations, connection: int, after: int, most: int) -> tuple[int, int]:
+    """Give the next people after person id ``after`` the key that they are to move to; they are dirty. Returns how many
+    were looked at, and the last of them."""
     q, given = load("keys"), {"connection": connection, "after": after}
-    upto = conn.execute(q["upto"], {**given, "limit": CHUNK}).fetchone()[0]
-    if upto is None:
-        return None
+    count, upto = conn.execute(q["upto"], {**given, "limit": most}).fetchone()
+    if not count:
+        return 0, after
     rows = " OR ".join(f"EXISTS (SELECT 1 FROM {a.table} t WHERE t.person = subscriber_key.person)"
                        for a in rel.audiences if a.connection == connection) or "0"
     conn.execute(q["next"].replace(":has_rows", rows).replace(":value", value_of(rel, connection)), {**given, "upto": upto})
     conn.execute(q["dirty_next"], {**given, "upto": upto})
-    return int(upto)
+    return count, upto
 
 
 def stop(conn: db.Connection, connection: int) -> int:
@@ -90,14 +87,20 @@ def moving(conn: db.Connection) -> list[int]:
     return [int(row[0]) for row in conn.execute(load("keys")["moving"])]
 
 
-def left_behind(conn: db.Connection) -> bool:
-    """Whether rows are left under keys that were given up."""
-    return bool(conn.execute(load("keys")["left_behind"]).fetchone()[0])
+def left_behind(conn: db.Connection) -> list[int]:
+    """The audiences where rows are left under keys that were given up."""
+    return [int(row[0]) for row in conn.execute(load("keys")["left_behind"])]
 
 
-def tidy(conn: db.Connection) -> int:
-    """Whoever left a row behind is dirty, unless its removal was tried already."""
-    return int(conn.execute(load("keys")["dirty_left_behind"]).rowcount)
+def tidy(conn: db.Connection, object_: int, after: int, most: int) -> tuple[int, int]:
+    """Whoever left one of an audience's rows after ``after`` behind is dirty, unless its removal was tried already. Returns
+    how many rows were looked at, and the last of them."""
+    q, given = load("keys"), {"object": object_, "after": after}
+    count, upto = conn.execute(q["left_upto"], {**given, "limit": most}).fetchone()
+    if not count:
+        return 0, after
+    conn.execute(q["dirty_left_behind"], {**given, "upto": upto})
+    return count, upto
 
 
 def ready(conn: db.Connection, connection: int, after: int, people: Sequence[int] | None = None) -> list[Ready]:

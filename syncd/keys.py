@@ -42,9 +42,7 @@ def migrate(instance: Instance, connection: str) -> Json:
     if not approved or store.meta("approved_mapping") != rel.fingerprint:
         raise Failure(USAGE, f"no plan of this mapping was approved for {connection}.",
                       next="Look with `syncd plan`, write it with `syncd apply PLAN_ID`; then ask again.")
-    after: int | None = 0
-    while after is not None:
-        after = store.write(lambda conn, after=after: keys.begin(conn, rel, id_, after))  # type: ignore[misc]
+    store.walk(lambda conn, after, most: keys.begin(conn, rel, id_, after, most), 0)
     return survey(instance, connection)
 
 

@@ -33,8 +33,8 @@ class Mover:
         changed. A provider that cannot be asked is asked with the next cycle."""
         with self.store.reading() as conn:
             moving, left = keys.moving(conn), keys.left_behind(conn)
-        if left:
-            self.store.write(keys.tidy)
+        for object_ in left:
+            self.store.walk(lambda conn, after, most, o=object_: keys.tidy(conn, o, after, most), 0)  # type: ignore[misc]
         return sum(self._connection(connection, now, pulled) for connection in moving)
 
     def _connection(self, connection: int, now: Micros, pulled: Pulled) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 
@@ -25,12 +25,10 @@ from syncd.history import Past, past, trace
 from syncd.incoming import Incoming
 from syncd.listen import Listener
 from syncd.model import Micros, StreamSpec, Value
-from syncd.pages import ahead
+from syncd.pages import Read, ahead, whole
 from syncd.statements import Requests, from_first_sight, from_flags
 
 ROWS_PER_FETCH = 200
-READINGS = 4
-"""How often a listing is read at most that may have been cut without a word."""
 SENDS_EVERY: Micros = 900_000_000
 """Sends are read this often: what one was is asked at once when somebody unsubscribes from it."""
 
@@ -57,14 +55,6 @@ class Feed:
     """Of a stream of events: where the sends that they name are looked up."""
     pace: Pace = field(default_factory=Pace, compare=False)
     """Of its pages: how many rows one transaction takes."""
-
-
-class Read(NamedTuple):
-    """One reading of a stream: its rows, how many of them were news, whether it came to the end."""
-
-    rows: int
-    news: int
-    ended: bool
 
 
 @dataclass(slots=True)
@@ -177,8 +167,8 @@ class Puller:
             return
         if feed.spec.kind == "send" and not full and row.complete_at is not None and now - row.complete_at < SENDS_EVERY:
             return
-        if feed.spec.kind == "status" and due:
-            ended = self._statuses(feed, row, now, pulled)
+        if due and (feed.spec.kind == "status" or (feed.spec.kind == "event" and row.full_at is None)):
+            ended = self._listing(feed, row, now, pulled)
         else:
             ended = self._read(feed, row, row.cursor, row.sweep, now, pulled).ended
         if feed.spec.kind == "record":
@@ -236,8 +226,8 @@ class Puller:
             for rows, last in feed.pace.slices(page.rows):
                 # A listing from the start that is not complete has not shown all there was. Events are no listing: how
                 # far back they go is the vendor's business.
-                whole = page.complete or cursor is not None or feed.spec.kind in ("event", "send")
-                ended = page.last and last and whole
+                entire = page.complete or cursor is not None or feed.spec.kind in ("event", "send")
+                ended = page.last and last and entire
                 changed += self._store(feed, row, rows, page.cursor if last else None, sweep, now,
                                        ended and not listing, pulled)
                 self.failpoint("page_stored")
@@ -252,19 +242,6 @@ class Puller:
         keep = addresses.GATHER
         while self.store.write(lambda conn, keep=keep: addresses.settle(conn, keep)):  # type: ignore[misc]  # bound now
             keep = 0
-
-    def _whole(self, feed: Feed, first: bool, read: Callable[[], Read], lacks: Callable[[], bool]) -> bool:
-        """Whether a listing was read whole. Where it may have been cut without a word it is read again: a first one until
-        a reading is no shorter than the one before and brings nothing new, a later one that ``lacks`` something once
-        more. What any reading showed is there."""
-        last = read()
-        for _ in range(READINGS - 1):
-            if not (last.ended and feed.connector.capabilities.silent_cuts and (first or lacks())):
-                break
-            before, last = last, read()
-            if not first or (last.rows >= before.rows and not last.news):
-                break
-        return last.ended
 
     def _store(self, feed: Feed, row: StreamRow, rows: Sequence[tuple[Value, ...]], cursor: str | None, sweep: int,
                now: Micros, complete: bool, pulled: Pulled) -> int:
@@ -334,7 +311,7 @@ class Puller:
             return missing
 
         try:
-            complete = self._whole(feed, row.full_at is None, read, lacks)
+            complete = whole(feed.connector, row.full_at is None, read, lacks)
         except Misconfigured:
             if feed.spec.object not in self.creates:
                 raise
@@ -348,18 +325,20 @@ class Puller:
 
     # ------------------------------------------------------------------ what is no longer there
 
-    def _statuses(self, feed: Feed, row: StreamRow, now: Micros, pulled: Pulled) -> bool:
-        """List all statuses of a container: those that are not there are gone. False when the listing was cut."""
+    def _listing(self, feed: Feed, row: StreamRow, now: Micros, pulled: Pulled) -> bool:
+        """List all statuses of a container, of which those that are not there are gone; or all events there are, which
+        happens once. False when the listing was cut."""
         container, sweep = feed.spec.container or "", self._sweep(feed)
 
         def lacks() -> bool:
             with self.store.reading() as conn:
                 return statuses.lacks(conn, feed.connection, container, sweep)
-        if not self._whole(feed, row.full_at is None,
-                           lambda: self._read(feed, row, None, sweep, now, pulled, listing=True), lacks):
+        if not whole(feed.connector, row.full_at is None,
+                     lambda: self._read(feed, row, None, sweep, now, pulled, listing=True), lacks):
             return False
-        self.store.walk(lambda conn, after, most: statuses.vanish(
-            conn, feed.connection, container, sweep, now, after, most), "")
+        if feed.spec.kind == "status":
+            self.store.walk(lambda conn, after, most: statuses.vanish(
+                conn, feed.connection, container, sweep, now, after, most), "")
         self._swept(feed, now)
         return True
 

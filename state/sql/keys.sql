@@ -20,7 +20,7 @@ SELECT count(*) FROM quarantine WHERE connection = :connection AND object = 'sub
 SELECT key, until FROM subscriber_key WHERE connection = :connection AND until > 0 AND key > :after ORDER BY key LIMIT :limit;
 
 -- name: upto
-SELECT max(person) FROM (SELECT person FROM attr WHERE person > :after ORDER BY person LIMIT :limit);
+SELECT count(*), max(person) FROM (SELECT person FROM attr WHERE person > :after ORDER BY person LIMIT :limit);
 
 -- name: next
 -- A key that was this person's before is so again. One of somebody whose record is this person's by now (a merge) is taken
@@ -49,13 +49,16 @@ DELETE FROM subscriber_key WHERE connection = :connection AND until = -1;
 SELECT DISTINCT connection FROM subscriber_key WHERE until = -1;
 
 -- name: left_behind
-SELECT EXISTS (SELECT 1 FROM foreign_row WHERE former = 1);
+SELECT DISTINCT object FROM foreign_row WHERE former = 1;
+
+-- name: left_upto
+SELECT count(*), max(id) FROM (SELECT id FROM foreign_row WHERE former = 1 AND object = :object AND id > :after ORDER BY id LIMIT :limit);
 
 -- name: dirty_left_behind
 -- Not when the row is acknowledged: what else goes out for the person in the same cycle would have to be planned again.
 INSERT OR IGNORE INTO dirty SELECT k.person FROM foreign_row f CROSS JOIN object b ON b.id = f.object
 CROSS JOIN subscriber_key k ON k.connection = b.connection AND k.key = f.key
-WHERE f.former = 1 AND NOT EXISTS (SELECT 1 FROM operation o
+WHERE f.former = 1 AND f.object = :object AND f.id > :after AND f.id <= :upto AND NOT EXISTS (SELECT 1 FROM operation o
   WHERE o.person = k.person AND o.object = f.object AND o.record = f.id AND o.state < 12);
 
 -- name: ready

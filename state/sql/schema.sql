@@ -202,7 +202,7 @@ CREATE TABLE foreign_row (
   UNIQUE (object, key)
 ) STRICT;
 CREATE INDEX foreign_row_address ON foreign_row (address) WHERE address IS NOT NULL;
-CREATE INDEX foreign_row_former ON foreign_row (object, key) WHERE former = 1;
+CREATE INDEX foreign_row_former ON foreign_row (object) WHERE former = 1;
 CREATE TABLE judging (               -- foreign rows at addresses that nobody may have any more: what was said there decides
   row INTEGER PRIMARY KEY
 ) STRICT;

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from connectors.memory import MemoryConnector
+from syncd.model import Page, StreamSpec
 from tests.system.lab import DAY, MAPPING, NEWS, OFFERS, Lab
 
 LEGACY = {f"legacy-{n}": f"p{n}@mail.example" for n in range(6)}
@@ -121,3 +124,25 @@ def test_listings_are_read_twice_once_and_only_where_they_may_be_cut(tmp_path: P
     (sure_first, sure_later), (silent_first, silent_later) = found
     assert silent_first > sure_first
     assert silent_later == sure_later
+
+
+@pytest.mark.parametrize("care", [True, False])
+def test_a_refusal_that_only_an_event_tells_is_not_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                                           care: bool) -> None:
+    """Somebody's import overwrote it before the link; the vendor's cursor is a time: what was cut is not read later."""
+    changes, begun = MemoryConnector.changes, []
+
+    def cut(self: MemoryConnector, spec: StreamSpec, cursor: str | None) -> Iterator[Page]:
+        pages = list(changes(self, spec, cursor))
+        if spec.kind == "event" and cursor is None:
+            begun.append(spec)
+            if len(begun) == 1:
+                return iter([Page(pages[0].rows[:2], pages[-1].cursor, last=True)])
+        return iter(pages)
+    monkeypatch.setattr(MemoryConnector, "changes", cut)
+    with Lab(tmp_path, esp={"silent_cuts": care}) as lab:
+        company(lab)
+        lab.world.act("mc", "unsubscribe", email="p1@mail.example", list="L2")
+        lab.world.act("mc", "import", list="L2", members={"legacy-1": "p1@mail.example"}, status="subscribed")
+        lab.link()
+        assert ("legacy-1" in lab.keys(NEWS)) == (not care)
