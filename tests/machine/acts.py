@@ -267,7 +267,7 @@ class Acts(Stage):
         if not rows:
             return False
         answer = grants.retract_burst(store, rows[0][0], evidence="file was wrong", by="admin", now=self.company.host_now())
-        self.oracle.retract_burst(rows[0][1])
+        self.oracle.retract_burst(rows[0][1], self._bursts.get(rows[0][0], self.oracle.glimpses))
         return bool(answer["retracted"])
 
     def do_approve(self) -> bool:

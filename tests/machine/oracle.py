@@ -89,7 +89,7 @@ class Oracle:
         """Refusals that were read while the refuser still had the address they were made at."""
         self._glimpsed: dict[tuple[str, str], set[object]] = {}
         """(record, flag) -> what syncd may have read there last."""
-        self._glimpses = 0
+        self.glimpses = 0
         """So many refusals may have been read."""
         self.seen: dict[str, Record] = {}
         self.learnt: dict[str, set[Pair]] = {e: set() for e in destinations}
@@ -179,9 +179,9 @@ class Oracle:
                 self.retracted.add(r.number)
                 self.doubt(r.address)
 
-    def retract_burst(self, connection: str) -> None:
-        """An admin declared that what no person made at a connection, of what may have been read, was never said."""
-        for r in self.refusals[:self._glimpses]:
+    def retract_burst(self, connection: str, upto: int) -> None:
+        """An admin declared that what no person made at a connection, of the first refusals (``upto``), was never said."""
+        for r in self.refusals[:upto]:
             if not r.made and r.at > 0 and r.connection == connection:
                 self.retracted.add(r.number)
                 self.doubt(r.address)
@@ -242,7 +242,7 @@ class Oracle:
 
     def glimpsed(self) -> None:
         """Somebody may have read everything as it is now, or some of it."""
-        self._glimpses = len(self.refusals)
+        self.glimpses = len(self.refusals)
         for record in self.records.values():
             for flag in FLAGS:
                 self._glimpsed.setdefault((record.id, flag), set()).add(record.fields.get(flag))
@@ -342,6 +342,12 @@ class Oracle:
                 r.record == record.id and r.address == address and r.topics >= own[-1].topics
                 for r in (self.refusals[n] for n in against))
         return True
+
+    def asked(self, address: str, topic: str) -> bool:
+        """Whether anybody who has to do with this address ever asked for the topic."""
+        group = self._group(address)
+        return any(topic in r.topics and group in (self._group(r.address), self._group(r.record or r.address))
+                   for r in self.returns)
 
     def settled(self) -> Iterator[tuple[Refusal, Record]]:
         """Refusals about which nothing is in doubt, that nobody took back, of people who still have their record and

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from connectors.memory.table import BadCall
 from tests.machine.acts import Acts
 from tests.machine.oracle import BACKOFF, Record, Refusal
-from tests.machine.scenes import ALL, MINUTE, ROLES, TOPIC_OF
+from tests.machine.scenes import ALL, MAPPINGS, MINUTE, ROLES, TOPIC_OF, Change
 from tests.machine.stage import ESPS, FIELD_TOPICS, LISTS
 from tests.machine.steps import Step
 
@@ -79,6 +79,7 @@ class Play(Acts):
         """One that leaves to the next what is still in flight."""
         self.oracle.glimpsed()
         self.company.cycle(wait=False)
+        self._bursting()
 
     def do_midway(self) -> None:
         """The lanes run while the next cycle has only read: nobody is added who was heard refusing."""
@@ -107,6 +108,7 @@ class Play(Acts):
         self.oracle.glimpsed()
         if self.company.cycle(full=full) is None:
             return
+        self._bursting()
         after = self._rows()
         self._kept(before, after)
         if any(now - since > MAX_CONSENT_AGE for since in self._silent.values()):
@@ -126,14 +128,13 @@ class Play(Acts):
 
     def _kept(self, before: Rows, after: Rows) -> None:
         """Whoever must be mailed keeps the row, whatever fails."""
-        if self.company.mapping:
-            return
         gone = {(esp, audience, address) for (esp, audience, _), address in before.items() if audience != "de:RICH"}
         gone -= {(esp, audience, address) for (esp, audience, _), address in after.items()}
         for esp, audience, address in gone:
             topic = TOPIC_OF[esp, audience]
             for record in self.oracle.holders(address):
-                if (topic == "news" or record.connection == "sf") and self.oracle.wanted(record, topic, topic == "offers"):
+                if topic in self._change.same and (topic == "news" or record.connection == "sf") \
+                        and self.oracle.wanted(record, topic, topic == "offers"):
                     raise Broken(f"{esp} {audience}: {record.id} at {address} lost the row of {topic}")
 
     def do_calm(self) -> None:
@@ -152,7 +153,9 @@ class Play(Acts):
         """Send everything, and miss nobody."""
         for (esp, audience), topic in TOPIC_OF.items():
             reached = self._send(esp, audience)
-            if audience == "de:RICH" or self.company.mapping:
+            if topic in self._change.asks:
+                self._asked(esp, audience, reached)
+            if audience == "de:RICH" or topic not in self._change.same:
                 continue
             for record in self.oracle.records.values():
                 if topic == "offers" and record.connection != "sf":
@@ -161,6 +164,17 @@ class Play(Acts):
                     self.counts["recipients that had to be reached"] += 1
                     if record.address not in reached:
                         raise Broken(f"{esp} {audience}: {topic} did not reach {record.id} at {record.address}")
+
+    @property
+    def _change(self) -> Change:
+        return MAPPINGS[self.company.mapping]
+
+    def _asked(self, esp: str, audience: str, reached: set[str]) -> None:
+        """Where an opt-in is needed, nobody gets anything who never asked for it."""
+        topic = TOPIC_OF[esp, audience]
+        for address in reached:
+            if not self.oracle.doubtful(address) and not self.oracle.asked(address, topic):
+                raise Broken(f"{esp} {audience}: {topic} reached {address}, who never asked for it")
 
     def _carried(self) -> None:
         """Every side shows every refusal: no row, the blocking status, the flag. What an ESP's user took out stays out."""
@@ -190,11 +204,12 @@ class Play(Acts):
     def _blocked_at(self, esp: str, refusal: Refusal) -> None:
         containers = self.world.account(esp).esp.containers
         name = "" if refusal.topics == ALL else LISTS[next(iter(refusal.topics))][esp]
-        state = containers[""].rows.get(refusal.record)
-        if state is not None and state.email.casefold() == refusal.address:
-            member = containers[name].rows.get(refusal.record)
-            if member is None or member.status == "subscribed":
-                raise Broken(f"{esp}: {refusal.record} is not blocked in {name or 'all mail'} in spite of {refusal}")
+        for key in (refusal.record, refusal.address):
+            state = containers[""].rows.get(key)
+            if state is not None and state.email.casefold() == refusal.address:
+                member = containers[name].rows.get(key)
+                if member is None or member.status == "subscribed":
+                    raise Broken(f"{esp}: {key} is not blocked in {name or 'all mail'} in spite of {refusal}")
 
 
 def run(steps: Iterable[Step], counts: Counter[str] | None = None) -> Broken | None:

@@ -54,13 +54,24 @@ SCENES = (
     Scene("three opt-outs at once are a burst", burst_most=2),
 )
 
-MAPPINGS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
-    ("as it was", ()),
-    ("a segment's rule is another", (("spent > 100", "spent > 500"),)),
-    ("news needs an opt-in", (("opt_in: none", "opt_in: required"),)),
-    ("a filter", (("sf.Contact: {attributes", "sf.Contact: {where: spent > 20, attributes"),)),
+class Change(NamedTuple):
+    """What admins change in the mapping: a piece of text, and what replaces it. ``same``: topics that whoever wanted them
+    before gets as before; ``asks``: topics that need an opt-in now."""
+
+    name: str
+    old: str = ""
+    new: str = ""
+    same: frozenset[str] = ALL
+    asks: frozenset[str] = frozenset()
+
+
+NEWS = frozenset({"news"})
+MAPPINGS = (
+    Change("as it was"),
+    Change("a segment's rule is another", "spent > 100", "spent > 500"),
+    Change("news needs an opt-in", "opt_in: none", "opt_in: required", ALL - NEWS, NEWS),
+    Change("a filter", "sf.Contact: {attributes", "sf.Contact: {where: spent > 20, attributes", frozenset()),
 )
-"""What admins change in the mapping: name, and pieces of text with what replaces them."""
 
 _PEOPLE = """
 people:
@@ -102,9 +113,9 @@ _CONTACT = [*_PERSON, *fields("offers_how", offers="bool", offers_at="instant", 
 def mapping(number: int, scene: Scene = SCENES[0]) -> Mapping:
     """One of ``MAPPINGS`` in a scene, loaded."""
     text = _MAPPING.replace("MC_KEY", "email" if scene.by_email else "crm_id")
-    for old, new in MAPPINGS[number][1]:
-        assert old in text, MAPPINGS[number][0]
-        text = text.replace(old, new)
+    change = MAPPINGS[number]
+    assert change.old in text, change.name
+    text = text.replace(change.old, change.new) if change.old else text
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "mapping.yaml"
         path.write_text(text, encoding="utf-8")

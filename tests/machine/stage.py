@@ -40,6 +40,8 @@ class Stage:
         """Addresses that a user took off the blacklist: the same."""
         self._lifted: set[str] = set()
         """Those of them that nobody may have read yet."""
+        self._bursts: dict[int, int] = {}
+        """So many refusals were made before a burst ended at the latest."""
         self._forms: list[tuple[int, str, dict[str, Any]]] = []
         """What people filled in on the web site and the CRM does not have yet: when it arrives, whose record, the fields."""
 
@@ -103,6 +105,11 @@ class Stage:
             record = self.oracle.records[rid]
             if record.live:
                 self._edit(record, by="person", **values)
+
+    def _bursting(self) -> None:
+        """What was read by now may be part of the bursts that nobody has decided about."""
+        for (hold,) in self.company.app.store.rows("SELECT id FROM hold WHERE class = 'burst' AND closed_at IS NULL"):
+            self._bursts[hold] = self.oracle.glimpses
 
     def _who(self, n: int, crm: str | None = None, fits: Callable[[Record], object] = lambda record: True) -> Record:
         """The n-th record of those that fit."""

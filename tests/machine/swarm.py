@@ -15,7 +15,7 @@ from tests.machine.steps import KINDS, Step, opening
 
 SHARES = (0.1, 0.2, 0.4, 0.8)
 """How many of all kinds of steps one play has at most."""
-LENGTHS = (6, 12, 25, 40)
+LENGTHS = (6, 6, 12, 12, 25, 40)
 
 
 class Swarm:
