@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import random
 import threading
@@ -65,6 +66,12 @@ class Faults:
         self._faults: list[Fault] = []
         self.cleared = threading.Event()
         """Set when faults end, and another one then: who waits for the sake of one need not any more."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Faults:
+        """Worlds are copied, by tests that begin with the same one many times; nobody waits in a copy."""
+        copied = Faults(copy.deepcopy(self._rng, memo))
+        copied._faults = copy.deepcopy(self._faults, memo)
+        return copied
 
     def add(self, name: str, **about: Any) -> None:
         """:raises BadCall: no such fault or parameter"""
