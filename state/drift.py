@@ -133,12 +133,15 @@ def judged(conn: db.Connection, rows: Iterable[int], refused: Iterable[tuple[int
     conn.executemany(q["judged"], ((row,) for row in rows))
 
 
-def own(conn: db.Connection, a: AudienceDef, run: int) -> None:
-    """Where the mapping owns all rows: plan to remove every foreign row nobody is wanted under."""
-    q = load("drift")
-    given = {"object": a.object, "connection": a.connection, "run": run}
-    conn.execute(q["forget_owned"], given)
-    conn.execute(q["remove_owned"], given)
+def own(conn: db.Connection, a: AudienceDef, run: int, after: str, most: int) -> tuple[int, str]:
+    """Where the mapping owns all rows: plan to remove those of the next so many foreign rows that nobody is wanted under.
+    Returns how many were looked at, and the last of their keys."""
+    q, given = load("drift"), {"object": a.object, "connection": a.connection, "run": run, "after": after, "most": most}
+    if not after:
+        conn.execute(q["forget_owned"], given)
+    count, upto = conn.execute(q["foreign_range"], given).fetchone()
+    conn.execute(q["remove_owned"], {**given, "upto": upto})
+    return int(count), str(upto)
 
 
 def abandoned(conn: db.Connection, mapped: Set[tuple[str, str]]) -> list[tuple[str, str, int]]:

@@ -118,7 +118,9 @@ class Decider:
         total = self._chunks(run, bound)
         while self._rank(bound):
             total += self._chunks(run, bound)
-        self.store.write(lambda conn: self._own(conn, run))
+        for audience in self.rel.audiences:
+            if audience.exclusive:
+                self.store.walk(lambda conn, after, most, a=audience: drift.own(conn, a, run, after, most), "")  # type: ignore[misc]
         if self.store.rows("SELECT 1 FROM judging LIMIT 1"):
             self.store.bit_by_bit(lambda conn, most: self._judge(conn, run, most))
         return total
@@ -146,11 +148,6 @@ class Decider:
                 self.store.write(pace.over(len(part), lambda conn, o=object_, p=part: ranks.move(conn, o, p)))  # type: ignore[misc]
         self.store.write(lambda conn: ranks.ranked(conn, found.mark))
         return any(c.place is None or c.before is None for changes in found.changes.values() for c in changes)
-
-    def _own(self, conn: Any, run: int) -> None:
-        for audience in self.rel.audiences:
-            if audience.exclusive:
-                drift.own(conn, audience, run)
 
     def _chunks(self, run: int, bound: Mapping[str, Any]) -> int:
         """As many people to a transaction as fit into its time: what is urgent waits for one of them at most."""

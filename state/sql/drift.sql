@@ -113,6 +113,11 @@ FROM operation o CROSS JOIN :target t ON t.person = o.person
 WHERE o.batch = :batch AND o.state = 3 AND o.before IS NOT NULL AND t.key <> o.key
 ON CONFLICT (object, key) DO UPDATE SET sweep = excluded.sweep, former = 1;
 
+-- name: foreign_range
+-- How many of the next foreign rows there are, and the last of their keys.
+SELECT count(*), coalesce(max(key), :after)
+FROM (SELECT key FROM foreign_row WHERE object = :object AND key > :after ORDER BY key LIMIT :most);
+
 -- name: forget_owned
 DELETE FROM operation WHERE object = :object AND person = 0 AND state < 3
 AND record NOT IN (SELECT id FROM foreign_row WHERE object = :object);
@@ -120,8 +125,9 @@ AND record NOT IN (SELECT id FROM foreign_row WHERE object = :object);
 -- name: remove_owned
 INSERT INTO operation (connection, object, kind, class, person, record, key, address, columns, payload, state, run)
 SELECT :connection, :object, 'remove', 2, 0, f.id, f.key, f.address, '[]', '[]', 0, :run FROM foreign_row f
-WHERE f.object = :object
-AND NOT EXISTS (SELECT 1 FROM operation o WHERE o.object = :object AND o.record = f.id AND o.kind = 'remove' AND o.state <= 3)
+WHERE f.object = :object AND f.key > :after AND f.key <= :upto
+AND f.id NOT IN (SELECT record FROM operation WHERE state < 3 AND object = :object AND kind = 'remove'
+  UNION ALL SELECT record FROM operation WHERE state = 3 AND object = :object AND kind = 'remove')
 AND NOT EXISTS (SELECT 1 FROM subscriber_key k CROSS JOIN operation o ON o.person = k.person AND o.object = :object
   AND o.kind = 'upsert' AND o.state <= 3 WHERE k.connection = :connection AND k.key = f.key);
 
