@@ -18,6 +18,7 @@ from state.journal import Journal
 from state.queries import load
 
 GENESIS = bytes(32)
+_COMMITMENT = hashlib.blake2b(digest_size=32)
 SALT = 16
 
 
@@ -80,7 +81,9 @@ class Alike(NamedTuple):
 
 def commit(salt: bytes, canonical: bytes) -> bytes:
     """The commitment of an entry."""
-    return hashlib.blake2b(salt + canonical, digest_size=32).digest()
+    hashed = _COMMITMENT.copy()  # a third faster than a new one
+    hashed.update(salt + canonical)
+    return hashed.digest()
 
 
 def link(previous: bytes, position: int, commitments: bytes) -> bytes:
@@ -155,7 +158,7 @@ class _Page:
         names = _named(group.rids, group.hashes)
         rest = b",null,null,%d,null,null,null,%d]" % (group.said_hi, self._now)
         start, salts = words + b"[", _salts(len(names))
-        commitments = [commit(salt, b"%b%b%b" % (start, name, rest)) for salt, name in zip(salts, names, strict=True)]
+        commitments = [commit(salt, start + name + rest) for salt, name in zip(salts, names, strict=True)]
         self._conn.execute(load("ledger")["keep_alike"], {
             "first": self.position + 1, "commitments": b"".join(commitments), "salts": b"".join(salts),
             "whose": orjson.dumps(list(zip(group.records, group.addresses, strict=True))).decode(),
