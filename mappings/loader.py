@@ -282,7 +282,7 @@ class _Builder:
         return ConsentField(
             stream, self._source.key(trail), name, {"OptIn": "opt_in", "OptOut": "opt_out"}, "both", f"{name}.CaptureDate",
             f"{name}.CaptureSource", self._optional_sql(trail, "person_made", person_made), (None, "Seen", "NotSeen"),
-            "IndividualId")
+            True, "IndividualId")
 
     def _segment(self, trail: Trail, name: str, segment: doc.SegmentDoc) -> Segment:
         if segment.where is None and segment.limit is None:

@@ -65,7 +65,8 @@ class ConsentField:
 
     ``values`` maps the field's value ("true", "false" for checkboxes) to what it means; a value not named means
     nothing. ``person_made`` reads ``method`` and ``said_at`` beside the record's own fields. ``silent``: values (None: no
-    value) that say nothing even where there was consent before; ``needs``: the field without which a record cannot hold it.
+    value) that say nothing even where there was consent before; ``needs``: the field without which a record cannot hold it;
+    ``dated``: ``said_at`` is the date of a refusal, too.
     """
 
     stream: str
@@ -77,6 +78,7 @@ class ConsentField:
     method: str | None = None
     person_made: Expression | None = None
     silent: tuple[str | None, ...] = ()
+    dated: bool = False
     needs: str | None = None
 
     def value_for(self, meaning: Meaning) -> str | None:

@@ -53,6 +53,8 @@ class FlagDef:
     person_made: str | None = None
     """SQL over ``x`` that is 1 where the person set the flag herself."""
     needs: str | None = None
+    dated: bool = False
+    """``said_at`` is the date of a refusal, too."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -242,7 +242,8 @@ class Compiler:
         name = StreamName.parse(f.stream)
         info = self.wiring[name.connection].catalogue.objects.get(name.object)
         made_there = info is not None and info.properties.get("creates_individuals")
-        return rel.FlagDef(f.field, topic, meanings, writes, f.said_at, f.method, made, None if made_there else f.needs)
+        return rel.FlagDef(f.field, topic, meanings, writes, f.said_at, f.method, made, None if made_there else f.needs,
+                           f.dated)
 
     # ------------------------------------------------------------------ related rows
 

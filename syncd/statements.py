@@ -44,6 +44,11 @@ class Requests:
     overwritten: list[tuple[int, str]] = field(default_factory=list)
 
 
+BESIDE = "beside"
+"""The mark of a refusal that lies beside the record, in a row or parent it points to: the record's own time of change says
+nothing of it. Its own date, where it has one, is believed between two readings only: an older one is that of the consent
+before it, or was written later than it says."""
+
 NOTHING_TOLD: Past = {}
 NOTHING_STOPPED: Mapping[str, Micros] = {}
 
@@ -70,8 +75,12 @@ def from_flags(source: SourceDef, rows: Iterable[Sequence[Any]], *, connection: 
             groups = cache[shape] = tuple(_groups(source, connection, since is None, fresh, cells, record, requests, told,
                                                   frozenset() if fresh else unknown))
         for utterance, at, evidence in groups:
+            if evidence == BESIDE and at is not None and not (since is not None and since <= at <= now):
+                at = None
             lo, hi = (at, at) if at is not None else (since, now)
-            if at is None and lo is not None and modified is not None and lo < modified <= now:
+            if evidence == BESIDE:
+                evidence = None
+            elif at is None and lo is not None and modified is not None and lo < modified <= now:
                 hi = modified
             elif evidence is not None and hi > now:
                 lo = hi = now
@@ -85,8 +94,8 @@ def from_first_sight(source: SourceDef, sights: Iterable[Sight], connection: int
     """Baselines of records that a first link finds, or of fields that were mapped after it: those with the same in their
     consent fields say the same."""
     for cells, records, addresses, rids, hashes in sights:
-        for utterance, at, _ in _groups(source, connection, True, 1, cells, records[0], requests, {}):
-            if at is None:
+        for utterance, at, evidence in _groups(source, connection, True, 1, cells, records[0], requests, {}):
+            if at is None or evidence == BESIDE:
                 yield Alike(utterance, now, records, addresses, rids, hashes)
             else:
                 yield from (NewEntry(utterance, record, address, at, at, rid=rid, hash=hash_)
@@ -121,7 +130,11 @@ def _groups(source: SourceDef, connection: int, baseline: bool, fresh: int, cell
         if meaning == "opt_out" or (meaning == "unknown" and before == "opt_in"):
             # Towards no mail: at once, whoever did it. A box unticked says no even where it cannot say "never asked".
             if before != "opt_out":
-                exact = (known.at, f"history:{known.by}") if known is not None else (None, None)
+                exact: tuple[Micros | None, str | None] = (None, None)
+                if known is not None:
+                    exact = known.at, f"history:{known.by}"
+                elif "." in flag.field:
+                    exact = said_at if flag.dated else None, BESIDE
                 together.setdefault(("flag", 0, *exact), []).append(said(level, topic, "opt_out"))
                 requests.withdrawn.append((record, flag.field))
         elif meaning == "opt_in" and (before != "opt_in" or evidence):

@@ -125,6 +125,20 @@ def test_an_untracked_change_was_said_between_two_polls(modified: int | None, ex
     assert (entry.record, entry.rid, entry.address, entry.hash) == (7, "c7", 70, b"h")
 
 
+@pytest.mark.parametrize(("said", "expected"), [
+    (None, (BEFORE, NOW)), (BEFORE + 7, (BEFORE + 7, BEFORE + 7)), (BEFORE - 1, (BEFORE, NOW)), (NOW + 1, (BEFORE, NOW))])
+@pytest.mark.parametrize("modified", [None, BEFORE + 5])
+def test_a_refusal_beside_the_record_has_its_own_date_or_none(modified: int | None, said: int | None,
+                                                              expected: tuple[int, int]) -> None:
+    meanings = {"Out": "opt_out", "In": "opt_in", None: "nothing"}
+    beside = FlagDef("Consent.News", "news", meanings, {"opt_out": "Out"}, "at", "how", "made", dated=True)
+    (entry,), _ = flags("In", "Out", said, "syncd", 0, flag=beside, modified=modified)
+    assert (entry.said_lo, entry.said_hi, entry.evidence) == (*expected, None)
+    assert flags("In", None, said, None, 0, flag=beside)[0] == [], "nothing is no refusal"
+    (found,), _ = flags(None, "Out", said, None, 0, flag=beside, fresh=1, since=None)
+    assert (found.said_lo, found.utterance.baseline) == (None, 1)
+
+
 def test_flags_of_one_record_and_author_are_one_entry() -> None:
     source = SourceDef(1, "sf.Contact", 0, {}, flags=(MASTER, NO, TICK))
     row = (7, "c7", 0, 70, b"h", None, 0, 1, None, None, 0, 0, 1, None, None, 0, 0, 1, NOW - 5, "web", 1)
