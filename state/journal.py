@@ -11,6 +11,8 @@ that a state lacks says that this state is not the one the journal was written w
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import itertools
 import os
 from collections.abc import Iterator
@@ -53,16 +55,20 @@ class Gone(NamedTuple):
 
 
 class Journal:
-    """The open journal; ``cut`` says how many bytes of an unfinished last line were taken off when it was opened."""
+    """The open journal; ``cut`` says how many bytes of an unfinished last line were taken off when it was opened.
+
+    It is locked as long as it is open: of two states that wrote one journal, neither could be restored from it.
+    """
 
     def __init__(self, path: Path | None) -> None:
+        """:raises state.db.StateLocked: another syncd writes it"""
         self._fd: int | None = None
         self._path = path
         self.cut = 0
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             _part(path).unlink(missing_ok=True)  # of a rewriting that was interrupted
-            self._fd = os.open(path, _FLAGS, 0o600)
+            self._fd = _locked(path)
             self.cut = self._finish()
 
     def append(self, line: Any) -> None:
@@ -137,7 +143,7 @@ class Journal:
             return
         self.copy_without(gone, after) if after else self.copy_without(gone)
         os.replace(_part(self._path), self._path)
-        fd = os.open(self._path, _FLAGS, 0o600)
+        fd = _locked(self._path)
         os.close(self._fd)
         self._fd = fd
         directory = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
@@ -184,6 +190,19 @@ class Journal:
 
 
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+
+
+def _locked(path: Path) -> int:
+    fd = os.open(path, _FLAGS, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(fd)
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            raise db.StateLocked(f"another syncd, with another state, writes the journal {path}; each needs its own."
+                                 ) from error
+        raise
+    return fd
 
 
 def _part(path: Path) -> Path:

@@ -57,9 +57,11 @@ class Store:
         self.path = path
         self.lock = db.Lock(path.with_suffix(path.suffix + ".lock"))
         self.lock.acquire()
+        self.journal = Journal(None)
         try:
             self._open(path, journal, hash_key, check)
         except BaseException:
+            self.journal.close()
             self.lock.release()
             raise
 

@@ -14,6 +14,7 @@ from state import db, journal, people
 from state.journal import Journal
 from state.ledger import Alike, Knew, NewEntry, Utterance, unsaid, verify
 from state.queries import load
+from state.store import Store
 from tests.unit.state_lab import HASHED, NOW, SECOND, StateLab, contact, contacts, each
 
 OUT = Utterance(2, "mc", "person", 1, 0, '[["topic","offers","opt_out"]]')
@@ -266,6 +267,16 @@ def test_an_empty_state_is_refused_beside_a_journal_of_one_line(tmp_path: Path) 
     (tmp_path / "s.db").unlink()
     with pytest.raises(db.StateDamaged, match="was lost"):
         StateLab(tmp_path)
+
+
+def test_a_journal_belongs_to_one_state(tmp_path: Path) -> None:
+    """Two states that share one, as after a copied configuration: the second is refused, also where it has no state yet."""
+    first = Store(tmp_path / "first.db", journal=tmp_path / "j.log", hash_key=b"k")
+    for _ in range(2):
+        with pytest.raises(db.StateLocked, match="journal"):
+            Store(tmp_path / "second.db", journal=tmp_path / "j.log", hash_key=b"k")
+    first.close()
+    Store(tmp_path / "second.db", journal=tmp_path / "j.log", hash_key=b"k").close()
 
 
 def test_the_journal_belongs_to_its_owner_alone(tmp_path: Path) -> None:
