@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from operator import attrgetter
 from typing import Any
 
 import orjson
@@ -30,6 +31,7 @@ MISCONFIGURED_WAIT = 300.0
 mended it."""
 FIRST_ASK, LONGEST_ASK = 0.3, 60.0
 """Seconds before an accepted request is asked after, and the longest pause between two questions."""
+_STATE = attrgetter("state")
 
 
 @dataclass(slots=True)
@@ -257,7 +259,7 @@ class Lane:
 
     def _record(self, sealed: Sealed, outcomes: Sequence[Outcome], report: Delivered, ask_after: float = 1.0,
                 late: bool = False) -> None:
-        for state, count in Counter([outcome.state for outcome in outcomes]).items():
+        for state, count in Counter(map(_STATE, outcomes)).items():
             report.counts[state] = report.counts.get(state, 0) + count
         self.store.write(lambda conn: outbox.record(
             conn, self.rel, sealed, outcomes, now=self.clock(), backoff=2.0, ask_after=ask_after, late=late),
@@ -305,7 +307,7 @@ class Lane:
     def _settle(self, sealed: Sealed) -> Sequence[Outcome] | None:
         assert sealed.request_id is not None
         outcomes = self.connector.settle(sealed.request_id, self._wire(sealed))
-        if outcomes is not None and any(o.state == "unknown" for o in outcomes):
+        if outcomes is not None and "unknown" in map(_STATE, outcomes):
             return self._read_back(sealed)
         return outcomes
 
