@@ -43,6 +43,9 @@ def forget_wishes(conn: db.Connection) -> None:
 
 def containers(conn: db.Connection, rel: Relations, run: int) -> None:
     """Status operations: opt-outs at every subscriber of the person, reopenings only where the decision says so."""
+    db.scratch(conn, "shut", ["status INTEGER PRIMARY KEY", "person INTEGER"])
+    for connection in sorted({c.connection for c in rel.containers if c.keyed_by == "key"}):
+        conn.execute(load("plan")["shut"], {"connection": connection})
     for c in rel.containers:
         given = {"connection": c.connection, "object": c.object, "container": c.container, "run": run,
                  "create": int(c.create_unknown)}

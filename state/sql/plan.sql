@@ -55,13 +55,13 @@ INSERT INTO operation (connection, object, kind, class, person, record, key, add
 SELECT :connection, :object, 'status', 0, c.person, -1, n.key, a.address, '["status","reason","create"]',
   json_array('unsubscribed', iif(s.status = 'unsubscribed' AND s.ours IS NULL, 'key', 'syncd'), 1),
   CASE WHEN t.status IS NOT NULL THEN json_array(t.status) END, d.position, 0, :run
-FROM chunk c CROSS JOIN subscriber_key n ON n.connection = :connection AND n.person = c.person AND n.until = -1
+FROM (SELECT 1 FROM subscriber_key WHERE connection = :connection AND until = -1 LIMIT 1)   -- mostly nobody moves
+CROSS JOIN chunk c CROSS JOIN subscriber_key n ON n.connection = :connection AND n.person = c.person AND n.until = -1
 CROSS JOIN subscriber_key k ON k.connection = :connection AND k.person = c.person AND k.until = 0
 CROSS JOIN decision d ON d.person = c.person CROSS JOIN attr a ON a.person = c.person
 LEFT JOIN remote_status s ON s.connection = :connection AND s.container = :container AND s.key = k.key
 LEFT JOIN remote_status t ON t.connection = :connection AND t.container = :container AND t.key = n.key
-WHERE EXISTS (SELECT 1 FROM subscriber_key WHERE connection = :connection AND until = -1)   -- mostly nobody moves
-AND (s.status = 'unsubscribed' OR :opted_out) AND t.status IS NOT 'unsubscribed'
+WHERE (s.status = 'unsubscribed' OR :opted_out) AND t.status IS NOT 'unsubscribed'
 AND NOT EXISTS (SELECT 1 FROM operation f WHERE f.person = n.person AND f.object = :object AND f.record = -1 AND f.state = 3);
 
 -- name: block_unknown
@@ -81,6 +81,13 @@ AND NOT EXISTS (SELECT 1 FROM remote_status s WHERE s.connection = :connection A
   AND s.key = k.key AND s.status = 'unsubscribed')
 AND NOT EXISTS (SELECT 1 FROM operation f WHERE f.person = k.person AND f.object = :object AND f.record = 0 AND f.state = 3);
 
+-- name: shut
+-- Whose key is blocked anywhere at a connection: few, looked for once for all its containers.
+INSERT INTO shut SELECT s.id, c.person FROM chunk c
+CROSS JOIN subscriber_key k ON k.connection = :connection AND k.person = c.person AND k.until = 0
+CROSS JOIN remote_status s INDEXED BY remote_status_blocked ON s.connection = :connection AND s.key = k.key
+  AND s.status = 'unsubscribed';
+
 -- name: reopen_key
 -- Whoever opted in again; and whoever was blocked by us because of somebody else's refusal at the address, or of one that was
 -- retracted, and is not barred by anything any more.
@@ -88,12 +95,9 @@ INSERT INTO operation (connection, object, kind, class, person, record, key, add
   state, run)
 SELECT :connection, :object, 'status', 1, c.person, s.id, s.key, s.address, '["status","reason"]', '["subscribed","syncd"]',
   json_array(s.status), d.position, 0, :run
-FROM chunk c CROSS JOIN subscriber_key k ON k.connection = :connection AND k.person = c.person AND k.until = 0
-CROSS JOIN remote_status s INDEXED BY remote_status_blocked   -- few are: asked before all else
-  ON s.connection = :connection AND s.container = :container AND s.key = k.key AND s.status = 'unsubscribed'
+FROM shut c CROSS JOIN remote_status s ON s.id = c.status AND s.connection = :connection AND s.container = :container
 CROSS JOIN decision d ON d.person = c.person CROSS JOIN attr a ON a.person = c.person
-WHERE EXISTS (SELECT 1 FROM remote_status WHERE connection = :connection AND container = :container AND status = 'unsubscribed')
-AND :reopened AND NOT EXISTS (SELECT 1 FROM operation f WHERE f.person = iif(s.id, c.person, 0)   -- asked when ``s`` is known
+WHERE :reopened AND NOT EXISTS (SELECT 1 FROM operation f WHERE f.person = iif(s.id, c.person, 0)   -- asked when ``s`` is known
   AND f.object = :object AND f.state = 3);
 
 -- name: block_address

@@ -139,7 +139,7 @@ CREATE TABLE remote_status (
   UNIQUE (connection, container, key)
 ) STRICT;
 CREATE INDEX remote_status_address ON remote_status (address) WHERE address IS NOT NULL;
-CREATE INDEX remote_status_blocked ON remote_status (connection, container, key) WHERE status = 'unsubscribed';
+CREATE INDEX remote_status_blocked ON remote_status (connection, key, container) WHERE status = 'unsubscribed';
 
 CREATE TABLE event_seen (connection INTEGER NOT NULL, event TEXT NOT NULL, at INTEGER, PRIMARY KEY (connection, event))
   STRICT, WITHOUT ROWID;
