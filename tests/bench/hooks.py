@@ -46,7 +46,7 @@ CROSS JOIN record r ON r.address = o.address AND r.deleted = 0
 CROSS JOIN stream s ON s.id = r.stream CROSS JOIN address a ON a.id = r.address
 WHERE c.name = 'mc_main'
 AND NOT EXISTS (SELECT 1 FROM decision d WHERE d.person = r.person AND (d.master >= 3 OR d."standing.tips" >= 3))
-GROUP BY m.key HAVING count(*) = 2 AND count(DISTINCT r.person) = 1
+GROUP BY a.id HAVING count(*) = 2 AND count(DISTINCT r.person) = 1
 AND max(s.object = 'Contact') AND max(s.object = 'res.partner') ORDER BY min(r.person) LIMIT ?
 """
 
@@ -114,7 +114,8 @@ def _cli(world: World, *words: str) -> Any:
 
 
 def _candidates(config: Config, mailed: frozenset[str]) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-    """(address, contact's id) of people with one record in each CRM who are on the list and got the mail."""
+    """(address, contact's id) of people with one record in each CRM who are on the list, under one key, and got the
+    mail."""
     conn = db.connect(config.state, read_only=True)
     try:
         found = [row for row in conn.execute(CANDIDATES, (LIST, 2 * (CLICKS + DROPPED))) if row[0] in mailed]
