@@ -28,6 +28,8 @@ from state.relations import (
 
 PLANNED, HELD, QUEUED, SEALED, DONE, REJECTED, DROPPED = 0, 1, 2, 3, 10, 11, 12
 SUPPRESS, GRANT, HARMLESS = 0, 1, 2
+NEWCOMER = "block_newcomer"
+
 
 _INSERT = ("INSERT INTO operation (connection, object, kind, class, person, record, key, address, columns, payload,"
            " before, permit, depends_on, state, run)")
@@ -49,16 +51,25 @@ def containers(conn: db.Connection, rel: Relations, run: int) -> None:
     for c in rel.containers:
         given = {"connection": c.connection, "object": c.object, "container": c.container, "run": run,
                  "create": int(c.create_unknown)}
-        for sql in _container_sql(c, rel):
-            conn.execute(sql, given)
+        for name, sql in _container_sql(c, rel).items():
+            if name != NEWCOMER:
+                conn.execute(sql, given)
 
 
-def _container_sql(c: ContainerDef, rel: Relations) -> list[str]:
+def newcomers(conn: db.Connection, rel: Relations, run: int) -> None:
+    """Once the rows are planned: what those refuse who come to a destination by one."""
+    for c in rel.containers:
+        sql = _container_sql(c, rel).get(NEWCOMER)
+        if sql is not None:
+            conn.execute(sql, {"connection": c.connection, "object": c.object, "container": c.container, "run": run})
+
+
+def _container_sql(c: ContainerDef, rel: Relations) -> dict[str, str]:
     """A stop of all mail with exceptions: the lists of every other topic are shut, and only then the switch for all mail is
     opened, where a topic is delivered to which the person came back (``seal`` lets it wait)."""
     q = load("plan")
     names = ["block_address", "reopen_address"] if c.keyed_by == "address" else [
-        "block_key", "block_unknown", "carry_key", "reopen_key"]
+        "block_key", "block_unknown", "carry_key", "reopen_key", NEWCOMER]
     code = "d.master" if c.about is None else f"d.{standing(c.about)}"
     out, may, back = f"{code} >= {OPTED_OUT}", "1", "0"
     if c.object in rel.switches:
@@ -70,7 +81,7 @@ def _container_sql(c: ContainerDef, rel: Relations) -> list[str]:
             out = f"({out} OR (({rel.forbids(c.topic)}) AND NOT {may} AND ({rel.came_back(None)})))"
     reopened = (f"({back} OR ({may} AND ({code} = {OPTED_IN} OR ({code} = {NEVER_SAID}"
                 f" AND (s.ours IS NOT NULL OR {history.TAKEN_BACK})))))")
-    return [q[n].replace(":opted_out", out).replace(":reopened", reopened) for n in names]
+    return {n: q[n].replace(":opted_out", out).replace(":reopened", reopened) for n in names}
 
 
 def member(a: AudienceDef, rel: Relations) -> str:

@@ -193,4 +193,6 @@ class Decider:
         plan.forget_wishes(conn)
         plan.containers(conn, self.rel, run)
         plan.audiences(conn, self.rel, run, bound)
+        if not only_suppressions:
+            plan.newcomers(conn, self.rel, run)
         plan.flags(conn, self.rel, run, self.objects, only_suppressions=only_suppressions)

@@ -88,6 +88,21 @@ CROSS JOIN subscriber_key k ON k.connection = :connection AND k.person = c.perso
 CROSS JOIN remote_status s INDEXED BY remote_status_blocked ON s.connection = :connection AND s.key = k.key
   AND s.status = 'unsubscribed';
 
+-- name: block_newcomer
+-- People the ESP did not know when it was read and who get their first row by this very plan: the same.
+INSERT INTO operation (connection, object, kind, class, person, record, key, address, columns, payload, permit, state, run)
+SELECT :connection, :object, 'status', 0, c.person, 0, k.key, a.address, '["status","reason","create"]',
+  '["unsubscribed","syncd",1]', d.position, 0, :run
+FROM refusing c CROSS JOIN decision d ON d.person = c.person AND :opted_out CROSS JOIN attr a ON a.person = c.person
+CROSS JOIN subscriber_key k ON k.connection = :connection AND k.person = c.person AND k.until = 0
+WHERE EXISTS (SELECT 1 FROM operation h WHERE h.person = c.person AND h.connection = :connection AND h.kind = 'upsert'
+  AND h.state < 3)
+AND NOT EXISTS (SELECT 1 FROM remote_status m WHERE m.connection = :connection AND m.container = ''
+  AND m.key = k.key AND m.status <> 'removed')
+AND NOT EXISTS (SELECT 1 FROM remote_status s WHERE s.connection = :connection AND s.container = :container
+  AND s.key = k.key AND s.status = 'unsubscribed')
+AND NOT EXISTS (SELECT 1 FROM operation f WHERE f.person = c.person AND f.object = :object AND f.record = 0 AND f.state <= 3);
+
 -- name: reopen_key
 -- Whoever opted in again; and whoever was blocked by us because of somebody else's refusal at the address, or of one that was
 -- retracted, and is not barred by anything any more.

@@ -38,7 +38,7 @@ def test_first_synchronisation(company: Company) -> None:
         for email, (row,) in rows.items():
             person = before.rows[audience].get(email)
             assert person is None or row["key"] in person.keys | {r["id"] for r in person.records}
-    assert _strangers(company) == strangers
+    assert _strangers(company) == strangers, "rows and subscribers of people no CRM knows are left alone, refusals apart"
     tied, loose = mails(company)
     for audience, topic in naive.topics_of(company.rules).items():
         blocked = before.blocked(topic)
@@ -47,10 +47,15 @@ def test_first_synchronisation(company: Company) -> None:
 
 
 def _strangers(company: Company) -> list[object]:
-    """Subscribers no CRM knows, with their statuses, and the rows somebody made for them."""
-    world = company.world(MC)
-    rows = [(name, r["key"]) for name, a in world["audiences"].items() for r in a["rows"] if r["key"].startswith("EXT-")]
-    return [s for s in world["subscribers"] if s["key"].startswith("EXT-")] + sorted(rows)
+    """Subscribers no CRM knows, with their statuses, and the rows somebody made for them: those in which they refuse the
+    mail left out, as such a row goes."""
+    world, topics = company.world(MC), naive.topics_of(company.rules)
+    subscribers = [s for s in world["subscribers"] if s["key"].startswith("EXT-")]
+    out = {(s["key"], topic) for s in subscribers for topic in set(topics.values())
+           if s["status"] == "Unsubscribed" or s["topics"].get(topic) == "Unsubscribed"}
+    rows = [(name, r["key"]) for name, a in world["audiences"].items() for r in a["rows"]
+            if r["key"].startswith("EXT-") and (r["key"], topics[name]) not in out]
+    return subscribers + sorted(rows)
 
 
 def _by_hand(company: Company, audience: str) -> set[str]:

@@ -52,6 +52,23 @@ def test_refusals_that_an_earlier_installation_wrote_count_at_a_first_link(lab: 
     assert lab.flags("p1")["no_news"] == 1
 
 
+def test_who_comes_to_a_provider_by_one_topic_is_refused_there_for_the_others(lab: Lab) -> None:
+    """Somebody there may send anything to whoever is in any audience: the send makes a subscriber of her row."""
+    lab.contact("ann", no_news=1)
+    lab.contact("bob", no_news=1, offers=0)
+    plan = lab.cycle(deliver=False).plan
+    assert plan is not None
+    lab.approve(plan)
+    lab.settle()
+    assert lab.keys(OFFERS) == {"ann"}
+    assert (lab.status("ann", "L2"), lab.status("bob", "L2")) == ("unsubscribed", None)
+    assert lab.world.send("mc", OFFERS, through="L2")["mailed"] == []
+    lab.written()
+    lab.app.store.write(lambda conn: conn.execute("INSERT INTO dirty SELECT person FROM record").rowcount)
+    lab.settle()
+    assert lab.written() == {"sf": 0, "mc": 0}, "decided from scratch, something else is wanted"
+
+
 def test_the_row_of_a_merged_contact_goes_with_the_refusal_though_removals_are_held(lab: Lab) -> None:
     names = lab.contacts(60)
     rows_only(lab)
