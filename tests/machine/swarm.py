@@ -15,6 +15,7 @@ from tests.machine.steps import KINDS, Step, opening
 
 SHARES = (0.1, 0.2, 0.4, 0.8)
 """How many of all kinds of steps one play has at most."""
+MANY = 8
 LENGTHS = (6, 6, 12, 12, 25, 40)
 
 
@@ -31,13 +32,14 @@ class Swarm:
         share = rng.choice(SHARES)
         weights = {kind: rng.choice((1, 1, 2, 4)) for kind in KINDS if rng.random() < share}
         weights |= {kind: rng.choice((2, 4, 8)) for kind in favourites if rng.random() < 0.8}
-        self._weights = weights | {"cycle": max(2, sum(weights.values()) // rng.choice((1, 2, 4)))}
+        self._weights = weights | {"cycle": max(2, sum(weights.values()) // rng.choice((1, 2, 4, 8)))}
 
     def _pick(self, options: Sequence[Any]) -> Any:
-        """One of the few options this play knows of these."""
+        """One of the few options this play knows of these; of many people mostly the first, so that steps meet."""
         key = tuple(options)
         if key not in self._few:
-            self._few[key] = self._rng.choices(key, k=self._rng.choice((1, 2, 3, len(key))))
+            weights = [1 / (place + 1) if len(key) > MANY else 1 for place in range(len(key))]
+            self._few[key] = self._rng.choices(key, weights, k=self._rng.choice((1, 1, 2, 3, len(key))))
         return self._rng.choice(self._few[key])
 
     def step(self) -> Step:

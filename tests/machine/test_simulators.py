@@ -26,6 +26,6 @@ def simulated(directory: Path, steps: int, seed: int) -> None:
     simulate(directory, steps, seed, counts)
     report(counts)
     assert counts["steps"] >= steps
-    assert counts["mails judged"] >= steps
+    assert counts["mails judged"] >= steps // 4, "fewer and fewer are left to be mailed"
     assert counts["addresses that had to be quiet"] >= steps
     assert counts["recipients that had to be reached"] >= steps
