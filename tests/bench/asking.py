@@ -14,7 +14,7 @@ from pathlib import Path
 import orjson
 
 from mappings.functions import clock_parameters
-from state import plan
+from state import ranks
 from syncd import compose
 from syncd.desk import Desk
 
@@ -29,7 +29,9 @@ def main(path: str) -> None:
         first = _cpu(lambda: desk.compiled)
         bound = clock_parameters(desk.now(), desk.compiled.zones)
         store.remember("unranked", 1)
-        store.write(lambda conn: plan.rank(conn, desk.compiled.relations, bound))
+        ranking = store.look(lambda conn: ranks.choose(conn, desk.compiled.relations, bound))
+        for object_, changes in ranking.changes.items() if ranking is not None else ():
+            store.write(lambda conn, o=object_, c=changes: ranks.move(conn, o, c))  # type: ignore[misc]  # bound now
         [(count,)] = store.rows("SELECT max(id) FROM record")
         addresses = [row[0] for row in store.rows(
             "SELECT a.email FROM record r CROSS JOIN address a ON a.id = r.address WHERE r.id % ? = 0", (count // PEOPLE,))]
