@@ -83,7 +83,7 @@ class StateLab:
     # ------------------------------------------------------------------ in
 
     def put(self, *rows: Mapping[str, Any], speak: Any = lambda source, changed: [],
-            cursor: str | None = None) -> records.Stored:
+            cursor: str | None = None, **options: Any) -> records.Stored:
         """Store a page: rows with ``id`` and any of email, name, spent (ten-thousandths), offers, deleted, merged."""
         prepared = []
         for row in rows:
@@ -93,7 +93,7 @@ class StateLab:
                              row.get("email"), row.get("name"), row.get("spent"), row.get("offers", 0)))
         return self.store.write(lambda conn: records.store(
             conn, self.rel, self.stream, list(zip(*prepared, strict=True)), cursor=cursor, sweep=0, now=NOW,
-            speak=speak, book=self.store.book))
+            speak=speak, book=self.store.book, **options))
 
     def say(self, state: str, *, record: int | None = None, email: str | None = None, key: str | None = None,
             **entry: Any) -> int:
