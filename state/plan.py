@@ -50,7 +50,8 @@ def containers(conn: db.Connection, rel: Relations, run: int) -> None:
         conn.execute(load("plan")["shut"], {"connection": connection})
     for c in rel.containers:
         given = {"connection": c.connection, "object": c.object, "container": c.container, "run": run,
-                 "create": int(c.create_unknown)}
+                 "create": int(c.create_unknown),
+                 "mails": int(any(a.connection == c.connection for a in rel.audiences))}
         for name, sql in _container_sql(c, rel).items():
             if name != NEWCOMER:
                 conn.execute(sql, given)

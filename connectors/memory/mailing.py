@@ -138,6 +138,8 @@ class Mailing:
             return changed
         if not list and origin == "person" and self.esp.blocked(email):
             self.esp.set(ALL, State(None, email, "subscribed", self.esp.time.now(), origin))
+            if not self.esp.keys(email):
+                return {"changed": 1, "keys": []}
         return self._each(email, None, back)
 
     def do_confirm(self, email: str, list: str) -> dict[str, Any]:

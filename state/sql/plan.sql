@@ -116,7 +116,8 @@ WHERE :reopened AND NOT EXISTS (SELECT 1 FROM operation f WHERE f.person = iif(s
   AND f.object = :object AND f.state = 3);
 
 -- name: block_address
--- Address-keyed containers (a blacklist, mailing lists): for people this connection knows, or who are in the container.
+-- Address-keyed containers (a blacklist, mailing lists): for people this connection knows, or who are in the container, or,
+-- where it mails for us (:mails), among its subscribers.
 INSERT INTO operation (connection, object, kind, class, person, record, key, address, columns, payload, before, permit,
   state, run)
 SELECT :connection, :object, 'status', 0, w.person, w.address, ad.email, w.address, '["status","reason"]',
@@ -127,7 +128,9 @@ CROSS JOIN address ad ON ad.id = w.address AND ad.email IS NOT NULL
 LEFT JOIN remote_status s ON s.connection = :connection AND s.container = :container AND s.key = ad.email
 WHERE coalesce(s.status, '') NOT IN ('unsubscribed', 'held')   -- a held row blocks already, and is read as held again
 AND (s.status IS NOT NULL OR EXISTS (SELECT 1 FROM record o CROSS JOIN stream t ON t.id = o.stream
-  WHERE o.person = w.person AND o.deleted = 0 AND t.connection = :connection))
+  WHERE o.person = w.person AND o.deleted = 0 AND t.connection = :connection)
+  OR (:mails AND EXISTS (SELECT 1 FROM remote_status m WHERE m.connection = :connection AND m.container = ''
+    AND m.key = ad.email AND m.status <> 'removed')))
 AND NOT EXISTS (SELECT 1 FROM operation f WHERE f.person = w.person AND f.object = :object AND f.record = w.address
   AND f.state = 3 AND f.payload = '["unsubscribed","syncd"]');
 

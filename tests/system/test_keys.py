@@ -26,6 +26,17 @@ def test_existing_subscribers_keep_their_key_and_their_refusals(lab: Lab) -> Non
     assert lab.flags("p2")["offers"] == 0
 
 
+def test_a_subscriber_known_by_the_address_alone_is_blocked_on_lists_that_do_not_have_it(tmp_path: Path) -> None:
+    with Lab(tmp_path, esp={"keyed_by": "address"}) as lab:
+        lab.contacts(2)
+        lab.contact("ann", no_news=1, offers=0)
+        lab.link()
+        assert lab.status("ann@mail.example") is None
+        lab.world.act("mc", "unsubscribe", email="ann@mail.example", list="L1")
+        lab.settle()
+        assert lab.status("ann@mail.example", "L2") == "unsubscribed"
+
+
 def test_nobody_takes_the_key_that_is_another_persons_own(tmp_path: Path) -> None:
     with Lab(tmp_path, separate()) as lab:
         couple(lab)
