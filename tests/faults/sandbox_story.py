@@ -85,8 +85,10 @@ class Story:
         raise AssertionError(f"nobody is left who gets the mail of {audience}; the story needs more people")
 
     def round(self, n: int) -> list[Event]:
-        """The events of round ``n`` = 1, 2, …, in their order."""
-        new = {"quick": self._take("tips", colleague=True), "winner": self._take("tips", colleague=True),
+        """The events of round ``n`` = 1, 2, …, in their order. Who is merged has records in one stream only: of two people
+        who become one the record first seen decides which key stays, and streams are read at the same time."""
+        new = {"quick": self._take("tips", partner=False, colleague=True),
+               "winner": self._take("tips", partner=False, colleague=True),
                "all": self._take("offers"), "boxed": self._take("tips"), "cross": self._take("tips"),
                "odoo": self._take("news", partner=True), "returning": self._take("offers"),
                "leaving": self._take("tips", partner=False)}
