@@ -225,7 +225,8 @@ class SegmentTarget(Doc):
 class SubscriberKey(Doc):
     value: Annotated[Name, Field(description="The attribute that new subscribers get as key.")] = "crm_id"
     existing: Annotated[Literal["match_email", "refuse"], Field(
-        description="match_email: who is a subscriber there by address keeps that key; refuse: never.")] = "refuse"
+        description="Subscribers whose address is there under another key. match_email: they keep it; refuse: no first plan"
+                    " is approved while they are more than 1 % of the people.")] = "refuse"
 
 
 class DestinationDoc(Doc):

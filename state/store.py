@@ -291,6 +291,8 @@ class Store:
             flags.conform(conn, rel)
             if changed:
                 conn.execute("DELETE FROM rejection")  # said of what another mapping wished
+                conn.execute("DELETE FROM subscriber_key WHERE connection IN"  # another mapping may give others
+                             " (SELECT id FROM connection WHERE approved_at IS NULL)")
                 conn.execute("INSERT OR REPLACE INTO meta VALUES ('relations', ?)", (rel.fingerprint,))
         if changed:
             self.walk(people.everyone, 0)  # before it counts as done: after a crash it is done again

@@ -34,6 +34,7 @@ _BY_CLASS: Mapping[str, tuple[int, str]] = {
     "CursorLost": (REMOTE, "Run `syncd resync --stream` for the stream."),
     "RejectRecord": (PARTIAL, "Run `syncd quarantine list`."),
     "Problems": (USAGE, "Correct the file, then run `syncd check`."),
+    "Doubled": (HELD, "Run `syncd holds list`."),
     "Stale": (HELD, "Look at the plan again with `syncd plan`."),
     "StateLocked": (LOCKED, "Ask the other one with `syncd status`, or stop it."),
     "StateDamaged": (DAMAGED, "Restore a backup with `syncd restore`."),

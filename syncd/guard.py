@@ -19,6 +19,7 @@ from state.plan import GRANT, HARMLESS, SUPPRESS
 from state.queries import load
 from state.relations import AudienceDef, Relations, quote
 from state.store import Store
+from syncd import doubles
 from syncd.model import Micros
 
 
@@ -120,6 +121,9 @@ def step(store: Store, rel: Relations, limits: Limits, now: Micros) -> None:
         _free(store, hold)
     store.write(lambda conn: conn.execute(q["planned_by"], {"mapping": rel.fingerprint}).rowcount)
     _open(store, store.look(lambda conn: _unapproved(conn, rel)), now)
+    second = store.look(lambda conn: doubles.found(conn, rel))
+    if second or store.rows(q["holds_of_doubled"]):
+        store.write(lambda conn: doubles.hold(conn, second, now))
     _open(store, store.look(lambda conn: _limits(conn, rel, limits)), now)
     _do(store, [(q["release"], {})])
     store.write(lambda conn: conn.execute(q["empty_holds"], (now,)).rowcount)
@@ -308,6 +312,7 @@ def approve_plan(store: Store, rel: Relations, plan_id: str, by: str, now: Micro
     Suppressions added since and operations dropped since are no deviation.
 
     :raises KeyError: unknown plan
+    :raises Doubled: of a first plan, while the hold about that is open
     :raises Stale: what waits now includes something the plan did not show
     """
     q = load("guard")
@@ -327,6 +332,7 @@ def approve_plan(store: Store, rel: Relations, plan_id: str, by: str, now: Micro
     def job(conn: Any) -> list[int] | None:
         if covered is None or conn.execute(q["newer"], (covered,)).fetchone()[0]:
             return None
+        doubles.refuse(conn)
         holds = [row[0] for row in conn.execute(q["to_approve"]).fetchall()]
         for hold in holds:
             conn.execute(q["approve"], {"hold": hold, "now": now})
@@ -346,10 +352,13 @@ def decide_hold(store: Store, hold_id: int, verdict: str, now: Micros) -> int:
     """Approve or reject one open hold; returns how many operations that frees or drops.
 
     :raises KeyError: no such open hold
+    :raises Doubled: of a first plan, while the hold about that is open
     """
     q = load("guard")
 
     def approve(conn: Any, connection: int, cls: str) -> None:
+        if cls == "first_plan":
+            doubles.refuse(conn, connection)
         conn.execute(q["approve"], {"hold": hold_id, "now": now})
         if cls == "first_plan":
             conn.execute("UPDATE connection SET approved_at = ? WHERE id = ?", (now, connection))

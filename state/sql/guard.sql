@@ -107,9 +107,31 @@ WHERE o.state < 2 AND o.state = 1 AND o.hold = ? AND o.person <> 0;
 UPDATE hold SET closed_at = :now, verdict = :verdict WHERE id = :hold AND closed_at IS NULL;
 
 -- name: empty_holds
-UPDATE hold SET closed_at = ?, verdict = 'resolved' WHERE closed_at IS NULL AND class NOT IN ('empty_source', 'vanished', 'burst')
+UPDATE hold SET closed_at = ?, verdict = 'resolved'
+WHERE closed_at IS NULL AND class NOT IN ('empty_source', 'vanished', 'burst', 'existing_keys')
 AND NOT EXISTS (SELECT 1 FROM operation o WHERE o.state < 2 AND o.state = 1 AND o.hold = hold.id)
 AND NOT (class = 'first_plan' AND EXISTS (SELECT 1 FROM operation o WHERE o.state = 2 AND o.connection = hold.connection));
+
+-- name: doubled
+-- People to be linked whose address is that of a subscriber under a key that is nobody's here; and all people to be linked.
+SELECT (SELECT count(DISTINCT k.person) FROM remote_status s CROSS JOIN record r ON r.address = s.address
+    CROSS JOIN attr a ON a.person = r.person AND a.address = s.address
+    CROSS JOIN subscriber_key k ON k.connection = s.connection AND k.person = r.person AND k.until = 0
+    WHERE s.connection = :connection AND s.container = '' AND s.status <> 'removed'
+    AND NOT EXISTS (SELECT 1 FROM subscriber_key o WHERE o.connection = s.connection AND o.key = s.key)
+    AND NOT EXISTS (SELECT 1 FROM remote_status o WHERE o.connection = s.connection AND o.container = '' AND o.key = k.key
+      AND o.status <> 'removed')),
+  (SELECT count(*) FROM subscriber_key WHERE connection = :connection AND until = 0);
+
+-- name: doubles_accepted
+SELECT 1 FROM hold WHERE connection = ? AND class = 'existing_keys' AND verdict = 'approved';
+
+-- name: holds_of_doubled
+SELECT connection, id FROM hold WHERE class = 'existing_keys' AND closed_at IS NULL;
+
+-- name: doubles
+SELECT c.name, h.id, h.reason FROM hold h CROSS JOIN connection c ON c.id = h.connection
+WHERE h.class = 'existing_keys' AND h.closed_at IS NULL AND (? IS NULL OR h.connection = ?);
 
 -- name: empty_accepted
 SELECT 1 FROM hold h WHERE h.connection = ? AND h.object = ? AND h.class = 'empty_source' AND h.verdict = 'approved'
@@ -163,7 +185,7 @@ SELECT coalesce(max(id), 0) FROM operation;
 
 -- name: to_approve
 -- The holds that the approval of a plan ends.
-SELECT id FROM hold WHERE closed_at IS NULL AND class NOT IN ('empty_source', 'vanished', 'burst') ORDER BY id;
+SELECT id FROM hold WHERE closed_at IS NULL AND class NOT IN ('empty_source', 'vanished', 'burst', 'existing_keys') ORDER BY id;
 
 -- name: plan
 SELECT id, created_at, mapping, head, last_operation, counts, approved_at FROM plan WHERE id = ?;

@@ -292,7 +292,7 @@ CREATE TABLE hold (
   connection INTEGER NOT NULL,
   object INTEGER,
   class TEXT NOT NULL,               -- first_plan | mapping | removals | creations | blanking | empty_source | reopening |
-                                     -- vanished | resync | burst
+                                     -- vanished | resync | burst | existing_keys
   reason TEXT NOT NULL,
   opened_at INTEGER NOT NULL,
   closed_at INTEGER,

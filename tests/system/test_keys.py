@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from syncd.doubles import Doubled
 from tests.system.lab import DAY, MAPPING, NEWS, OFFERS, SHARED, Lab, couple, separate
 
 
@@ -35,6 +37,48 @@ def test_a_subscriber_known_by_the_address_alone_is_blocked_on_lists_that_do_not
         lab.world.act("mc", "unsubscribe", email="ann@mail.example", list="L1")
         lab.settle()
         assert lab.status("ann@mail.example", "L2") == "unsubscribed"
+
+
+REFUSING = MAPPING.replace("existing: match_email", "existing: refuse")
+
+
+@pytest.fixture
+def doubled(tmp_path: Path) -> Iterator[Lab]:
+    """Before the link, of six people one is a subscriber under another key."""
+    with Lab(tmp_path, REFUSING) as lab:
+        lab.contacts(6)
+        lab.world.act("mc", "import", list="L1", members={"legacy": "p1@mail.example"})
+        yield lab
+
+
+def test_a_link_that_would_make_second_subscribers_is_refused_until_a_rule_says_what_to_do(doubled: Lab) -> None:
+    plan = doubled.cycle(deliver=False).plan
+    assert plan is not None
+    assert doubled.hold("existing_keys").reason.startswith("1 of 6 people")
+    with pytest.raises(Doubled, match="1 of 6 people"):
+        doubled.approve(plan)
+    with pytest.raises(Doubled):
+        doubled.decide("first_plan", "approved")
+    doubled.cycle()
+    assert doubled.keys(OFFERS) == set()
+    doubled.reopen(MAPPING)
+    doubled.link()
+    assert doubled.keys(OFFERS) == {"p0", "legacy", *(f"p{n}" for n in range(2, 6))}
+
+
+def test_whoever_approves_second_subscribers_gets_them(doubled: Lab) -> None:
+    doubled.cycle(deliver=False)
+    doubled.decide("existing_keys", "approved")
+    doubled.link()
+    assert doubled.keys(OFFERS) == {f"p{n}" for n in range(6)}
+
+
+def test_a_link_makes_no_second_subscriber_of_whoever_shares_an_address(tmp_path: Path) -> None:
+    with Lab(tmp_path, separate().replace("existing: match_email", "existing: refuse")) as lab:
+        couple(lab)
+        lab.world.act("mc", "import", list="L2", members={lab.ids["eva"]: SHARED})
+        lab.link()
+        assert lab.keys(NEWS) == {"ann", "eva", "tom"}
 
 
 def test_nobody_takes_the_key_that_is_another_persons_own(tmp_path: Path) -> None:
