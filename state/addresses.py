@@ -2,7 +2,7 @@
 
 Hashes come in no order: in a table of a million each new one falls on another page, and every page is written twice, to
 the log and to the file. So new ones gather in a small table first, and move on to the big one many at a time, in the order
-of the hashes, which writes each page of it once. docs/decisions/0019-addresses-gather.md has the figures.
+of the hashes, which writes each page of it once. docs/decisions/0021-addresses-gather.md has the figures.
 """
 
 from __future__ import annotations
