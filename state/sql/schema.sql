@@ -7,7 +7,6 @@ CREATE TABLE connection (
   name TEXT NOT NULL UNIQUE,
   role TEXT NOT NULL,                -- crm | esp
   account TEXT,                      -- who we are there; a change of it is refused
-  linked_at INTEGER,                 -- µs: first complete reading of every feed
   approved_at INTEGER                -- µs: its first plan was approved; NULL = nothing may be written there
 ) STRICT;
 

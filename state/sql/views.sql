@@ -1,5 +1,5 @@
 -- name: connections
-SELECT c.id, c.name, c.role, c.linked_at, c.approved_at,
+SELECT c.id, c.name, c.role, c.approved_at,
   (SELECT count(*) FROM lane o WHERE o.connection = c.id),
   (SELECT count(*) FROM batch b WHERE b.connection = c.id AND b.state <> 'closed'),
   (SELECT count(*) FROM quarantine q WHERE q.connection = c.id AND q.closed_at IS NULL)
