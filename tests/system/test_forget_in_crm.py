@@ -9,21 +9,14 @@ from typing import Any
 
 import pytest
 
-from connectors.memory import World
 from tests.system.acceptance_lab import ROOT
-from tests.system.test_consent_objects import Company
+from tests.system.consent_lab import Company, linked
 
 
 @pytest.fixture(scope="module")
 def company(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Company]:
-    with World.start(seed=4) as world:
-        made = Company(tmp_path_factory.mktemp("erase"), world)
-        try:
-            made.ask("once", "--approve")
-            yield made
-        finally:
-            made.server.shutdown()
-            made.server.server_close()
+    with linked(tmp_path_factory.mktemp("erase"), seed=4) as made:
+        yield made
 
 
 def individual(made: Company, number: int) -> dict[str, Any]:
