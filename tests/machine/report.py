@@ -7,7 +7,7 @@ from collections import Counter
 
 from tests.machine.steps import KINDS
 
-SELDOM = ("retract_burst",)
+SELDOM = ("blacklist", "connect", "unblacklist", "retract_burst")
 
 
 def fresh() -> int:

@@ -141,7 +141,7 @@ def test_her_own_later_word_brings_her_back(linked: Lab) -> None:
     words = ["consent", "grant", "-", "--topic", "news", "--evidence", "a new form", "--by", "Kim"]
     linked.ask(*words, input=P31)
     linked.ask("once")
-    assert at_provider(linked, linked.ids[31]) == ["de:NEWS", "de:TOP"] or at_provider(linked, linked.ids[31]) == ["de:NEWS"]
+    assert {"de:NEWS"} <= set(at_provider(linked, linked.ids[31])) <= {"de:NEWS", "de:TOP", "subscribers"}
     topics = linked.ask("consent", "show", "-", input=P31)["people"][0]["topics"]
     assert (topics["news"]["state"], topics["offers"]["state"]) == ("subscribed", "unsubscribed")
     assert b"p31@example.org" in (linked.directory / "state" / "syncd.db").read_bytes()
