@@ -127,13 +127,14 @@ def case(conn: db.Connection, person: int, address: int | None) -> Case:
 
 def _sure(conn: db.Connection, person: int, said: list[Statement]) -> list[Statement]:
     """Without the opt-ins that might be somebody else's: as long as the records may be several people's, none of them comes
-    back for another who refused."""
+    back for another who refused. What was said under the address alone was said by any of them, whichever it is bound to."""
     q = load("people")
     if len(said) < 2 or conn.execute(q["is_ambiguous"], (person,)).fetchone() is None:
         return said
     record = dict(conn.execute(q["record_of_entries"], (person,)).fetchall())
     refusing = {record.get(s.position) for s in said if s.state == "opt_out"}
-    return [s for s in said if s.state != "opt_in" or s.retracts is not None or refusing <= {record.get(s.position)}]
+    return [s for s in said if s.state != "opt_in" or s.retracts is not None or not refusing
+            or refusing == {record.get(s.position)} != {None}]
 
 
 def decide(conn: db.Connection, rel: Relations, fold: Fold, default: Decided) -> None:

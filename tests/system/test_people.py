@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from connectors.memory.client import fields
+from state import people
 from state.ledger import NewEntry, Utterance
 from tests.system.lab import DAY, HOUR, MAPPING, NEWS, OFFERS, SHARED, Lab, couple, separate
 
@@ -184,6 +185,24 @@ def test_one_address_with_two_names_is_nobody_until_somebody_decides(lab: Lab) -
     lab.settle()
     assert lab.keys(NEWS) == {"ann", "eva", "tom"}
     assert lab.rows("SELECT * FROM ambiguous") == []
+
+
+@pytest.mark.parametrize(("bound", "states"), [(None, {"opt_in"}), (1, set())], ids=["by the refusing one", "by the address"])
+def test_an_opt_in_under_a_doubtful_address_is_not_the_refusing_ones(lab: Lab, bound: int | None, states: set[str]) -> None:
+    """``bound`` 1: it is bound to the record that happened to come first."""
+    couple(lab, no_news=1)
+    lab.link()
+    [(record, person, address)] = lab.rows("SELECT id, person, address FROM record WHERE rid = ?", lab.ids["tom"])
+    said = Utterance(None, "form", "web", 1, 0, '[["topic","news","opt_in"]]')
+    lab.advance(HOUR)
+
+    def speak(conn: Any) -> None:
+        position = lab.app.store.book.append(conn, [NewEntry(said, record, address, lab.now(), lab.now())], lab.now())
+        conn.execute("UPDATE entry SET bound = ? WHERE position = ?", (bound, position))
+    lab.app.store.write(speak)
+    with lab.app.store.reading() as conn:
+        case = people.case(conn, person, address)
+    assert {s.state for s in case.statements if s.source == "form"} == states
 
 
 def test_too_many_records_of_one_address_are_nobody(lab: Lab) -> None:
