@@ -187,7 +187,7 @@ def test_one_address_with_two_names_is_nobody_until_somebody_decides(lab: Lab) -
     assert lab.rows("SELECT * FROM ambiguous") == []
 
 
-@pytest.mark.parametrize(("bound", "states"), [(None, {"opt_in"}), (1, set())], ids=["by the refusing one", "by the address"])
+@pytest.mark.parametrize(("bound", "states"), [(None, {"opt_in"}), (1, set())], ids=["by the one", "by the address"])
 def test_an_opt_in_under_a_doubtful_address_is_not_the_refusing_ones(lab: Lab, bound: int | None, states: set[str]) -> None:
     """``bound`` 1: it is bound to the record that happened to come first."""
     couple(lab, no_news=1)
