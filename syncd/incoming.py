@@ -64,7 +64,8 @@ class Incoming:
         return found, doubts
 
     def _stubbed(self, stream: int, fields: Sequence[str], columns: Prepared) -> Prepared:
-        """The rows, of the forgotten only what a stub keeps. A stub's other address is none of its business."""
+        """The rows, of the forgotten only what a stub keeps. A stub's other address is none of its business. What the CRM
+        has deleted gets no stub: it is told again as long as readings overlap."""
         keep = [name in self.kept.keep.get(stream, frozenset()) for name in fields]
         owner = self.kept.owners.get(stream)
         place = fields.index(owner) if owner in fields else None
@@ -73,6 +74,8 @@ class Incoming:
         for row in zip(*columns, strict=True):
             rid, modified, gone, merged, _, hash_, _, *values = row
             theirs = place is not None and values[place] in persons
+            if gone and merged is None and hash_ in self.forgotten and (stream, rid) not in self.stubs:
+                continue
             if hash_ in self.forgotten or (stream, rid) in self.stubs or theirs:
                 hash_ = hash_ if hash_ in self.forgotten else None
                 row = (rid, modified, gone, merged, None, hash_, None,

@@ -4,8 +4,10 @@ One JSON object per line comes in, one per line goes out. Each request is carrie
 state as a started daemon would, so that a kill -9 is a kill -9 and the next request is a restart; the imports are paid once.
 
 request   failpoint ("sent:2" or ""), after (seconds until it is killed wherever it is), transactions (it dies as soon as so
-          many are committed), and either
-          words (of syncd's command line), log (the file that its messages go to), or
+          many are committed), calls (["os.replace", 2]: it dies as soon as that function has returned for the second time),
+          constants ({"syncd.cli.lists.PART": 10}: what has another value there), pace (rows that one transaction takes on
+          where many are to be looked at), and either
+          words (of syncd's command line), input (for its standard input), log (the file that its messages go to), or
           world (socket), directory, approve (approve what waits), wait, full: a cycle against the world in memory
 answer    killed (the child died by SIGKILL), code, and if it was not killed what the command printed as JSON, or:
           held, left, counts, failed, people
@@ -24,6 +26,7 @@ import traceback
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 from unittest.mock import patch
 
@@ -33,6 +36,7 @@ from connectors.memory.client import World
 from mappings.loader import load_mapping
 from mappings.model import Mapping
 from state import db
+from state.pace import Pace
 from state.writer import Writer
 from syncd import guard
 from syncd.app import App, Endpoint, Policy, open_store
@@ -75,6 +79,10 @@ def command(request: dict[str, Any]) -> dict[str, Any]:
     os.environ["SYNCD_FAILPOINT"] = request.get("failpoint", "")
     log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(log, sys.stderr.fileno())
+    reader, writer = os.pipe()
+    os.write(writer, request.get("input", "").encode())
+    os.close(writer)
+    os.dup2(reader, 0)
     main(request["words"], prog_name="syncd")
     raise AssertionError("a command ends by itself")
 
@@ -94,13 +102,31 @@ class Mortal(Writer):
         return result
 
 
-def child(work: Callable[[], dict[str, Any]], pipe: int, transactions: int | None) -> None:
+def deadly(name: str, count: int) -> None:
+    """Have this process die when a function has returned for the ``count``-th time, before its caller goes on."""
+    numbers, original = itertools.count(1), resolve_name(name)
+
+    def call(*what: Any, **how: Any) -> Any:
+        result = original(*what, **how)
+        if next(numbers) == count:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+    patch(name, call).start()
+
+
+def child(work: Callable[[], dict[str, Any]], pipe: int, request: dict[str, Any]) -> None:
     """Carry out one request and end the process, whatever happens."""
     code = 1
-    if transactions is not None:
-        patch("state.store.Writer", partial(Mortal, transactions=transactions)).start()
     os.dup2(pipe, sys.stdout.fileno())
     try:
+        if "transactions" in request:
+            patch("state.store.Writer", partial(Mortal, transactions=request["transactions"])).start()
+        if "calls" in request:
+            deadly(*request["calls"])
+        for name, value in request.get("constants", {}).items():
+            patch(name, value).start()
+        if (pace := request.get("pace")) is not None:
+            patch("state.store.Pace", partial(Pace, pace, least=pace, most=pace)).start()
         os.write(pipe, orjson.dumps(work()))
         code = 0
     except SystemExit as ended:
@@ -113,13 +139,14 @@ def child(work: Callable[[], dict[str, Any]], pipe: int, transactions: int | Non
         os._exit(code)
 
 
-def carry_out(work: Callable[[], dict[str, Any]], after: float | None, transactions: int | None) -> dict[str, Any]:
-    """The answer to a request; ``after`` so many seconds its process is killed, or after so many ``transactions``."""
+def carry_out(work: Callable[[], dict[str, Any]], request: dict[str, Any]) -> dict[str, Any]:
+    """The answer to a request."""
+    after = request.get("after")
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
         os.close(reader)
-        child(work, writer, transactions)
+        child(work, writer, request)
     os.close(writer)
     # The child stays a zombie until it is waited for, so the number is nobody else's when the timer uses it.
     timer = threading.Timer(after or 0.0, os.kill, (pid, signal.SIGKILL))
@@ -149,7 +176,7 @@ def serve() -> None:
             if path not in mappings:
                 mappings[path] = load_mapping([path])
             work = partial(cycle, request, mappings[path])
-        answer = carry_out(work, request.get("after"), request.get("transactions"))
+        answer = carry_out(work, request)
         sys.stdout.buffer.write(orjson.dumps(answer) + b"\n")
         sys.stdout.buffer.flush()
 

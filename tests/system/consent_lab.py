@@ -50,23 +50,24 @@ destinations:
       news: {publication_list: L2, audience: {data_extension: {key: NEWS}}, fields: {first_name: first_name}}
 """
 PEOPLE = 12
-LONELY = 11
-"""The last two contacts point to no Individual."""
+LONELY = 2
+"""So many contacts, the last ones, point to no Individual."""
 
 
 class Company(Lab):
-    """Twelve contacts who asked for offers, all but two with an Individual; a provider with two lists."""
+    """Contacts who asked for offers, all but two with an Individual; a provider with two lists."""
 
-    def __init__(self, directory: Path, world: World) -> None:
+    def __init__(self, directory: Path, world: World, people: int = PEOPLE) -> None:
         super().__init__(directory, world)
+        known = people - LONELY
         self.kernel = Kernel(seed=2)
         self.sim = SalesforceSim(self.kernel, data_protection=True, custom_fields={"Contact": {"Offers__c": "checkbox"}})
         then = int(self.kernel.clock.now()) - 86_400
         self.sim.load({
-            "Individual": [{"Id": f"0PK5g0000000{n:03}", "LastName": f"N{n}"} for n in range(1, LONELY)],
+            "Individual": [{"Id": f"0PK5g0000000{n:03}", "LastName": f"N{n}"} for n in range(1, known + 1)],
             "Contact": [{"Id": self.rid(n), "LastName": f"N{n}", "FirstName": f"F{n}", "Email": f"p{n}@x.example",
-                         "Offers__c": True, "SystemModstamp": then, "IndividualId": self.party(n) if n < LONELY else None}
-                        for n in range(1, PEOPLE + 1)],
+                         "Offers__c": True, "SystemModstamp": then, "IndividualId": self.party(n) if n <= known else None}
+                        for n in range(1, people + 1)],
             "DataUsePurpose": [{"Id": "0ZW5g0000000001", "Name": "Marketing"}],
             "CommSubscription": [{"Id": f"0Xl5g000000000{n}", "Name": s} for n, s in ((1, "Weekly Offers"), (2, "News"))],
             "CommSubscriptionChannelType": [{"Id": f"0eB5g000000000{n}", "Name": "by mail", "SystemModstamp": then,
@@ -128,10 +129,10 @@ class Company(Lab):
 
 
 @contextmanager
-def linked(directory: Path, seed: int) -> Iterator[Company]:
+def linked(directory: Path, seed: int, people: int = PEOPLE) -> Iterator[Company]:
     """The company after its first plan was approved and delivered."""
     with World.start(seed=seed) as world:
-        made = Company(directory, world)
+        made = Company(directory, world, people)
         try:
             made.ask("once", "--approve")
             yield made

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.system.consent_lab import LONELY, PEOPLE, Company, linked
+from tests.system.consent_lab import PEOPLE, Company, linked
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def test_who_leaves_at_the_provider_leaves_in_the_consent_objects(company: Compa
 
 
 def test_whose_contact_has_no_individual_is_out_all_the_same_and_that_is_said(company: Company) -> None:
-    assert LONELY + 1 not in company.mailed()["OFFERS"]
+    assert PEOPLE not in company.mailed()["OFFERS"]
     found = [f["message"] for f in company.ask("doctor", exit=2)["findings"] if "IndividualId" in f["message"]]
     assert [message.partition(":")[0] for message in found] == ["2 of 12 records of sf.Contact have no IndividualId"]
     told = company.run("explain", "-", input="p12@x.example\n").stdout

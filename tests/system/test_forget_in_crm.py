@@ -85,3 +85,13 @@ def test_killed_before_the_crm_was_asked_it_goes_on(company: Company) -> None:
     company.once()
     assert individual(company, 5)["ShouldForget"]
     assert company.ask("status")["erasures"] == []
+
+
+def test_what_was_deleted_and_is_told_again_leaves_no_trace(company: Company) -> None:
+    """A second request finds a stub of a deleted record; readings overlap, so that the record comes once more."""
+    journal = company.directory / "journal" / "consent.log"
+    assert company.rid(6) in journal.read_text()
+    for _ in range(2):
+        forget(company, 6, "--yes", "--delete")
+        company.ask("once")
+    assert company.rid(6) not in journal.read_text()

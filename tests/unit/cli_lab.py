@@ -72,8 +72,8 @@ class Lab:
         (self.directory / "mapping.yaml").write_text(mapping)
         self.config.write_text(CONFIG.format(socket=self.world.address, poll=poll))
 
-    def build(self, people: int = PEOPLE) -> None:
-        """A CRM with people of whom every second opted in to offers, and an empty ESP."""
+    def build(self, people: int = PEOPLE, **esp: Any) -> None:
+        """A CRM with people of whom every second opted in to offers, and an empty ESP, which has options."""
         self.world.create_crm("sf", {"Contact": {
             "fields": fields("email", "first_name", opted_out="bool", offers="bool", spent="decimal"),
             "master_flag": "opted_out", "topics": {"offers": "offers"}}})
@@ -83,7 +83,7 @@ class Lab:
         named, spent = fields("first_name"), fields(spent="decimal")
         self.world.create_esp("mc", ["L1", "L2"], {
             "de:OFFERS": {"fields": named, "list": "L1"}, "de:NEWS": {"fields": named, "list": "L2"},
-            "de:RICH": {"fields": spent, "list": "L1"}, "de:TOP": {"fields": spent, "list": "L2"}})
+            "de:RICH": {"fields": spent, "list": "L1"}, "de:TOP": {"fields": spent, "list": "L2"}}, **esp)
 
     def run(self, *words: str, input: str | None = None, config: bool = True) -> Result:
         """The command in this process."""
