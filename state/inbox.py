@@ -67,6 +67,13 @@ def receive(conn: db.Connection, book: Book, connection: int, digest: bytes, eve
     return True
 
 
+def retell(conn: db.Connection, book: Book) -> None:
+    """Note once more what waits, for a journal that lost it."""
+    for name, digest, at, notices in conn.execute(load("inbox")["unresolved"]).fetchall():
+        rows = [Kept.of(row).row(address=False) for row in orjson.loads(notices)]
+        book.note({"inbox": [name, bytes(digest).hex(), at, rows]})
+
+
 def connections(conn: db.Connection) -> list[int]:
     """Whose deliveries wait."""
     return [row[0] for row in conn.execute(load("inbox")["connections"])]

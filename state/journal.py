@@ -6,7 +6,8 @@ name anybody, and record ids and subscriber keys belong to somebody. So `forget`
 place of each entry that went: positions stay what they are.
 
 The last line may be of a transaction that never committed, because the machine went down between the two. Any other line
-that a state lacks says that this state is not the one the journal was written with last.
+that a state lacks says that this state is not the one the journal was written with last. What the journal lacks, as it was
+lost or an old copy was put back, is written to it again from the state when that is opened.
 """
 
 from __future__ import annotations
@@ -54,6 +55,12 @@ class Gone(NamedTuple):
     names: frozenset[str]
 
 
+class JournalGone(OSError):
+    """The journal is not where it was written; nothing is written elsewhere."""
+
+    remedy = "Put it back; or, if it is lost, start syncd again: what is lacking is written anew from the state."
+
+
 class Journal:
     """The open journal; ``cut`` says how many bytes of an unfinished last line were taken off when it was opened.
 
@@ -75,6 +82,7 @@ class Journal:
         """Write and fsync; raises OSError, upon which the caller's transaction is rolled back."""
         if self._fd is None:
             return
+        self._come_home()
         data, before = orjson.dumps(line) + b"\n", os.fstat(self._fd).st_size
         written = 0
         try:
@@ -87,19 +95,55 @@ class Journal:
                 error.filename = str(self._path)
             raise
 
+    def _come_home(self) -> None:
+        """See that the open file is the one at its path: what is written to one that was taken away, or to a disk that was
+        unmounted, nobody finds again. A copy that was put there is gone on with.
+
+        :raises JournalGone: it is not there, or is another one
+        """
+        assert self._fd is not None
+        assert self._path is not None
+        ours = os.fstat(self._fd)
+        try:
+            there = os.stat(self._path)
+            if (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino):
+                return
+            fd = os.open(self._path, _FLAGS & ~os.O_CREAT)
+        except FileNotFoundError:
+            raise JournalGone(errno.ENOENT, "the consent journal was taken away", str(self._path)) from None
+        tail = max(0, ours.st_size - BLOCK)
+        if os.fstat(fd).st_size != ours.st_size or os.pread(fd, BLOCK, tail) != os.pread(self._fd, BLOCK, tail):
+            os.close(fd)
+            raise JournalGone(errno.ESTALE, "another file is in the place of the consent journal", str(self._path))
+        _lock(fd, self._path)
+        os.close(self._fd)
+        self._fd = fd
+
+    def end(self) -> int:
+        """The position of the last entry, 0 where there is none.
+
+        :raises state.db.StateDamaged: the last line cannot be read
+        """
+        first, lines = self.last()
+        return first + len(lines) - 1
+
+    def last(self) -> tuple[int, list[Line]]:
+        """The last append: its first position, and its entries."""
+        last = next((line for line in self._backwards() if not _is_note(line)), None)
+        if last is None:
+            return 1, []
+        try:
+            return _entries(last)
+        except (orjson.JSONDecodeError, ValueError):
+            raise db.StateDamaged("the last line of the journal cannot be read; put a good copy of it back") from None
+
     def beyond(self, head: int, *, new: bool = False) -> list[Line]:
         """The entries of the last transaction, if a state that ends at position ``head`` lacks just these.
 
         :param new: the state was only just made, so that it may lack nothing
         :raises state.db.StateDamaged: the state lacks more than that
         """
-        last = next((line for line in self._backwards() if not _is_note(line)), b"")
-        if not last:
-            return []
-        try:
-            first, lines = _entries(last)
-        except (orjson.JSONDecodeError, ValueError):
-            raise db.StateDamaged("the last line of the journal cannot be read; put a good copy of it back") from None
+        first, lines = self.last()
         end = first + len(lines) - 1
         if end <= head:
             return []
@@ -125,6 +169,7 @@ class Journal:
         where the next line begins. May run while lines are appended: ``replace`` copies those."""
         if self._fd is None or self._path is None:
             return 0
+        self._come_home()
         part = os.open(_part(self._path), os.O_WRONLY | os.O_CREAT | (os.O_APPEND if after else os.O_TRUNC), 0o600)
         with self._path.open("rb") as lines, os.fdopen(part, "wb") as copy:
             lines.seek(after)
@@ -193,7 +238,11 @@ _FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
 
 
 def _locked(path: Path) -> int:
-    fd = os.open(path, _FLAGS, 0o600)
+    return _lock(os.open(path, _FLAGS, 0o600), path)
+
+
+def _lock(fd: int, path: Path) -> int:
+    """The file, locked; closed where it cannot be."""
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

@@ -14,8 +14,11 @@ from typing import Any, NamedTuple
 import orjson
 
 from state import db
-from state.journal import Journal
+from state.journal import ERASED, Journal
 from state.queries import load
+
+RETOLD = 5_000
+"""Entries to a line of the journal that is written again."""
 
 GENESIS = bytes(32)
 _COMMITMENT = hashlib.blake2b(digest_size=32)
@@ -269,7 +272,7 @@ def verify(conn: db.Connection) -> tuple[int, list[int]]:
     q = load("ledger")
     bad, count, chain, since = [], 0, GENESIS, bytearray()
     links = dict(conn.execute(q["links"]).fetchall())
-    for position, commitment, salt, rid, hash_, *rest in conn.execute(q["verify"]):
+    for position, commitment, salt, rid, hash_, *rest in conn.execute(q["verify"], {"after": 0}):
         *told, source, method, made, baseline, said, channel, purpose, basis, unit = rest
         since += bytes(commitment)
         count += 1
@@ -286,3 +289,24 @@ def verify(conn: db.Connection) -> tuple[int, list[int]]:
     if since:
         bad.append(position)
     return count, bad
+
+
+def retell(conn: db.Connection, journal: Journal, after: int) -> None:
+    """Write the entries beyond a position to the journal again, which lost them; what was erased as blanks."""
+    rows = conn.execute(load("ledger")["verify"], {"after": after})
+    while part := rows.fetchmany(RETOLD):
+        spoken: dict[tuple[Any, ...], int] = {}
+        entries = []
+        for _, _, salt, *told in part:
+            words = tuple(ERASED) if salt is None else tuple(told[9:])
+            content = [*[None] * 4, 0, *[None] * 3, 0] if salt is None else told[:9]
+            entries.append([spoken.setdefault(words, len(spoken)), *content])
+        journal.append([part[0][0], [[id_, *words] for words, id_ in spoken.items()], entries])
+
+
+def told(conn: db.Connection, journal: Journal) -> bool:
+    """Whether the journal's last append is of this state. After a restore a record may be named as a key."""
+    first, lines = journal.last()
+    rows = conn.execute(load("ledger")["verify"], {"after": first - 1})
+    return all(salt is None or (line.hash, *line[5:]) == (rest[1], *rest[3:9])
+               for line, (_, _, salt, *rest) in zip(lines, rows, strict=False))

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from state import db, flags, forget, inbox, migrations, people, relations, restore
+from state import db, flags, forget, inbox, ledger, migrations, people, relations, restore
 from state.journal import Gone, Journal, Line
 from state.ledger import Book
 from state.pace import Pace
@@ -81,10 +81,24 @@ class Store:
         self.book = Book(self.journal)
         head = conn.execute("SELECT coalesce(max(position), 0) FROM chain").fetchone()[0]
         self.replayed = _catch_up(conn, self.journal.beyond(head), self.journal.notes())
+        self.retold = self._retell(conn, head) if journal is not None else 0
         self.writer = Writer(conn)
         self._conn = conn
         self._local = threading.local()
         self._readers: list[tuple[threading.Thread, db.Connection]] = []
+
+    def _retell(self, conn: db.Connection, head: int) -> int:
+        """Write to the journal again what it lost; how many entries that are.
+
+        :raises StateDamaged: it is another state's
+        """
+        end = self.journal.end()
+        if end < head:
+            if not ledger.told(conn, self.journal):
+                raise db.StateDamaged("the journal is another state's; name the one that was written with this state")
+            ledger.retell(conn, self.journal, end)
+            inbox.retell(conn, self.book)
+        return max(0, head - end)
 
     @staticmethod
     def _check_key(conn: db.Connection, hash_key: bytes) -> None:

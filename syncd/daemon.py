@@ -86,8 +86,9 @@ class Daemon:
             self._listen()
             self.web.open()
             with control.Server(control.socket_path(config.state), self.answer):
-                if store.journal.cut or store.replayed:
-                    self.log.warning(logs.JOURNAL_MENDED, cut_bytes=store.journal.cut, entries=store.replayed)
+                if store.journal.cut or store.replayed or store.retold:
+                    self.log.warning(logs.JOURNAL_MENDED, cut_bytes=store.journal.cut, entries=store.replayed,
+                                     written_again=store.retold)
                 self.log.info(logs.SERVICE_STARTED, state=str(config.state), mapping=mapping.fingerprint)
                 notify("READY=1", "STATUS=first cycle")
                 self.heart.start()

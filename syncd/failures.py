@@ -104,7 +104,7 @@ def failure_of(error: BaseException) -> Failure:
             return _known(error, *known)
     if isinstance(error, OSError) and error.strerror and isinstance(error.filename, str):
         return Failure(FAILED, f"{error.filename}: {error.strerror}.", code=type(error).__name__,
-                       next="Correct that, then run the command again: nothing is lost.")
+                       next=getattr(error, "remedy", "Correct that, then run the command again: nothing is lost."))
     return Failure(FAILED, f"unexpected {type(error).__name__} at {_place(error)}.", code=type(error).__name__,
                    next="Run the command again with --debug and report what it prints.")
 

@@ -42,7 +42,8 @@ AUDIT_DISAGREED = "audit_disagreed"
 EVENTS: Mapping[str, str] = {
     SERVICE_STARTED: "the state is open and the first cycle follows",
     SERVICE_STOPPED: "everything that was begun is stored, the state is closed",
-    JOURNAL_MENDED: "the machine went down while a statement was written: what was whole was taken in, the rest cut off",
+    JOURNAL_MENDED: "the machine went down while a statement was written: what was whole was taken in, the rest cut off; or"
+                    " the journal had lost entries, which were written to it again from the state",
     STOP_ASKED: "a signal asked to stop; what is being sent is finished first",
     CYCLE_ENDED: "one cycle, with its counts; the only line of a normal cycle",
     CYCLE_FAILED: "a cycle ended by an error; the next one follows after a pause",

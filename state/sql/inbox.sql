@@ -6,6 +6,10 @@ ON CONFLICT (connection, digest) DO NOTHING RETURNING id;
 -- The oldest deliveries that nobody has looked up yet.
 SELECT id, notices FROM inbox WHERE connection = ? AND resolved_at IS NULL ORDER BY id LIMIT ?;
 
+-- name: unresolved
+SELECT c.name, i.digest, i.received_at, i.notices FROM inbox i CROSS JOIN connection c ON c.id = i.connection
+WHERE i.resolved_at IS NULL ORDER BY i.id;
+
 -- name: connections
 SELECT DISTINCT connection FROM inbox WHERE resolved_at IS NULL;
 

@@ -49,7 +49,7 @@ SELECT e.position, e.commitment, e.salt, CASE WHEN e.key IS NULL AND e.bound IS 
   CASE WHEN instr(e.key, '@') = 0 THEN e.key END, e.said_lo, e.said_hi, e.evidence, e.knowledge, e.retracts, e.seen_at,
   u.source, u.method, u.person_made, u.baseline, u.said, u.channel, u.purpose, u.basis, u.unit
 FROM entry e LEFT JOIN record r ON r.id = e.record LEFT JOIN address a ON a.id = e.address
-LEFT JOIN utterance u ON u.id = e.utterance ORDER BY e.position;
+LEFT JOIN utterance u ON u.id = e.utterance WHERE e.position > :after ORDER BY e.position;
 
 -- name: bind
 -- A keyed entry that arrived before the record it belongs to.

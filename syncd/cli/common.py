@@ -269,6 +269,8 @@ def desk(config: Config, *, check: bool = True) -> Iterator[Desk]:
     if store.journal.cut or store.replayed:
         say(f"The machine went down while statements were written: {store.replayed} were taken in from the journal,"
             f" {store.journal.cut} bytes of an unfinished one cut off; it will be read again.")
+    if store.retold:
+        say(f"The consent journal lacked {store.retold} entries, which were written to it again from the state.")
     try:
         opened = Desk(config, store)
 
