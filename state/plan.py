@@ -35,12 +35,20 @@ _INSERT = ("INSERT INTO operation (connection, object, kind, class, person, reco
            " before, permit, depends_on, state, run)")
 
 
-def forget_wishes(conn: db.Connection) -> None:
-    """Unsent operations of the chunk's people give way to what is computed now."""
+def forget_wishes(conn: db.Connection) -> list[tuple[Any, ...]]:
+    """Unsent operations of the chunk's people give way to what is computed now. Returns the opt-outs among them that were
+    on their way to a lane (see ``still_queued``)."""
     q = load("plan")
     conn.execute(q["unranked"])
-    conn.execute(q["forget_wishes"])
+    queued = [row[:-1] for row in conn.execute(q["forget_wishes"]) if row[-1]]
     conn.execute(q["wait"])
+    return queued
+
+
+def still_queued(conn: db.Connection, queued: Sequence[tuple[Any, ...]]) -> None:
+    """An opt-out that was queued and is demanded again stays queued. The cycle plans the people of the express way once
+    more, and until it has looked at everybody nothing it plans is released: a click would wait as long."""
+    conn.executemany(load("plan")["still_queued"], queued)
 
 
 def containers(conn: db.Connection, rel: Relations, run: int) -> None:

@@ -190,9 +190,11 @@ class Decider:
         people.decide(conn, self.rel, self.reconciler.decided, self.reconciler.default)
 
     def _plan_chunk(self, conn: Any, run: int, bound: Mapping[str, Any], *, only_suppressions: bool = False) -> None:
-        plan.forget_wishes(conn)
+        queued = plan.forget_wishes(conn)
         plan.containers(conn, self.rel, run)
         plan.audiences(conn, self.rel, run, bound)
         if not only_suppressions:
             plan.newcomers(conn, self.rel, run)
         plan.flags(conn, self.rel, run, self.objects, only_suppressions=only_suppressions)
+        if queued and not only_suppressions:
+            plan.still_queued(conn, queued)

@@ -3,7 +3,13 @@
 INSERT INTO meta VALUES ('unranked', 1) ON CONFLICT (name) DO UPDATE SET value = value + 1;
 
 -- name: forget_wishes
-DELETE FROM operation WHERE state < 3 AND person IN (SELECT person FROM chunk);
+DELETE FROM operation WHERE state < 3 AND person IN (SELECT person FROM chunk)
+RETURNING object, person, record, kind, key, columns, payload, state = 2 AND class = 0;
+
+-- name: still_queued
+UPDATE operation SET state = 2 WHERE object = ? AND person = ? AND record = ? AND kind = ? AND key = ? AND columns = ?
+AND payload IS ? AND state < 3 AND state = 0 AND class = 0
+AND connection IN (SELECT id FROM connection WHERE approved_at IS NOT NULL);
 
 -- name: only_suppressing_flags
 DELETE FROM flagwish WHERE class <> 0;

@@ -43,6 +43,22 @@ def test_only_suppressions_are_queued_and_the_cycle_does_the_rest(lab: Lab) -> N
     assert [(lab.row(NEWS, name) or {})["first_name"] for name in ("p1", "p2")] == ["Another", "Other"]
 
 
+def test_a_cycle_that_decides_the_people_again_keeps_what_was_queued_in_the_queue(lab: Lab) -> None:
+    """Deciding takes minutes where there are many people, and only then is released what it planned."""
+    lab.contacts(6)
+    lab.link()
+    lab.unsubscribe("p1", "L1")
+    lab.edit("p2", opted_out=1)
+    cycle = pulled(lab)
+    queued = suppress(lab, cycle, "p1")
+    cycle.decider.people(lab.now())
+    cycle.decider.wishes(1, lab.now())
+    planned = "SELECT b.name, o.kind FROM operation o JOIN object b ON b.id = o.object WHERE o.state = {} AND o.class = 0"
+    assert queued["p1"]
+    assert set(lab.rows(planned.format(2))) == {(name, kind) for name, kind, _ in queued["p1"]}
+    assert lab.rows(planned.format(0))  # of p2 the guard has still to hear
+
+
 def test_nothing_is_queued_where_no_plan_was_ever_approved(lab: Lab) -> None:
     lab.contacts(6, no_news=1)
     before = lab.cycle().plan
