@@ -199,7 +199,7 @@ class Received:
 
 
 class Translator(Protocol):
-    """One callback's messages made into ours: ``connectors/<vendor>/webhook.py``. Pure; no I/O, no state."""
+    """One callback's messages made into ours: ``connectors/<vendor>/consent/webhook.py``. Pure; no I/O, no state."""
 
     def receive(self, headers: Mapping[str, str], body: bytes, now: Micros) -> Received:
         """The events of a delivery, once its signature over the raw ``body`` is checked. Header names are lower-case.

@@ -63,7 +63,7 @@ TYPES: Mapping[str, Callable[[Connection], Connector]] = {
 
 
 def marketing_cloud_translator(keys: Sequence[str]) -> Translator:
-    from connectors.marketing_cloud.webhook import MarketingCloudTranslator
+    from connectors.marketing_cloud.consent.webhook import MarketingCloudTranslator
 
     return MarketingCloudTranslator(keys)
 

@@ -8,16 +8,16 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from connectors.base import CallCounter, Capabilities
 from connectors.errors import Misconfigured
 from connectors.http import Http
-from connectors.marketing_cloud.audiences import AudienceWriter
-from connectors.marketing_cloud.describe import Describer
+from connectors.marketing_cloud.audiences.reading import RowReader
+from connectors.marketing_cloud.audiences.writing import AudienceWriter
+from connectors.marketing_cloud.consent.reading import StatusReader
+from connectors.marketing_cloud.consent.sends import SendReader
+from connectors.marketing_cloud.consent.webhook import Notices
+from connectors.marketing_cloud.consent.writing import StatusWriter
 from connectors.marketing_cloud.erasing import ContactEraser
-from connectors.marketing_cloud.rows import RowReader
-from connectors.marketing_cloud.sends import SendReader
 from connectors.marketing_cloud.settings import MarketingCloudSettings
-from connectors.marketing_cloud.statuses import StatusReader
-from connectors.marketing_cloud.subscriptions import StatusWriter
-from connectors.marketing_cloud.webhook import Notices
-from connectors.marketing_cloud.wire import Wire
+from connectors.marketing_cloud.wire.calls import Wire
+from connectors.marketing_cloud.wire.describe import Describer
 from syncd.model import Batch, Catalogue, Health, Notice, Outcome, Page, StreamSpec, Value
 
 

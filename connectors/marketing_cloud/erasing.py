@@ -11,9 +11,9 @@ from dataclasses import replace
 from typing import Any
 
 from connectors.errors import Misconfigured
-from connectors.marketing_cloud import errors
 from connectors.marketing_cloud.settings import MarketingCloudSettings
-from connectors.marketing_cloud.wire import Wire
+from connectors.marketing_cloud.wire import errors
+from connectors.marketing_cloud.wire.calls import Wire
 from syncd.model import DONE, Outcome
 
 PATH = "/contacts/v1/contacts/actions/delete"

@@ -10,12 +10,12 @@ from typing import Any, Literal
 from connectors.base import CallCounter, Capabilities
 from connectors.errors import Misconfigured
 from connectors.http import Http
-from connectors.odoo import forgetting
-from connectors.odoo.records import Meta, Records
-from connectors.odoo.statuses import BLACKLIST, Statuses
-from connectors.odoo.values import TYPES, micros
-from connectors.odoo.wire import OdooSettings, Wire
-from connectors.odoo.writes import BATCH, Writes
+from connectors.odoo import erasing
+from connectors.odoo.consent.reading import BLACKLIST, Statuses
+from connectors.odoo.records.reading import Meta, Records
+from connectors.odoo.records.writing import BATCH, Writes
+from connectors.odoo.wire.calls import OdooSettings, Wire
+from connectors.odoo.wire.values import TYPES, micros
 from syncd.model import Batch, Catalogue, FieldInfo, Finding, Health, ObjectInfo, Outcome, Page, StreamSpec
 
 RECORDS = ("res.partner", "crm.lead", "mailing.contact")
@@ -191,11 +191,11 @@ class OdooConnector:
 
     def erasing(self, *, delete: bool) -> str:
         """See ``RecordEraser.erasing``."""
-        return forgetting.erasing(delete)
+        return erasing.erasing(delete)
 
     def erase_records(self, object: str, keys: Sequence[str], *, delete: bool) -> Sequence[Outcome]:
         """See ``RecordEraser.erase_records``."""
-        return forgetting.erase(self.wire, self._meta, object, keys, delete=delete)
+        return erasing.erase(self.wire, self._meta, object, keys, delete=delete)
 
     def close(self) -> None:
         self.wire.http.close()

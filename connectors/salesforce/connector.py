@@ -11,17 +11,18 @@ from typing import Any
 from connectors.base import CallCounter, Capabilities
 from connectors.errors import ConnectorError, LostReply, Misconfigured, RejectRecord
 from connectors.http import Http
-from connectors.salesforce import forgetting, schema
-from connectors.salesforce.consenting import COLLECTION, Wishes, worst
-from connectors.salesforce.consents import INDIVIDUAL, Consents, is_consent
-from connectors.salesforce.errors import call_error, call_outcome, problem_of, row_outcomes
+from connectors.salesforce import erasing
+from connectors.salesforce.consent.joining import Joined
+from connectors.salesforce.consent.objects import INDIVIDUAL, Consents, is_consent
+from connectors.salesforce.consent.writing import COLLECTION, Wishes, worst
 from connectors.salesforce.health import examine
-from connectors.salesforce.joining import Joined
-from connectors.salesforce.reading import Cursor, Reader
+from connectors.salesforce.records.reading import Cursor, Reader
+from connectors.salesforce.records.source import Source, history_source, id_source, record_source
 from connectors.salesforce.settings import SalesforceSettings
-from connectors.salesforce.source import Source, history_source, id_source, record_source
-from connectors.salesforce.values import id18, is_id, to_json
-from connectors.salesforce.wire import Wire
+from connectors.salesforce.wire import describe as schema
+from connectors.salesforce.wire.calls import Wire
+from connectors.salesforce.wire.errors import call_error, call_outcome, problem_of, row_outcomes
+from connectors.salesforce.wire.values import id18, is_id, to_json
 from connectors.shapes import later
 from syncd.model import UNKNOWN, Batch, Catalogue, Field, FieldInfo, Health, Op, Outcome, Page, StreamSpec, Value
 
@@ -167,11 +168,11 @@ class SalesforceConnector:
 
     def erasing(self, *, delete: bool) -> str:
         """See ``RecordEraser.erasing``."""
-        return forgetting.erasing(delete)
+        return erasing.erasing(delete)
 
     def erase_records(self, object: str, keys: Sequence[str], *, delete: bool) -> Sequence[Outcome]:
         """See ``RecordEraser.erase_records``."""
-        return forgetting.erase(keys, functools.partial(self._find, object), self._save, delete=delete)
+        return erasing.erase(keys, functools.partial(self._find, object), self._save, delete=delete)
 
     def close(self) -> None:
         """Release sockets."""

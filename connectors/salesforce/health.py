@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 
-from connectors.salesforce import schema
 from connectors.salesforce.settings import SalesforceSettings
-from connectors.salesforce.wire import Session, Usage
+from connectors.salesforce.wire.calls import Session, Usage
+from connectors.salesforce.wire.describe import MASTER_FLAGS, Described, history_of
 from syncd.model import Finding, Health
 
-Describe = Callable[[str], schema.Described | None]
+Describe = Callable[[str], Described | None]
 
 CONNECT = "et4ae5__SendDefinition__c"
 """An object that the managed package of Marketing Cloud Connect brings along."""
@@ -47,7 +47,7 @@ def _calls(settings: SalesforceSettings, limits: Mapping[str, tuple[int, int]] |
 def _flags(describe: Describe) -> Iterator[Finding]:
     """An opt-out flag we cannot see is not false: without it people would be mailed against their word."""
     readable = False
-    flag = schema.MASTER_FLAGS[0]
+    flag = MASTER_FLAGS[0]
     for name in ("Contact", "Lead"):
         body = describe(name)
         if body is None:
@@ -59,7 +59,7 @@ def _flags(describe: Describe) -> Iterator[Finding]:
         elif not (body.fields[flag].writable and body.updateable):
             yield Finding("warning", f"The integration user cannot edit {name}.{flag}: opt-outs cannot be written.",
                           "Give it edit access to the object and the field.")
-        if describe(schema.history_of(name)[0]) is None:
+        if describe(history_of(name)[0]) is None:
             yield Finding("info", f"{name} keeps no field history: who set a flag, and when, is known only roughly.",
                           f"Turn on field history tracking for {name}.{flag}.")
     if not readable:

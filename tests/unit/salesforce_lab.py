@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from connectors.errors import CursorLost, Retry
-from connectors.salesforce.reading import Reader
+from connectors.salesforce.records.reading import Reader
+from connectors.salesforce.records.source import record_source
 from connectors.salesforce.settings import SalesforceSettings
-from connectors.salesforce.source import record_source
-from connectors.salesforce.values import micros, soql_instant
-from connectors.salesforce.wire import QueryJob
+from connectors.salesforce.wire.calls import QueryJob
+from connectors.salesforce.wire.values import micros, soql_instant
 from syncd.model import Field, FieldInfo, Page, StreamSpec
 
 NOW = 1_800_000_000

@@ -8,8 +8,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connectors.marketing_cloud import items
-from connectors.marketing_cloud.describe import Schema
+from connectors.marketing_cloud.audiences import items
+from connectors.marketing_cloud.wire.describe import Schema
 from syncd.model import FieldInfo, Op, Outcome
 
 COLUMNS = [FieldInfo("SubscriberKey", "text", length=20, primary_key=True), FieldInfo("Email", "text", length=30),

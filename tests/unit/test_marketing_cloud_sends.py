@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from connectors.errors import Misconfigured
-from connectors.marketing_cloud import soap
+from connectors.marketing_cloud.wire import soap
 from syncd.model import SEND_COLUMNS, StreamSpec
 from tests.unit.marketing_cloud_lab import World, simulated
 
@@ -122,7 +122,7 @@ def test_sources_are_told_from_exclusions() -> None:
         return (f"<SendDefinitionList>{number}<SendDefinitionListType>{kind}</SendDefinitionListType>"
                 f"<CustomObjectID>{extension}</CustomObjectID></SendDefinitionList>")
 
-    from connectors.marketing_cloud.sends import _sources
+    from connectors.marketing_cloud.consent.sends import _sources
     body = (f'<Envelope xmlns="http://schemas.xmlsoap.org/soap/envelope/"><Body><R xmlns="{soap.API}">'
             f'{part("SourceList", "1", "one")}{part("ExclusionList", "", "no")}{part("SourceList", "2", "two")}'
             "</R></Body></Envelope>")

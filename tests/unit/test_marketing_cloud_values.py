@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors.errors import CursorLost, Misconfigured, Outage
-from connectors.marketing_cloud import cursor as cursors
-from connectors.marketing_cloud import errors, soap, values
 from connectors.marketing_cloud.settings import MarketingCloudSettings
+from connectors.marketing_cloud.wire import cursor as cursors
+from connectors.marketing_cloud.wire import errors, soap, values
 from tests.unit.marketing_cloud_lab import API, envelope
 
 CENTRAL = timezone(timedelta(hours=-6))

@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from connectors.base import RefusalReason, Refused
-from connectors.marketing_cloud.webhook import MarketingCloudTranslator
+from connectors.marketing_cloud.consent.webhook import MarketingCloudTranslator
 from syncd.model import Notice
 
 KEY, OTHER = "c2lnbmF0dXJlIGtleQ==", "YW5vdGhlciBrZXk="

@@ -17,7 +17,7 @@ from connectors.errors import (
     Throttled,
 )
 from connectors.marketing_cloud import MarketingCloudConnector
-from connectors.marketing_cloud.wire import Wire
+from connectors.marketing_cloud.wire.calls import Wire
 from connectors.sim.kernel import Request, Response
 from syncd.model import Page, StreamSpec
 from tests.unit.marketing_cloud_lab import API, NOW, SECRET, Script, fault, retrieved, scripted, threads, token, xml

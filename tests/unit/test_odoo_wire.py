@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from connectors.errors import LostReply, Misconfigured, Outage, Reauthenticate, RejectRecord, Retry, Throttled
-from connectors.odoo import OdooConnector, OdooSettings, errors
-from connectors.odoo.values import micros, normal_address
-from connectors.odoo.wire import Wire
+from connectors.odoo import OdooConnector, OdooSettings
+from connectors.odoo.wire import errors
+from connectors.odoo.wire.calls import Wire
+from connectors.odoo.wire.values import micros, normal_address
 from connectors.shapes import decimal_text
 from connectors.sim.kernel import Call, Kernel, Request, Response, serve
 from connectors.sim.odoo import ApiKey

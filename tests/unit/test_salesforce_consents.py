@@ -10,7 +10,7 @@ import pytest
 
 from connectors.errors import CursorLost, Misconfigured
 from connectors.salesforce import SalesforceConnector
-from connectors.salesforce.consents import ENDED, Consent, value_of
+from connectors.salesforce.consent.objects import ENDED, Consent, value_of
 from syncd.model import Batch, Field, Op, Page, StreamSpec, Value
 from tests.unit.test_salesforce_simulator import Org, id18
 

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectors.errors import Retry
-from connectors.salesforce.reading import Cursor, Reader
-from connectors.salesforce.schema import Described, parents_of
-from connectors.salesforce.source import record_source
-from connectors.salesforce.values import micros, soql_instant
+from connectors.salesforce.records.reading import Cursor, Reader
+from connectors.salesforce.records.source import record_source
+from connectors.salesforce.wire.describe import Described, parents_of
+from connectors.salesforce.wire.values import micros, soql_instant
 from syncd.model import Field, Page, StreamSpec
 from tests.unit.salesforce_lab import FIELDS, NOW, FakeWire, contacts, ids, reader, sid
 

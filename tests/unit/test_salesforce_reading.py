@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectors.errors import CursorLost, Misconfigured, Outage, Retry
-from connectors.salesforce.reading import Cursor
-from connectors.salesforce.source import Position, id_source, record_source
-from connectors.salesforce.values import soql_instant
-from connectors.salesforce.wire import QueryJob
+from connectors.salesforce.records.reading import Cursor
+from connectors.salesforce.records.source import Position, id_source, record_source
+from connectors.salesforce.wire.calls import QueryJob
+from connectors.salesforce.wire.values import soql_instant
 from syncd.model import StreamSpec
 from tests.unit.salesforce_lab import FIELDS, NOW, SPEC, Event, FakeWire, contacts, everything, ids, reader, sid
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connectors.salesforce.source import Source
+from connectors.salesforce.records.source import Source
 
 VALUES = st.text(alphabet='a,"\n\r;é', max_size=5)
 

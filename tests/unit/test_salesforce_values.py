@@ -20,11 +20,11 @@ from connectors.errors import (
     Throttled,
 )
 from connectors.http import Reply
-from connectors.salesforce.errors import call_error, call_outcome, login_error, row_outcomes
-from connectors.salesforce.schema import Described, is_identifier
+from connectors.salesforce.records.source import history_source, record_source
 from connectors.salesforce.settings import SalesforceSettings
-from connectors.salesforce.source import history_source, record_source
-from connectors.salesforce.values import id18, is_id, json_column, micros, read_column, soql_instant, to_json
+from connectors.salesforce.wire.describe import Described, is_identifier
+from connectors.salesforce.wire.errors import call_error, call_outcome, login_error, row_outcomes
+from connectors.salesforce.wire.values import id18, is_id, json_column, micros, read_column, soql_instant, to_json
 from syncd.model import DONE, Field, FieldInfo, FieldType, StreamSpec
 
 INSTANT = 1638469419000000

@@ -19,7 +19,7 @@ from connectors.errors import (
 )
 from connectors.http import Http
 from connectors.salesforce import SalesforceConnector, SalesforceSettings
-from connectors.salesforce.wire import Session, Wire
+from connectors.salesforce.wire.calls import Session, Wire
 from connectors.sim.kernel import Call, Kernel, Request, Response, serve
 from syncd.model import Batch, Field, Op, StreamSpec
 

@@ -1,0 +1,1 @@
+"""Rows of data extensions, written and read back."""

@@ -1,0 +1,1 @@
+"""What people told Marketing Cloud: statuses, events, sends and webhooks read, statuses written."""
