@@ -1,14 +1,12 @@
-"""What the connectors' ways to read and write have in common: the shapes of ``syncd.model``'s values, and batches sent in
-parts."""
+"""The shapes of ``syncd.model``'s values, made from what a vendor sends."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta, tzinfo
 from decimal import Decimal
 
-from connectors.errors import ConnectorError, LostReply, Throttled
-from syncd.model import UNKNOWN, Micros, Op, Outcome
+from syncd.model import Micros
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
@@ -37,27 +35,3 @@ def decimal_text(number: float) -> str:
         return str(int(number))
     text = repr(number)
     return format(Decimal(text), "f") if "e" in text else text
-
-
-def later(error: ConnectorError) -> Outcome:
-    """The outcome of operations that an error kept from being sent."""
-    return Outcome("retry", retry_after=error.retry_after if isinstance(error, Throttled) else None)
-
-
-def in_chunks(ops: Sequence[Op], size: int, send: Callable[[Sequence[Op]], list[Outcome]]) -> list[Outcome]:
-    """``send`` for every ``size`` of ``ops``. An error of the first chunk is raised; after that the rest is ``retry``.
-
-    A lost reply makes its chunk ``unknown`` and does not stop the others.
-    """
-    outcomes: list[Outcome] = []
-    for begin in range(0, len(ops), size):
-        chunk = ops[begin:begin + size]
-        try:
-            outcomes += send(chunk)
-        except LostReply:
-            outcomes += [UNKNOWN] * len(chunk)
-        except ConnectorError as error:
-            if not outcomes:
-                raise
-            return outcomes + [later(error)] * (len(ops) - len(outcomes))
-    return outcomes

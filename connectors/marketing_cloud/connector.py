@@ -15,6 +15,7 @@ from connectors.marketing_cloud.consent.sends import SendReader
 from connectors.marketing_cloud.consent.webhook import Notices
 from connectors.marketing_cloud.consent.writing import StatusWriter
 from connectors.marketing_cloud.erasing import ContactEraser
+from connectors.marketing_cloud.health import examine
 from connectors.marketing_cloud.settings import MarketingCloudSettings
 from connectors.marketing_cloud.wire.calls import Wire
 from connectors.marketing_cloud.wire.describe import Describer
@@ -29,6 +30,7 @@ class MarketingCloudConnector:
     def __init__(self, settings: MarketingCloudSettings, *, http_factory: Callable[..., Http] = Http,
                  clock: Callable[[], float] = time.time) -> None:
         self.counter = CallCounter()
+        self._settings, self._clock, self._started = settings, clock, clock()
         self.capabilities = Capabilities(
             batch={"upsert": settings.max_async_rows, "remove": settings.objects_per_call,
                    "status": settings.objects_per_call, "create_object": 1},
@@ -56,7 +58,7 @@ class MarketingCloudConnector:
 
     def check(self) -> Health:
         """Log in, compare the package's scopes, read how the business unit unsubscribes."""
-        return self._describer.check(self.counter)
+        return examine(self._settings, self._wire, self._describer, self.counter, self._clock() - self._started)
 
     def describe(self, objects: Sequence[str] = (), fields: Mapping[str, Collection[str]] | None = None) -> Catalogue:
         """Lists with their classification, data extensions with columns, key, sendability and retention; and the

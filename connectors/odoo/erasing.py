@@ -5,10 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from connectors.errors import ConnectorError
-from connectors.odoo.records.reading import Meta
-from connectors.odoo.records.writing import Progress, Stop
+from connectors.batches import Progress
 from connectors.odoo.wire.calls import Wire
+from connectors.odoo.wire.describe import Meta
 from syncd.model import DONE, Op, Outcome
 
 REACHES = ("email", "email_from", "email_cc", "phone", "mobile")
@@ -41,12 +40,4 @@ def erase(wire: Wire, meta: Meta, model: str, keys: Sequence[str], *, delete: bo
         if delete:
             return wire.call(model, "unlink", ids, write=True)
         return wire.call(model, "write", ids, write=True, vals={**archived, **empty})
-    try:
-        progress.attempt(list(owners), owners.__getitem__, send, final=True)
-    except Stop:
-        pass  # every operation has its outcome
-    except ConnectorError as error:
-        if not progress.touched:
-            raise
-        progress.put_off(error)
-    return progress.result()
+    return progress.run(lambda: progress.attempt(list(owners), owners.__getitem__, send, final=True))

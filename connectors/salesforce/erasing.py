@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from connectors.salesforce.consent.objects import INDIVIDUAL
-from connectors.salesforce.consent.writing import COLLECTION, NO_INDIVIDUAL, Find, Save
+from connectors.salesforce.consent.writing import NO_INDIVIDUAL, Find, Save
+from connectors.salesforce.records.writing import COLLECTION
 from connectors.salesforce.wire.values import id18
 from syncd.model import DONE, Outcome
 

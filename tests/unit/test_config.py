@@ -13,7 +13,7 @@ import pytest
 
 from connectors.marketing_cloud.settings import MarketingCloudSettings
 from connectors.memory.connector import MemorySettings
-from connectors.odoo.wire.calls import OdooSettings
+from connectors.odoo.settings import OdooSettings
 from connectors.salesforce.settings import SalesforceSettings
 from syncd.config import Config, ConfigProblems, Secret, load_config
 from syncd.guard import Limits

@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 import orjson
 
+from connectors.batches import in_chunks, later
 from connectors.errors import ConnectorError, LostReply, Misconfigured
 from connectors.marketing_cloud.audiences import items
 from connectors.marketing_cloud.audiences.reading import RowReader, extension_of
@@ -21,7 +22,6 @@ from connectors.marketing_cloud.settings import MarketingCloudSettings
 from connectors.marketing_cloud.wire import errors, soap, values
 from connectors.marketing_cloud.wire.calls import Wire
 from connectors.marketing_cloud.wire.describe import Describer
-from connectors.shapes import in_chunks, later
 from syncd.model import DONE, UNKNOWN, Batch, FieldInfo, Op, Outcome
 
 READ_BACK = 500

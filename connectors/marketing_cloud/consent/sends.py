@@ -16,11 +16,13 @@ from connectors.marketing_cloud.settings import MarketingCloudSettings
 from connectors.marketing_cloud.wire import cursor as cursors
 from connectors.marketing_cloud.wire import soap, values
 from connectors.marketing_cloud.wire.calls import Wire
-from connectors.marketing_cloud.wire.describe import SENDS
 from connectors.shapes import choices
 from syncd.model import Micros, ObjectInfo, Page, Value
 
 Tuple = tuple[Value, ...]
+
+SCOPE = "email_read"
+"""What the installed package should be allowed to do, to tell what a send was."""
 
 TRIGGERED = "triggered:"
 """How a triggered send is told from a job where events name their send."""
@@ -71,7 +73,7 @@ class SendReader:
         :raises Misconfigured: the package may not read sends
         """
         if not self.allowed():
-            raise Misconfigured("The installed package may not read sends.", code="Scope", remedy=f"Add the scope {SENDS}.")
+            raise Misconfigured("The installed package may not read sends.", code="Scope", remedy=f"Add the scope {SCOPE}.")
         triggered = [send.removeprefix(TRIGGERED) for send in sends if send.startswith(TRIGGERED)]
         jobs = [send for send in sends if send.isascii() and send.isdigit()]
         rows = self._jobs(self._wire.named("Send", _JOB, "ID", jobs)) if jobs else []
@@ -80,7 +82,7 @@ class SendReader:
     def allowed(self) -> bool:
         """Whether the package may read sends."""
         scope = self._wire.token().scope
-        return not scope or SENDS in scope
+        return not scope or SCOPE in scope
 
     def describe(self) -> dict[str, ObjectInfo]:
         """All user-initiated sends, as objects "send:<key>"; none where they may not be read."""

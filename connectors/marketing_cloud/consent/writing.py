@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from connectors.batches import in_chunks, later
 from connectors.errors import ConnectorError, LostReply, Misconfigured
 from connectors.marketing_cloud.consent.reading import StatusReader
 from connectors.marketing_cloud.settings import MarketingCloudSettings
 from connectors.marketing_cloud.wire import errors, soap, values
 from connectors.marketing_cloud.wire.calls import Wire
-from connectors.shapes import in_chunks, later
 from syncd.model import DONE, UNKNOWN, Batch, Op, Outcome, Page, StreamSpec, Value
 
 STATUSES = {"unsubscribed": "Unsubscribed", "subscribed": "Active"}

@@ -1,4 +1,4 @@
-"""What a business unit holds: lists, data extensions, how an unsubscribe works there.
+"""What there is in a business unit: itself, its lists, its data extensions with their columns.
 
 Names of columns are compared without case: the vendor answers some of them in lower case.
 """
@@ -10,19 +10,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from connectors.base import CallCounter
 from connectors.errors import Misconfigured
 from connectors.marketing_cloud.settings import MarketingCloudSettings
 from connectors.marketing_cloud.wire import soap
 from connectors.marketing_cloud.wire.calls import Wire
-from syncd.model import Catalogue, FieldInfo, FieldType, Finding, Health, ObjectInfo
-
-SCOPES = ("data_extensions_read", "data_extensions_write", "list_and_subscribers_read", "list_and_subscribers_write",
-          "tracking_events_read")
-"""What the installed package must be allowed to do."""
-
-SENDS = "email_read"
-"""What it should be allowed to do, to tell what a send was."""
+from syncd.model import Catalogue, FieldInfo, FieldType, ObjectInfo
 
 TYPES: dict[str, FieldType] = {
     "Text": "text", "EmailAddress": "text", "Phone": "text", "Locale": "text", "Base16Encrypted": "text",
@@ -38,8 +30,6 @@ _EXTENSION = ("CustomerKey", "Name", "IsSendable", "SendableDataExtensionField.N
 _FIELD = ("Name", "FieldType", "MaxLength", "IsRequired", "IsPrimaryKey", "Ordinal", "DataExtension.CustomerKey")
 _LIST = ("ID", "ListName", "CustomerKey", "Type", "ListClassification")
 _UNIT = ("ID", "ParentID", "Name", "MasterUnsubscribeBehavior")
-
-YEAR = 365 * 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,62 +75,27 @@ class Describer:
         self._wire = wire
         self._settings = settings
         self._clock = clock
-        self._started = clock()
         self._lock = threading.Lock()
         self._schemas: dict[str, tuple[float, Schema]] = {}
         self._enterprise: str | None = None
 
-    # ----------------------------------------------------------------- check
-
-    def check(self, counter: CallCounter) -> Health:
-        """Log in, compare scopes, read how the business unit unsubscribes, extrapolate ``counter``."""
-        settings = self._settings
-        token = self._wire.token()
-        findings = [Finding("error", f"The installed package lacks the scope {scope}.", "Add it in Setup.")
-                    for scope in SCOPES if token.scope and scope not in token.scope]
-        if token.scope and SENDS not in token.scope:
-            findings.append(Finding(
-                "warning", f"The installed package lacks the scope {SENDS}, so that syncd cannot see what was sent: who "
-                "unsubscribes through a list outside the mapping leaves all mail.", "Add it in Setup."))
-        unit = None
-        if not any(finding.level == "error" for finding in findings):
-            unit = self._unit()
-            findings += self._about_unit(unit)
-        calls, elapsed = counter.calls, self._clock() - self._started
-        if elapsed > 3_600 and calls / elapsed * YEAR > settings.yearly_calls:
-            findings.append(Finding("warning", "At this pace the yearly call volume will not last.",
-                                    "Poll less often, or map fewer lists."))
-        account = (unit or {}).get("Name") or "business unit"
-        mid = settings.mid if settings.mid is not None else (unit or {}).get("ID")
-        return Health(f"{account} (MID {mid or 'unknown'})", tuple(findings),
-                      {"calls_since_start": (calls, settings.yearly_calls)})
-
-    def _unit(self) -> soap.Row | None:
+    def unit(self) -> soap.Row | None:
+        """The business unit itself; None when the package may not read account settings."""
         mid = self._settings.mid
         where = None if mid is None else soap.one_of("ID", (str(mid),))
         try:
             units = self._wire.every("BusinessUnit", _UNIT, where)
-        except Misconfigured:  # the package may be forbidden to read account settings; check tells what that means
+        except Misconfigured:
             return None
         return next((u for u in units if mid is None or u.get("ID") == str(mid)), None)
 
     def enterprise(self) -> str | None:
         """MID of the enterprise this business unit belongs to (its own for the top one); None when unreadable."""
         if self._enterprise is None:
-            unit = self._unit() or {}
+            unit = self.unit() or {}
             parent = unit.get("ParentID")
             self._enterprise = unit.get("ID") if parent in (None, "0") else parent
         return self._enterprise
-
-    def _about_unit(self, unit: soap.Row | None) -> list[Finding]:
-        behaviour = (unit or {}).get("MasterUnsubscribeBehavior")
-        if behaviour == "ENTIRE_ENTERPRISE":
-            return [Finding("info", "An unsubscribe from everything holds for the whole enterprise.")]
-        if behaviour == "BUSINESS_UNIT_ONLY":
-            return [Finding("info", "An unsubscribe from everything holds for this business unit only.")]
-        return [Finding("warning", "The business unit's unsubscribe setting cannot be read.",
-                        "Give the package the right to read the account, and check mid. Until then an unsubscribe "
-                        "may reach further than syncd sees.")]
 
     # ----------------------------------------------------------------- describe
 
@@ -155,7 +110,7 @@ class Describer:
         if not wanted or keys:
             found |= self._extensions(keys)
         if not wanted or "subscribers" in wanted:
-            unit = self._unit() or {}
+            unit = self.unit() or {}
             found["subscribers"] = ObjectInfo(
                 "subscribers", "All Subscribers",
                 properties=MappingProxyType({"master_unsubscribe": unit.get("MasterUnsubscribeBehavior")}))

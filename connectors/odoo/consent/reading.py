@@ -11,9 +11,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from connectors.errors import Misconfigured
-from connectors.odoo.records.reading import Meta, Record, Records
+from connectors.odoo.records.reading import Record, Records
 from connectors.odoo.records.windows import Window, decode, walk
 from connectors.odoo.wire.calls import Domain, Wire
+from connectors.odoo.wire.describe import Meta
 from connectors.odoo.wire.values import micros, normal_address
 from syncd.model import Origin, Page, Status, StreamSpec, Value
 
@@ -37,6 +38,11 @@ def list_id(container: str) -> int:
     return int(text)
 
 
+def subscription_model(major: int) -> str:
+    """What the rows of mailing lists are called in a version of Odoo."""
+    return "mailing.subscription" if major >= 17 else "mailing.contact.subscription"
+
+
 class Statuses:
     """Reads the status streams of one connection."""
 
@@ -48,7 +54,7 @@ class Statuses:
     @property
     def subscription(self) -> str:
         """The model's name at this server."""
-        return "mailing.subscription" if self.wire.session().major >= 17 else "mailing.contact.subscription"
+        return subscription_model(self.wire.session().major)
 
     def changes(self, spec: StreamSpec, cursor: str | None) -> Iterator[Page]:
         """Statuses of addresses that may have changed. An address can be repeated on later pages."""

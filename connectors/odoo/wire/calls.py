@@ -5,46 +5,21 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from connectors.base import CallCounter
-from connectors.errors import Misconfigured, Outage, Reauthenticate, Retry
+from connectors.errors import Misconfigured, Outage, Reauthenticate, RejectRecord, Retry
 from connectors.http import Http, Reply, retry_after
+from connectors.odoo.settings import OdooSettings
 from connectors.odoo.wire import errors
 
 Domain = list[Any]
+Right = Literal["read", "write", "create"]
 
 # The argument that must be positional over JSON-RPC: its name changed between versions, or ``create`` looks for it.
 _FIRST = {"search": "domain", "search_read": "domain", "search_count": "domain", "create": "vals_list",
           "write": "vals", "has_access": "operation", "check_access_rights": "operation", "fields_get": "allfields",
           "has_group": "group_ext_id"}
-
-
-@dataclass(frozen=True, slots=True)
-class OdooSettings:
-    """One database on one server.
-
-    url              "https://odoo.example"; http:// on loopback only
-    user             login of a dedicated internal user; api_key: its key, sent with every call
-    api              "auto" takes JSON-2 from 19.0 on, where JSON-RPC is deprecated
-    lang             language of names read (tags, stages); fixed, so that they do not follow the user's preference
-    overlap_seconds  longer than the longest transaction of the server: a row bears the beginning of its transaction
-                     and is seen at its end
-    page_size        records per call
-    opt_out_reason   id of the reason that our own opt-outs are noted with, where the server keeps reasons (17 and later)
-    """
-
-    url: str
-    database: str
-    user: str
-    api_key: str = field(repr=False)
-    api: Literal["auto", "jsonrpc", "json2"] = "auto"
-    lang: str = "en_US"
-    overlap_seconds: float = 300.0
-    page_size: int = 2000
-    opt_out_reason: int | None = None
-    ca_file: str | None = None
 
 
 class Session(NamedTuple):
@@ -157,11 +132,46 @@ class Wire:
         """How many records match, archived ones included."""
         return int(self.call(model, "search_count", domain=domain, context=self.context()))
 
-    def allowed(self, model: str, operation: Literal["read", "write", "create", "unlink"]) -> bool:
+    def write(self, model: str, ids: Sequence[int], values: Mapping[str, Any]) -> None:
+        """Set fields of records, all of them or none.
+
+        :raises RejectRecord: one of them is refused
+        """
+        self._guarded(model, lambda: self.call(
+            model, "write", ids, write=True, vals=dict(values), context={"lang": self.settings.lang}))
+
+    def create(self, model: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Make records, all of them or none.
+
+        :raises RejectRecord: one of them is refused
+        """
+        self._guarded(model, lambda: self.call(
+            model, "create", write=True, vals_list=list(rows), context={"lang": self.settings.lang}))
+
+    def _guarded(self, model: str, call: Callable[[], object]) -> None:
+        """An AccessError is about one record, unless the account lacks the right altogether."""
+        try:
+            call()
+        except RejectRecord as error:
+            if error.code != errors.ACCESS_ERROR or (self.allowed(model, "write") and self.allowed(model, "create")):
+                raise
+        else:
+            return
+        raise Misconfigured(f"The account may not write {model}.", code=errors.ACCESS_ERROR,
+                            remedy="Give the Odoo user the group that may (syncd check names it).")
+
+    def allowed(self, model: str, operation: Right) -> bool:
         """Whether the account holds the right on the model as a whole."""
         if self.session().major >= 18:
             return bool(self.call(model, "has_access", [], operation=operation))
         return bool(self.call(model, "check_access_rights", operation=operation, raise_exception=False))
+
+    def may(self, model: str, operation: Right) -> bool:
+        """As ``allowed``; False, too, where the model is not installed."""
+        try:
+            return self.allowed(model, operation)
+        except Misconfigured:
+            return False
 
     def context(self) -> dict[str, Any]:
         """Archived records and archived tags count, or they would look deleted and untagged."""

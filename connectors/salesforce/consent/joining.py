@@ -1,4 +1,4 @@
-"""Contacts and leads together with the consent of the Individuals they point to (``consents``): streams read as one.
+"""Contacts and leads together with the consent of the Individuals they point to (``objects``): streams read as one.
 
 A change of a consent row touches no contact. So after the changed contacts of each reading but the first, the changed
 consent rows are read, those whose period has begun or ended, and the contacts that point to their Individuals.

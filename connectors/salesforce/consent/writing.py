@@ -1,4 +1,4 @@
-"""Writes of consent that lies in rows of its own (``consents``): a refusal changes the rows in force, or makes one; who
+"""Writes of consent that lies in rows of its own (``objects``): a refusal changes the rows in force, or makes one; who
 came back has the refusing rows turned, and no row made. An Individual is made only where the connection is told to."""
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from connectors.batches import later, worst
 from connectors.errors import ConnectorError
 from connectors.salesforce.consent.objects import (
     BY_SUBSCRIPTION,
@@ -20,11 +21,9 @@ from connectors.salesforce.consent.objects import (
     Consents,
     Place,
 )
+from connectors.salesforce.records.writing import COLLECTION
 from connectors.salesforce.wire.values import id18
-from connectors.shapes import later
-from syncd.model import DONE, Outcome, Value
-
-COLLECTION = 200  # records of one Collections call
+from syncd.model import Outcome, Value
 
 Record = dict[str, Any]
 Find = Callable[[Sequence[str], Sequence[str]], Mapping[str, Mapping[str, Value]]]
@@ -34,12 +33,6 @@ Save = Callable[[str, Sequence[Record], bool], Sequence[tuple[Outcome, str | Non
 
 NO_INDIVIDUAL = Outcome("rejected", "NO_INDIVIDUAL: The record points to no Individual that could hold this consent.")
 NO_STATUS = Outcome("rejected", f"INVALID_STATUS: Consent is written as {OPT_OUT} or {OPT_IN} only.")
-_GRAVITY = {"done": 0, "rejected": 1, "retry": 2, "unknown": 3, "accepted": 3}
-
-
-def worst(outcomes: Iterable[Outcome]) -> Outcome:
-    """The outcome of a wish that several writes had to fulfil."""
-    return max(outcomes, key=lambda o: _GRAVITY[o.state], default=DONE)
 
 
 @dataclass(slots=True)

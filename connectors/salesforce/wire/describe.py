@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,9 @@ VANISHING = ("OpportunityContactRole", "CampaignMember", "AccountContactRelation
 
 VERSION = 2
 """Of the notes."""
+
+AGE = 3600.0
+"""Seconds for which an object's description is believed, unless a call tells otherwise."""
 
 _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z][A-Za-z0-9_]*){0,5}\Z")
 
@@ -87,23 +90,65 @@ class Described:
             })
 
 
-def to_notes(described: Mapping[str, Described | None]) -> str:
-    """Descriptions as text, for another process."""
-    return orjson.dumps([VERSION, described]).decode()
+class Objects:
+    """The org's objects as they were described within the last hour. ``ask`` describes one (``Wire.describe``), ``clock``
+    gives the local time in seconds."""
+
+    def __init__(self, ask: Callable[[str], Described | None], clock: Callable[[], float]) -> None:
+        self._ask, self._clock = ask, clock
+        self._known: dict[str, tuple[float, Described | None]] = {}
+
+    def get(self, name: str) -> Described | None:
+        """An object; None when there is none, or none for us."""
+        known = self._known.get(name)
+        if known is None or self._clock() - known[0] > AGE:
+            known = self._known[name] = self._clock(), self._ask(name)
+        return known[1]
+
+    def fields(self, name: str) -> Mapping[str, FieldInfo]:
+        """What we may read of an object; nothing when it does not exist."""
+        described = self.get(name)
+        return {} if described is None else described.fields
+
+    def info(self, name: str, wanted: Collection[str] | None) -> ObjectInfo | None:
+        """An object in our words; None when it cannot be queried. Of its parents those that a dotted one of the ``wanted``
+        fields goes through; None = all that a reference always leads to."""
+        described = self.get(name)
+        if described is None or not described.queryable:
+            return None
+        ways = {way for way, _ in described.parents} if wanted is None else {
+            field.partition(".")[0] for field in wanted if "." in field}
+        return described.info({way: parent for way, target in described.parents
+                               if way in ways and (parent := self.get(target)) is not None})
+
+    def forget(self, name: str | None = None) -> None:
+        """Ask anew when this object is needed next; None = any object."""
+        if name is None:
+            self._known.clear()
+        else:
+            self._known.pop(name, None)
+
+    def to_notes(self) -> str:
+        """Every description as text, for another process; of objects that are not there too."""
+        return orjson.dumps([VERSION, {name: described for name, (_, described) in self._known.items()}]).decode()
+
+    def from_notes(self, notes: str) -> None:
+        """Take over what ``to_notes`` wrote; nothing where another version did."""
+        now = self._clock()
+        self._known = {name: (now, described) for name, described in _noted(notes).items()}
 
 
-def from_notes(notes: str) -> dict[str, Described | None]:
-    """What ``to_notes`` wrote; nothing where another version did."""
+def _noted(notes: str) -> dict[str, Described | None]:
     try:
         version, objects = orjson.loads(notes)
         if version != VERSION:
             return {}
-        return {name: None if body is None else _noted(body) for name, body in objects.items()}
+        return {name: None if body is None else _restored(body) for name, body in objects.items()}
     except (ValueError, KeyError, TypeError, AttributeError):
         return {}
 
 
-def _noted(body: Mapping[str, Any]) -> Described:
+def _restored(body: Mapping[str, Any]) -> Described:
     fields = {name: FieldInfo(**{**f, "choices": tuple(f["choices"])}) for name, f in body["fields"].items()}
     return Described(**{**body, "fields": fields, "parents": tuple((way, target) for way, target in body["parents"])})
 
