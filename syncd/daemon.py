@@ -18,9 +18,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from syncd import compose, control, logs, sends, views
-from syncd.answers import Answer, problem
-from syncd.desk import EXCLUSIVE, LOOKS, Desk
+from syncd import compose, logs, sends
+from syncd.desk import control, views
+from syncd.desk.answers import Answer, problem
+from syncd.desk.verbs import EXCLUSIVE, LOOKS, Desk
 from syncd.failures import DAMAGED, LOCKED, Failure, failure_of
 from syncd.notify import notify, reloading, watchdog_seconds
 from syncd.web.front import Front

@@ -22,11 +22,11 @@ import structlog
 from connectors.errors import ConnectorError
 from state.queries import load
 from syncd import bursts, logs
-from syncd.answers import problem
 from syncd.app import App
 from syncd.compile import CompiledMapping
 from syncd.cycle import Cycle
 from syncd.deliver import Delivered, Lane
+from syncd.desk.answers import problem
 from syncd.failures import failure_of
 
 AGAIN = 1.0

@@ -142,7 +142,7 @@ def restore(obj: Context, source: str | None, yes: bool) -> None:
     Without SOURCE a new state is made of the journal alone: it knows what everybody said, and nothing else. The present
     state is kept beside it. Everything is read again and decided anew; changes other than opt-outs wait for approval.
     """
-    from syncd import restoring
+    from syncd.desk import restoring
 
     config = obj.config()
     if not yes:

@@ -20,9 +20,9 @@ import click
 from syncd.failures import EXITS, FAILED, LOCKED, USAGE, Failure, failure_of
 
 if TYPE_CHECKING:
-    from syncd.answers import Answer
     from syncd.config import Config
-    from syncd.desk import Desk
+    from syncd.desk.answers import Answer
+    from syncd.desk.verbs import Desk
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -169,8 +169,8 @@ def call(obj: Context, verb: str, check: bool = False, **parameters: Any) -> Ans
     :param check: look for damage when the state is opened (for what is going to write much)
     :raises Failure: what went wrong, also at the other side
     """
-    from syncd import control
-    from syncd.desk import LOOKS
+    from syncd.desk import control
+    from syncd.desk.verbs import LOOKS
 
     config = obj.config()
     path = control.socket_path(config.state)
@@ -198,7 +198,7 @@ def asking(obj: Context) -> Iterator[Callable[..., Answer]]:
 
     :raises Failure: what went wrong, also at the other side
     """
-    from syncd import control
+    from syncd.desk import control
 
     config = obj.config()
     with ExitStack() as stack:
@@ -229,7 +229,7 @@ def busy(obj: Context, verb: str) -> Iterator[None]:
 @contextmanager
 def interruptible(opened: Desk, verb: str) -> Iterator[None]:
     """While this process runs a cycle, SIGINT and SIGTERM let what is being sent finish; the second one ends at once."""
-    from syncd.desk import EXCLUSIVE
+    from syncd.desk.verbs import EXCLUSIVE
 
     if verb not in EXCLUSIVE or threading.current_thread() is not threading.main_thread():
         yield
@@ -259,8 +259,9 @@ def interruptible(opened: Desk, verb: str) -> Iterator[None]:
 @contextmanager
 def desk(config: Config, *, check: bool = True) -> Iterator[Desk]:
     """The state, opened and locked by this process, which answers on the control socket meanwhile."""
-    from syncd import compose, control
-    from syncd.desk import EXCLUSIVE, Desk
+    from syncd import compose
+    from syncd.desk import control
+    from syncd.desk.verbs import EXCLUSIVE, Desk
 
     if not Path(config.state).parent.is_dir():
         raise Failure(USAGE, f"there is no directory {Path(config.state).parent} for the state.",

@@ -46,7 +46,8 @@ def init(obj: Context, directory: str, crm: str) -> None:
 def check(obj: Context, file: str | None, online: bool) -> int:
     """Check syncd.yaml and the mapping, without any connection. Every problem with file, line and column."""
     from mappings.problems import Problems
-    from syncd import compose, doctor
+    from syncd import compose
+    from syncd.desk import doctor
 
     path = Path(file) if file is not None else obj.path
     try:
@@ -84,7 +85,8 @@ def schema(obj: Context, which: str) -> None:
 @command(AUTH, REMOTE, DAMAGED)
 def doctor(obj: Context) -> int:
     """Log in everywhere and look: rights, fields, quota, clocks, the state, the disk."""
-    from syncd import compose, doctor
+    from syncd import compose
+    from syncd.desk import doctor
 
     config, mapping = compose.load(obj.path)
     data = doctor.examine(config, mapping)

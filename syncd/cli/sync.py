@@ -120,7 +120,7 @@ OUTCOMES = {"create_done": "created", "rejected": "refused", "retry": "tried aga
 
 
 def _run_text(data: dict[str, Any]) -> Iterator[str]:
-    from syncd.answers import summary
+    from syncd.desk.answers import summary
 
     yield summary(data)
     for found, about in data.get("resync", {}).items():

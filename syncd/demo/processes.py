@@ -16,7 +16,7 @@ from urllib.parse import quote, urlsplit
 
 import orjson
 
-from syncd import control
+from syncd.desk import control
 from syncd.failures import FAILED, Failure
 
 Json = dict[str, Any]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from syncd.desk import Desk
+from syncd.desk.verbs import Desk
 from syncd.express import Express
 
 if TYPE_CHECKING:

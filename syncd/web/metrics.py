@@ -15,7 +15,7 @@ from state import forget, inbox
 from state.queries import load
 from state.store import Store
 from state.writer import BOUNDS, Timing
-from syncd import views
+from syncd.desk import views
 from syncd.model import Micros
 
 Counts = Mapping[tuple[str, ...], int]

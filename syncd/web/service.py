@@ -14,7 +14,7 @@ from connectors.errors import ConnectorError
 from state.store import Store
 from syncd import compose, logs, normalise
 from syncd.config import Web
-from syncd.desk import Desk
+from syncd.desk.verbs import Desk
 from syncd.failures import FAILED, Failure, failure_of
 from syncd.web.hooks import Callback, Hooks, Result
 from syncd.web.listener import Listener

@@ -16,7 +16,7 @@ import orjson
 from mappings.functions import clock_parameters
 from state import ranks
 from syncd import compose
-from syncd.desk import Desk
+from syncd.desk.verbs import Desk
 
 PEOPLE = 40
 

@@ -24,8 +24,9 @@ import requests
 
 from connectors.base import Connector
 from state import db
-from syncd import compose, control
+from syncd import compose
 from syncd.config import Config, load_config
+from syncd.desk import control
 from syncd.model import Field, StreamSpec
 from tests.bench.world import World, serve
 

@@ -19,9 +19,10 @@ import orjson
 
 from mappings.functions import clock_parameters
 from state import people, plan
-from syncd import compose, grants, guard
+from syncd import compose, guard
 from syncd.app import App
 from syncd.cycle import Cycle
+from syncd.desk import grants
 from syncd.guard import Plan
 from syncd.runs import Report
 from tests.bench.watch import Seen, Watched

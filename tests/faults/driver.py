@@ -48,7 +48,8 @@ ROLES = {"sf": "crm", "mc": "esp"}
 PATIENCE = 30.0
 """Seconds of real time one cycle may take."""
 WARM = ("email_validator", "sqlglot.dialects.sqlite", "sqlite_utils", "connectors.marketing_cloud", "connectors.odoo",
-        "connectors.salesforce", "lxml.etree", "syncd.daemon", "syncd.doctor", "syncd.explain", "syncd.resync")
+        "connectors.salesforce", "lxml.etree", "syncd.daemon", "syncd.desk.doctor", "syncd.desk.explain",
+        "syncd.desk.resync")
 """Imported once, before the children are made; a start imports them when it needs them."""
 
 

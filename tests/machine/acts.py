@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from syncd import grants
+from syncd.desk import grants
 from syncd.failures import Failure
 from tests.machine.scenes import ALL, MAPPINGS, MINUTE, NAMES, OBJECTS, TOPIC_OF, contact, partner
 from tests.machine.stage import LISTS, Stage

@@ -23,9 +23,9 @@ from mappings.model import Mapping
 from syncd import guard
 from syncd.app import App, Endpoint, Policy, open_store
 from syncd.config import Config
+from syncd.desk.restoring import restore
 from syncd.guard import Limits
 from syncd.references import Secret
-from syncd.restoring import restore
 from syncd.runs import Report
 from tests.machine.scenes import MAPPINGS, ROLES, SCENES, TOPIC_OF, Scene, mapping, new_world
 from tests.passing import Passing

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from connectors.memory.client import fields
-from syncd import forget, grants, restoring, suppressions
 from syncd.app import Policy
 from syncd.config import Config, load_config
-from syncd.desk import Desk
+from syncd.desk import forget, grants, restoring, suppressions
+from syncd.desk.verbs import Desk
 from syncd.guard import Plan
 from tests.system.lab import DAY, HOUR, MAPPING, NEWS, OFFERS, RICH, START, TOP, Lab, fresh
 

@@ -20,7 +20,7 @@ from connectors.sim import sandbox
 from syncd import compose
 from syncd.cli import main
 from syncd.config import load_config
-from syncd.desk import Desk
+from syncd.desk.verbs import Desk
 from tests.conformance.sandbox_lab import Client
 from tests.system import acceptance_world as naive
 from tests.system.acceptance_world import Json, Person, Wanted

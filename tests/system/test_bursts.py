@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from syncd import grants, guard
+from syncd import guard
+from syncd.desk import grants
 from syncd.failures import Failure
 from tests.system.lab import HOUR, MAPPING, NEWS, OFFERS, Lab
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from syncd import keys
+from syncd.desk import keys
 from tests.system.lab import DAY, MAPPING, NEWS, OFFERS, RICH, Lab
 from tests.system.test_keys import explained
 
@@ -324,7 +324,7 @@ def test_explain_shows_both_keys(by_email: Lab) -> None:
     migrate(lab)
     finish(lab)
     assert explained(lab, "p0") == {None}
-    from syncd.explain import Explainer
+    from syncd.desk.explain import Explainer
 
     config: Any = SimpleNamespace(policy=lab.policy)
     found = Explainer(lab.app.store, instance(lab).settled, lab.app.mapping, config, lab.now()).explain(None, lab.ids["p0"])

@@ -147,7 +147,7 @@ def test_unknown_people_are_created_unsubscribed_where_the_mapping_asks_for_it(t
 
 def explained(lab: Lab, name: str) -> set[str | None]:
     """What `explain` says somebody waits for, over all audiences."""
-    from syncd.explain import Explainer
+    from syncd.desk.explain import Explainer
 
     compiled = lab.app.compiled or lab.app.compile()
     config: Any = SimpleNamespace(policy=lab.policy)

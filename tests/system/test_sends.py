@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from syncd import doctor, sends
+from syncd import sends
+from syncd.desk import doctor
 from syncd.model import Catalogue, ObjectInfo
 from tests.system.lab import DAY, HOUR, MAPPING, NEWS, OFFERS, RICH, STAFF, Lab
 

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from syncd import control
 from syncd.config import load_config
+from syncd.desk import control
 from tests.system.acceptance_lab import MC, Company
 
 ROOT = Path(__file__).parents[2]

@@ -110,8 +110,8 @@ def test_an_audit_reopens_nothing(linked: Lab) -> None:
 
 
 def test_a_share_of_everyone_is_audited_in_turn(linked: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    from syncd import audit
     from syncd.cli.common import Context, desk
+    from syncd.desk import audit
 
     monkeypatch.setattr(audit, "SAMPLE", 15)
     with desk(Context(str(linked.config), False).config()) as opened:

@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 
-from syncd import control, logs
-from syncd.answers import Answer
+from syncd import logs
+from syncd.desk import control
+from syncd.desk.answers import Answer
 from syncd.failures import Failure
 from syncd.notify import notify, watchdog_seconds
 

@@ -19,7 +19,7 @@ VERBS = {"init", "check", "doctor", "plan", "apply", "once", "run", "resync", "e
 
 HEAVY = ("pydantic", "structlog", "sqlglot", "sqlite3", "pysqlite3", "sqlite_utils", "requests", "simple_salesforce",
          "lxml", "ruamel", "rich", "orjson", "tenacity", "prometheus_client", "connectors", "mappings", "state",
-         "syncd.config", "syncd.desk")
+         "syncd.config", "syncd.desk.verbs")
 
 
 def commands(group: click.Group, path: str = "") -> Iterator[tuple[str, click.Command]]:

@@ -133,7 +133,7 @@ def test_what_stands_goes_out_and_comes_in_again(linked: Lab) -> None:
 
 
 def test_every_statement_is_exported_in_order_and_in_parts(linked: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    from syncd import suppressions
+    from syncd.desk import suppressions
 
     whole = suppressions.part
     monkeypatch.setattr(suppressions, "part", lambda *args: whole(*args[:-1], 7))

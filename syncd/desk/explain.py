@@ -21,15 +21,15 @@ from state.plan import member
 from state.queries import load
 from state.relations import AudienceDef, FlagDef, mailable, quote, rec
 from state.store import Store
-from syncd import subjects
 from syncd.compile import CompiledMapping
 from syncd.config import Config
 from syncd.consent import RULES, Decision, TopicDecision
+from syncd.desk import subjects
+from syncd.desk.views import Json, instant
 from syncd.guard import sort_of
 from syncd.model import Micros
 from syncd.normalise import decimal_text
 from syncd.reconcile import Reconciler
-from syncd.views import Json, instant
 
 OPEN = {0: "planned", 1: "held", 2: "queued", 3: "sent"}
 CLOSED = {10: "done", 11: "rejected"}

@@ -15,9 +15,9 @@ from state import restore as replaying
 from state.store import Store
 from syncd.app import open_store
 from syncd.config import Config
+from syncd.desk.views import Json
 from syncd.failures import FAILED, Failure
 from syncd.model import Micros
-from syncd.views import Json
 
 KEPT = ".before-restore"
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import orjson
 
-from syncd.answers import Answer
+from syncd.desk.answers import Answer
 from syncd.failures import FAILED, Failure, failure_of
 
 MAX_LINE = 1 << 20

@@ -7,11 +7,12 @@ from collections.abc import Callable
 
 from mappings.model import Mapping as MappingFile
 from state.store import Store
-from syncd import compose, guard, views
+from syncd import compose, guard
 from syncd.app import App, wall
 from syncd.compile import CompiledMapping
 from syncd.config import Config
 from syncd.cycle import Cycle
+from syncd.desk import views
 from syncd.failures import USAGE, Failure
 from syncd.guard import Plan
 from syncd.model import Micros

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from syncd import failures
+from syncd.desk.views import Json, plan_json
 from syncd.failures import AUTH, FAILED, HELD, OK, PARTIAL, PENDING, REMOTE, USAGE, failure_of
 from syncd.runs import Report
-from syncd.views import Json, plan_json
 
 
 class Answer(NamedTuple):

@@ -14,10 +14,10 @@ from state.store import Store
 from syncd import normalise
 from syncd.config import Config
 from syncd.consent import RULES, TopicDecision
+from syncd.desk.views import Json, instant
 from syncd.failures import USAGE, Failure
 from syncd.model import Statement
 from syncd.reconcile import Reconciler
-from syncd.views import Json, instant
 
 
 class Subject(NamedTuple):

@@ -21,11 +21,11 @@ from state.queries import load
 from state.store import Store
 from syncd import normalise
 from syncd.config import Config
+from syncd.desk.subjects import case_at, case_of, reconciler, statement_json
+from syncd.desk.views import Json, instant
 from syncd.failures import USAGE, Failure
 from syncd.model import Micros
 from syncd.statements import said
-from syncd.subjects import case_at, case_of, reconciler, statement_json
-from syncd.views import Json, instant
 
 METHOD = "import"
 KEYED, SHA256 = 32, 64

@@ -4,9 +4,9 @@ the mapping gives. ``syncd.moving`` carries it out."""
 from __future__ import annotations
 
 from state import keys
+from syncd.desk.instance import Instance
+from syncd.desk.views import Json
 from syncd.failures import USAGE, Failure
-from syncd.instance import Instance
-from syncd.views import Json
 
 LISTED = 1_000
 """Former keys in one answer."""

@@ -11,10 +11,10 @@ from connectors.base import Connector, RecordEraser
 from connectors.errors import Misconfigured
 from mappings.problems import did_you_mean
 from state import forget as state
+from syncd.desk.instance import Instance
+from syncd.desk.views import Json
 from syncd.failures import USAGE, Failure
-from syncd.instance import Instance
 from syncd.model import Outcome
-from syncd.views import Json
 
 
 def asked(instance: Instance, crms: Sequence[str], *, delete: bool) -> dict[int, str]:

@@ -2,7 +2,7 @@
 
 The order is what makes it safe to be killed anywhere: first the block (a keyed hash that keeps being recognised) and the
 list of what is to go, in one transaction; then the state, files and copies; then the providers, which may take days. Every
-cycle goes on with what is not done (``follow``). A CRM is left alone unless it is named (``syncd.erasing``).
+cycle goes on with what is not done (``follow``). A CRM is left alone unless it is named (``syncd.desk.erasing``).
 """
 
 from __future__ import annotations
@@ -23,16 +23,17 @@ from state import forget as state
 from state.forget import Begun, Erasure
 from state.journal import Gone
 from state.ledger import Utterance
-from syncd import erasing, normalise
-from syncd.answers import Answer
+from syncd import normalise
 from syncd.catalogues import LIFE
 from syncd.cycle import Cycle
+from syncd.desk import erasing
+from syncd.desk.answers import Answer
+from syncd.desk.instance import Instance
+from syncd.desk.subjects import Subject, at_address, at_record
+from syncd.desk.views import Json, instant
 from syncd.failures import OK, PARTIAL, REMOTE, USAGE, Failure
-from syncd.instance import Instance
 from syncd.model import Batch, Micros, Op, Outcome
 from syncd.statements import said
-from syncd.subjects import Subject, at_address, at_record
-from syncd.views import Json, instant
 
 BY_HAND = "by_hand"
 """The "error" of a key at a provider whose API deletes nobody."""

@@ -21,14 +21,14 @@ from state.queries import load
 from state.relations import OPTED_OUT, ContainerDef, FlagDef, Relations, SourceDef
 from state.statuses import StatusChange
 from state.store import Store
-from syncd.answers import Answer, errors_of
 from syncd.cycle import Cycle
+from syncd.desk.answers import Answer, errors_of
+from syncd.desk.instance import Instance
+from syncd.desk.views import Json, Mask, instant
 from syncd.failures import OK, PENDING
-from syncd.instance import Instance
 from syncd.model import Micros, Value
 from syncd.pull import Feed
 from syncd.statements import from_parting, from_statuses
-from syncd.views import Json, Mask, instant
 
 PART = 200
 """People looked at together."""

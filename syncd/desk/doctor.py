@@ -16,13 +16,14 @@ from mappings.model import Mapping as MappingFile
 from mappings.model import StreamName
 from mappings.problems import Problem
 from state import db, drift, flags, forget
-from syncd import compose, control, sends, sides
+from syncd import compose, sends, sides
 from syncd.app import objects_of, wall
 from syncd.config import Config
+from syncd.desk import control
+from syncd.desk.views import Json
 from syncd.destinations import unit_is_wider
 from syncd.failures import DAMAGED, FAILED, USAGE, Failure, failure_of
 from syncd.model import Catalogue, Health, Micros
-from syncd.views import Json
 
 SKEW = 60.0
 """Seconds two clocks may differ before it is worth a word."""

@@ -16,12 +16,9 @@ from state import addresses, bursts, ledger, statuses
 from state.ledger import NewEntry, Utterance
 from state.queries import load
 from state.store import Store
-from syncd.answers import Answer
 from syncd.config import Config
-from syncd.failures import DAMAGED, USAGE, Failure
-from syncd.model import Micros
-from syncd.statements import said
-from syncd.subjects import (
+from syncd.desk.answers import Answer
+from syncd.desk.subjects import (
     Subject,
     at_address,
     at_record,
@@ -31,7 +28,10 @@ from syncd.subjects import (
     reconciler,
     statements_json,
 )
-from syncd.views import Json, instant
+from syncd.desk.views import Json, instant
+from syncd.failures import DAMAGED, USAGE, Failure
+from syncd.model import Micros
+from syncd.statements import said
 
 SOURCE = "admin"
 

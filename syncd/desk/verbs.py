@@ -1,6 +1,6 @@
 """What can be asked of syncd, by name: every verb of the command line that needs the state, whoever holds the state.
 
-The daemon answers these over its socket (``syncd.control``); without a daemon the command line opens the state and asks
+The daemon answers these over its socket (``syncd.desk.control``); without a daemon the command line opens the state and asks
 the desk itself. Verbs in ``EXCLUSIVE`` run cycles: one at a time, in the thread that owns the schedule.
 """
 
@@ -12,17 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from state.queries import load
-from syncd import audit, forget, grants, guard, keys, normalise, sends, suppressions, views
-from syncd.answers import Answer, exit_of_plan, exit_of_run, report_json
+from syncd import guard, normalise, sends
 from syncd.catalogues import LIFE
 from syncd.cycle import Cycle
+from syncd.desk import audit, forget, grants, keys, suppressions, views
+from syncd.desk.answers import Answer, exit_of_plan, exit_of_run, report_json
+from syncd.desk.instance import Instance
+from syncd.desk.resync import Resync
+from syncd.desk.views import Json
 from syncd.failures import FAILED, USAGE, Failure
 from syncd.guard import Plan
-from syncd.instance import Instance
 from syncd.model import Micros
-from syncd.resync import Resync
 from syncd.runs import Report
-from syncd.views import Json
 
 EXCLUSIVE = frozenset(("plan", "apply", "once", "resync", "audit", "forget"))
 """Verbs that run a cycle."""
@@ -74,7 +75,7 @@ class Desk(Instance):
         return Answer(self._quarantined(id))
 
     def explain(self, address: str | None = None, crm_id: str | None = None) -> Answer:
-        from syncd import explain
+        from syncd.desk import explain
 
         compiled = self.settled
         explainer = explain.Explainer(self.store, compiled, self.mapping, self.config, self.now())

@@ -15,14 +15,15 @@ from mappings.problems import did_you_mean
 from state import people
 from state.queries import load
 from state.relations import AudienceDef, quote
-from syncd import guard, subjects
+from syncd import guard
 from syncd.cycle import Cycle
+from syncd.desk import subjects
+from syncd.desk.instance import Instance
+from syncd.desk.views import Json
 from syncd.failures import REMOTE, USAGE, Failure
 from syncd.guard import Plan
-from syncd.instance import Instance
 from syncd.model import Field, FieldType, StreamSpec
 from syncd.normalise import converters
-from syncd.views import Json
 
 
 @dataclass(slots=True)
