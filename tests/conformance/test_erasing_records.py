@@ -13,8 +13,8 @@ from connectors.sim.odoo import OdooSim
 from connectors.sim.salesforce import SalesforceSim
 from syncd.model import Value
 from tests.conformance.lab import RecordLab
-from tests.conformance.test_odoo import OdooLab
-from tests.conformance.test_salesforce import SalesforceLab
+from tests.conformance.odoo_lab import OdooLab
+from tests.conformance.salesforce_lab import SalesforceLab
 
 
 @pytest.fixture(params=["salesforce", "odoo"])

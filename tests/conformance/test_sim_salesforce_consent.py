@@ -11,7 +11,7 @@ import pytest
 from simple_salesforce import Salesforce
 from simple_salesforce.exceptions import SalesforceMalformedRequest
 
-from tests.conformance.test_sim_salesforce import House, aio
+from tests.conformance.salesforce_clients import House, aio
 
 ON = "2026-01-02T03:04:05Z"
 

@@ -49,9 +49,9 @@ from tests.conformance.broken import (
     Unhelpful,
     WrongTypes,
 )
+from tests.conformance.memory_lab import CrmLab, EspLab
 from tests.conformance.suite import Common, Records
 from tests.conformance.suite_esp import Audiences, Statuses
-from tests.conformance.test_memory import CrmLab, EspLab
 
 CAUGHT: list[tuple[type[Broken], type[Any], str]] = [
     (Sick, Common, "test_check_is_healthy"),

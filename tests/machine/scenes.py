@@ -12,6 +12,7 @@ from connectors.memory.world import World
 from mappings.loader import load_mapping
 from mappings.model import Mapping
 from syncd.guard import Limits
+from tests.system.lab import AUDIENCES, SEGMENT
 from tests.system.lab import TOPICS as TOPICS_TEXT
 
 START = 1_750_000_000_000_000
@@ -91,19 +92,12 @@ destinations:
     connection: mc
     subscriber_key: {value: MC_KEY, existing: match_email}
     unknown_subscriber: skip
-    topics:
-      offers: {publication_list: L1, audience: {data_extension: {key: OFFERS}}, fields: {first_name: first_name}}
-      news: {publication_list: L2, audience: {data_extension: {key: NEWS}}, fields: {first_name: first_name}}
-    segments:
-      rich: {data_extension: {key: RICH}, fields: {spent: spent}}
+""" + AUDIENCES + SEGMENT + """\
   late:
     connection: late
     subscriber_key: {value: crm_id, existing: match_email}
     unknown_subscriber: create_unsubscribed
-    topics:
-      offers: {publication_list: M1, audience: {data_extension: {key: OFFERS}}, fields: {first_name: first_name}}
-      news: {publication_list: M2, audience: {data_extension: {key: NEWS}}, fields: {first_name: first_name}}
-"""
+""" + AUDIENCES.replace("L1", "M1").replace("L2", "M2")
 
 _PERSON = fields("email", "first_name", "last_name", opted_out="bool", no_news="bool")
 _CONTACT = [*_PERSON, *fields("offers_how", offers="bool", offers_at="instant", spent="decimal")]

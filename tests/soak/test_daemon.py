@@ -25,7 +25,7 @@ from tests.faults.killing import driving
 from tests.faults.sandbox_side import CRMS, FINE, MC, Side, side
 from tests.faults.sandbox_story import Story, residents
 from tests.soaking import FACTOR, covered
-from tests.system.test_acceptance_faults import DISTURBED
+from tests.system.acceptance_lab import DISTURBED
 
 pytestmark = pytest.mark.soak
 

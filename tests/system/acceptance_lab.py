@@ -28,6 +28,11 @@ from tests.system.acceptance_world import Json, Person, Wanted
 MC = "marketing_cloud"
 SIDES = ("salesforce", "odoo", MC)
 ROOT = Path(__file__).resolve().parents[2]
+DISTURBED = [
+    ("http_429", {"count": 2, "seconds": 1}), ("http_429", {"count": 2}), ("http_500", {"count": 3}),
+    ("reset_before", {"count": 3}), ("reset_after", {"count": 3}), ("partial", {"count": 2}),
+    ("token_expired", {"count": 1}), ("truncated_page", {"count": 2})]
+"""What goes wrong at a vendor, (fault, parameters): nothing that time does not heal."""
 
 
 class Company:

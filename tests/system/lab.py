@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
+from types import SimpleNamespace, TracebackType
 from typing import Any
 
 from connectors.memory.client import World, fields
@@ -66,21 +66,34 @@ segments:
   top: {topic: offers, order_by: "spent desc", limit: 3, expected_churn: 100%}
 """
 
+AUDIENCES = """\
+    topics:
+      offers: {publication_list: L1, audience: {data_extension: {key: OFFERS}}, fields: {first_name: first_name}}
+      news: {publication_list: L2, audience: {data_extension: {key: NEWS}}, fields: {first_name: first_name}}
+"""
+
+SEGMENT = """\
+    segments:
+      rich: {data_extension: {key: RICH}, fields: {spent: spent}}
+"""
+
 DESTINATION = """
 destinations:
   mc:
     connection: mc
     subscriber_key: {value: crm_id, existing: match_email}
     unknown_subscriber: skip
-    topics:
-      offers: {publication_list: L1, audience: {data_extension: {key: OFFERS}}, fields: {first_name: first_name}}
-      news: {publication_list: L2, audience: {data_extension: {key: NEWS}}, fields: {first_name: first_name}}
-    segments:
-      rich: {data_extension: {key: RICH}, fields: {spent: spent}}
+""" + AUDIENCES + SEGMENT + """\
       top: {data_extension: {key: TOP}, fields: {spent: spent}}
 """
 
 MAPPING = PEOPLE + TOPICS + SEGMENTS + DESTINATION
+
+ONLY_AT_THE_PROVIDER = MAPPING.replace("""\
+    consent:
+      sf.Contact: {field: no_news, "true": opt_out, "false": unknown, holds: opt_out_only}
+""", "")
+"""No CRM field carries what is said about news."""
 
 
 class Lab:
@@ -252,6 +265,16 @@ class Lab:
         """The one open hold of a class."""
         [hold] = [h for h in self.holds() if h.cls == cls]
         return hold
+
+    def waits(self, name: str) -> set[str | None]:
+        """What `explain` says the contact waits for, over all audiences."""
+        from syncd.desk.explain import Explainer
+
+        compiled = self.app.compiled or self.app.compile()
+        config: Any = SimpleNamespace(policy=self.policy)
+        explainer = Explainer(self.app.store, compiled, self.app.mapping, config, self.now())
+        found = explainer.explain(None, self.ids[name])
+        return {d["waits"] for d in found["people"][0]["destinations"]}
 
     def holds(self) -> tuple[guard.Hold, ...]:
         compiled = self.app.compiled or self.app.compile()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.system import acceptance_world as naive
-from tests.system.acceptance_lab import MC, SIDES, Company
+from tests.system.acceptance_lab import DISTURBED, MC, SIDES, Company
 from tests.system.acceptance_world import Json
 
 PEOPLE = 400
@@ -17,11 +17,6 @@ SOON = 4.0
 """Seconds a cycle waits for a queue that is moved on by the clock, not by waiting."""
 ROUNDS = 12
 """Cycles within which everything must have settled once the faults are over."""
-
-DISTURBED = [
-    ("http_429", {"count": 2, "seconds": 1}), ("http_429", {"count": 2}), ("http_500", {"count": 3}),
-    ("reset_before", {"count": 3}), ("reset_after", {"count": 3}), ("partial", {"count": 2}),
-    ("token_expired", {"count": 1}), ("truncated_page", {"count": 2})]
 
 
 class Twins:

@@ -10,7 +10,6 @@ import pytest
 
 from syncd.desk import keys
 from tests.system.lab import DAY, MAPPING, NEWS, OFFERS, RICH, Lab
-from tests.system.test_keys import explained
 
 BY_ID = MAPPING
 BY_EMAIL = MAPPING.replace("{value: crm_id, existing: match_email}", "{value: email, existing: match_email}")
@@ -323,7 +322,7 @@ def test_explain_shows_both_keys(by_email: Lab) -> None:
     by_id(lab)
     migrate(lab)
     finish(lab)
-    assert explained(lab, "p0") == {None}
+    assert lab.waits("p0") == {None}
     from syncd.desk.explain import Explainer
 
     config: Any = SimpleNamespace(policy=lab.policy)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
@@ -145,17 +143,6 @@ def test_unknown_people_are_created_unsubscribed_where_the_mapping_asks_for_it(t
         assert lab.status("bob") == "unsubscribed"
 
 
-def explained(lab: Lab, name: str) -> set[str | None]:
-    """What `explain` says somebody waits for, over all audiences."""
-    from syncd.desk.explain import Explainer
-
-    compiled = lab.app.compiled or lab.app.compile()
-    config: Any = SimpleNamespace(policy=lab.policy)
-    explainer = Explainer(lab.app.store, compiled, lab.app.mapping, config, lab.now())
-    found = explainer.explain(None, lab.ids[name])
-    return {d["waits"] for d in found["people"][0]["destinations"]}
-
-
 def test_who_gets_an_address_that_is_another_persons_key_waits_and_is_listed(tmp_path: Path) -> None:
     """Keys do not change by themselves: an opt-out is held under them."""
     text = MAPPING.replace("{value: crm_id, existing: match_email}", "{value: email, existing: match_email}")
@@ -171,7 +158,7 @@ def test_who_gets_an_address_that_is_another_persons_key_waits_and_is_listed(tmp
             "SELECT object, key, reason, remedy FROM quarantine WHERE closed_at IS NULL")
         assert (object_, key, reason) == ("subscriber_key", lab.ids["newcomer"], "key_taken")
         assert "crm_id" in remedy
-        assert explained(lab, "newcomer") == {remedy}
+        assert lab.waits("newcomer") == {remedy}
         lab.edit("newcomer", email="newcomer@mail.example")
         lab.settle()
         assert lab.send(NEWS) == {"p0", "moved", "p2", "newcomer"}

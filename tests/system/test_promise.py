@@ -10,7 +10,7 @@ import pytest
 from connectors.wrappers import Wrapper
 from syncd import guard
 from syncd.model import Page, StreamSpec
-from tests.system.lab import MAPPING, NEWS, OFFERS, Lab
+from tests.system.lab import MAPPING, NEWS, OFFERS, ONLY_AT_THE_PROVIDER, Lab
 
 SHARED = "team@mail.example"
 
@@ -201,10 +201,6 @@ def test_a_refusal_stays_with_the_address_though_the_provider_named_only_a_key(l
     lab.edit(key, email="other@mail.example")
     lab.settle()
     assert lab.send(NEWS) == {"ann"}
-ONLY_AT_THE_PROVIDER = MAPPING.replace("""\
-    consent:
-      sf.Contact: {field: no_news, "true": opt_out, "false": unknown, holds: opt_out_only}
-""", "")
 
 
 @pytest.mark.parametrize("mover", ["eva", "twin"])

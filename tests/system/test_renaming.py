@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from mappings.problems import MappingProblems
-from tests.system.lab import MAPPING, NEWS, OFFERS, Lab
-from tests.system.test_promise import ONLY_AT_THE_PROVIDER
+from tests.system.lab import MAPPING, NEWS, OFFERS, ONLY_AT_THE_PROVIDER, Lab
 
 
 def renamed(text: str, was: str = "") -> str:

@@ -12,7 +12,7 @@ from connectors.errors import CursorLost, Misconfigured
 from connectors.salesforce import SalesforceConnector
 from connectors.salesforce.consent.objects import ENDED, Consent, value_of
 from syncd.model import Batch, Field, Op, Page, StreamSpec, Value
-from tests.unit.test_salesforce_simulator import Org, id18
+from tests.unit.salesforce_org import Org, id18
 
 DAY = 86_400
 EMAIL, OFFERS = "ContactPointTypeConsent.Email", "CommSubscriptionConsent.Weekly_Offers"
