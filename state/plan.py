@@ -110,6 +110,15 @@ def _asked(among: str, exists: str) -> str:
     return f"(EXISTS (SELECT 1 FROM {among}) AND {exists})"
 
 
+def _refused(payload: str) -> str:
+    """Whether the destination has refused this very row, and nobody looked at it since."""
+    return _asked("quarantine WHERE closed_at IS NULL", "EXISTS (SELECT 1 FROM operation x"
+                  " CROSS JOIN object b ON b.id = x.object CROSS JOIN quarantine z"
+                  " ON z.connection = x.connection AND z.object = b.name AND z.key = x.key AND z.closed_at IS NULL"
+                  f" WHERE x.person = c.person AND x.object = :object AND x.state = {REJECTED} AND x.key = k.key"
+                  f" AND x.address IS a.address AND x.payload = json_array({payload}))")
+
+
 def audience_sql(a: AudienceDef, rel: Relations) -> dict[str, str]:
     """The statements for one audience: ``upsert``, ``remove``. Bind :connection, :object, :run, :columns, :state."""
     source = ("chunk c CROSS JOIN attr a ON a.person = c.person CROSS JOIN decision d ON d.person = c.person"
@@ -126,11 +135,6 @@ def audience_sql(a: AudienceDef, rel: Relations) -> dict[str, str]:
     rejected = _asked("rejection", "EXISTS (SELECT 1 FROM rejection j WHERE j.object = :object AND j.person = c.person"
                       " AND j.kind = '{kind}')")
     payload, before = ", ".join(values), ", ".join(old)
-    refused = _asked("quarantine WHERE closed_at IS NULL", "EXISTS (SELECT 1 FROM operation x"
-                     " CROSS JOIN object b ON b.id = x.object CROSS JOIN quarantine z"
-                     " ON z.connection = x.connection AND z.object = b.name AND z.key = x.key AND z.closed_at IS NULL"
-                     f" WHERE x.person = c.person AND x.object = :object AND x.state = {REJECTED} AND x.key = k.key"
-                     f" AND x.address IS a.address AND x.payload = json_array({payload}))")
     status = "o.kind = 'status' AND o.connection = :connection"
     depends = "(SELECT max(o.id) FROM operation o WHERE o.person = c.person AND o.state <= 3 AND ({}))"
     # Whoever changes from one segment of a topic to another leaves before entering.
@@ -146,7 +150,7 @@ def audience_sql(a: AudienceDef, rel: Relations) -> dict[str, str]:
             FROM {source} LEFT JOIN {a.table} t ON t.person = c.person
             WHERE {wanted} AND ({differs}) AND NOT {flying.format(p='c', more='')}
             AND NOT {vanished} AND NOT (t.person IS NULL AND {rejected.format(kind='upsert')})
-            AND NOT {refused}""",
+            AND NOT {_refused(payload)}""",
         "remove": f"""{_INSERT} SELECT :connection, :object, 'remove',
             CASE WHEN d.{mailable(a.topic)} = 1 THEN {HARMLESS} ELSE {SUPPRESS} END,
             c.person, 0, coalesce(t.key, k.key), t.address, '[]', '[]',

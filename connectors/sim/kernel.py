@@ -225,10 +225,17 @@ class BadAct(ValueError):
     """A control request that makes no sense; its text is the answer."""
 
 
+Handler = Callable[[Request, Call], Response]
+
+
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     allow_reuse_address = True
     request_queue_size = 128
+
+    def __init__(self, port: int, kernel: Kernel, side: str, handler: Handler) -> None:
+        self.kernel, self.side, self.handler = kernel, side, handler
+        super().__init__(("127.0.0.1", port), _Connection)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that went away is normal here; anything else must be seen."""
@@ -237,7 +244,94 @@ class _Server(ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
 
-Handler = Callable[[Request, Call], Response]
+class _Connection(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    wbufsize = 64 * 1024
+    server: _Server
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Access logs would hold personal data; the journal counts instead."""
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        return email.utils.formatdate(self.server.kernel.clock.now() if timestamp is None else timestamp, usegmt=True)
+
+    def _body(self) -> bytes:
+        if self.headers.get("transfer-encoding", "").lower() == "chunked":
+            chunks = []
+            while True:
+                size = int(self.rfile.readline().split(b";")[0], 16)
+                if size == 0:
+                    self.rfile.readline()
+                    break
+                chunks.append(self.rfile.read(size))
+                self.rfile.readline()
+            raw = b"".join(chunks)
+        else:
+            length = int(self.headers.get("content-length") or 0)
+            if length > MAX_BODY:
+                raise ConnectionError("body too large")
+            raw = self.rfile.read(length) if length else b""
+        return gzip.decompress(raw) if self.headers.get("content-encoding") == "gzip" else raw
+
+    def _serve(self) -> None:
+        body = self._body()
+        parts = urllib.parse.urlsplit(self.path)
+        request = Request(
+            self.command, urllib.parse.unquote(parts.path),
+            dict(urllib.parse.parse_qsl(parts.query, keep_blank_values=True)),
+            {k.lower(): v for k, v in self.headers.items()}, body)
+        call = Call()
+        kernel, side = self.server.kernel, self.server.side
+        route = f"{request.method} {request.path}"
+        slow = kernel.faults.active(side, "latency", route)
+        if slow is not None and slow.seconds:
+            kernel.faults.linger(slow.seconds)
+        if kernel.faults.active(side, "reset_before", route):
+            self._drop()
+            return
+        response = self._answer(request, call, route)
+        if response.delay:
+            time.sleep(response.delay)
+        data = response.encoded()
+        kernel.journal.call(side, request.method, call.route, response.status, len(body), kernel.clock.now(),
+                            call.write, call.records)
+        if response.reset or kernel.faults.active(side, "reset_after", route):
+            self._drop()
+            return
+        if "gzip" in request.headers.get("accept-encoding", "") and len(data) > 4096 and side != "odoo":
+            # Salesforce and Marketing Cloud compress on request; Odoo's own server does not.
+            data = gzip.compress(data, 1)
+            response.headers["Content-Encoding"] = "gzip"
+        self._send(response, data)
+
+    def _answer(self, request: Request, call: Call, route: str) -> Response:
+        """The simulator's answer, or that of a fault in its place."""
+        faults, side = self.server.kernel.faults, self.server.side
+        too_many = faults.active(side, "http_429", route)
+        if too_many is not None:
+            headers = {"Retry-After": str(max(1, int(too_many.seconds)))} if too_many.seconds else {}
+            return Response(429, {"message": "Rate limit exceeded", "errorcode": 50100}, headers)
+        if faults.active(side, "http_500", route):
+            return Response(500, "<html><body>Internal Server Error</body></html>", content_type="text/html")
+        return self.server.handler(request, call)
+
+    def _send(self, response: Response, data: bytes) -> None:
+        self.send_response(response.status)
+        if response.status != 204:
+            self.send_header("Content-Type", response.content_type)
+        self.send_header("Content-Length", str(len(data)))
+        for name, value in response.headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(data)
+
+    def _drop(self) -> None:
+        self.close_connection = True
+        with contextlib.suppress(OSError):
+            self.connection.shutdown(socket.SHUT_RDWR)
+
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _serve  # noqa: N815 - names fixed by http.server
 
 
 def serve(kernel: Kernel, side: str, handler: Handler, port: int = 0) -> ThreadingHTTPServer:
@@ -245,89 +339,7 @@ def serve(kernel: Kernel, side: str, handler: Handler, port: int = 0) -> Threadi
 
     Adds the simulated time as ``Date``, applies the generic faults and writes the journal.
     """
-
-    class HTTP(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True
-        wbufsize = 64 * 1024
-
-        def log_message(self, format: str, *args: Any) -> None:
-            """Access logs would hold personal data; the journal counts instead."""
-
-        def date_time_string(self, timestamp: float | None = None) -> str:
-            return email.utils.formatdate(kernel.clock.now() if timestamp is None else timestamp, usegmt=True)
-
-        def _body(self) -> bytes:
-            if self.headers.get("transfer-encoding", "").lower() == "chunked":
-                chunks = []
-                while True:
-                    size = int(self.rfile.readline().split(b";")[0], 16)
-                    if size == 0:
-                        self.rfile.readline()
-                        break
-                    chunks.append(self.rfile.read(size))
-                    self.rfile.readline()
-                raw = b"".join(chunks)
-            else:
-                length = int(self.headers.get("content-length") or 0)
-                if length > MAX_BODY:
-                    raise ConnectionError("body too large")
-                raw = self.rfile.read(length) if length else b""
-            return gzip.decompress(raw) if self.headers.get("content-encoding") == "gzip" else raw
-
-        def _drop(self) -> None:
-            self.close_connection = True
-            with contextlib.suppress(OSError):
-                self.connection.shutdown(socket.SHUT_RDWR)
-
-        def _serve(self) -> None:
-            body = self._body()
-            parts = urllib.parse.urlsplit(self.path)
-            request = Request(
-                self.command, urllib.parse.unquote(parts.path),
-                dict(urllib.parse.parse_qsl(parts.query, keep_blank_values=True)),
-                {k.lower(): v for k, v in self.headers.items()}, body)
-            call = Call()
-            route = f"{request.method} {request.path}"
-            faults = kernel.faults
-            slow = faults.active(side, "latency", route)
-            if slow is not None and slow.seconds:
-                faults.linger(slow.seconds)
-            if faults.active(side, "reset_before", route):
-                self._drop()
-                return
-            too_many = faults.active(side, "http_429", route)
-            if too_many is not None:
-                headers = {"Retry-After": str(max(1, int(too_many.seconds)))} if too_many.seconds else {}
-                response = Response(429, {"message": "Rate limit exceeded", "errorcode": 50100}, headers)
-            elif faults.active(side, "http_500", route):
-                response = Response(500, "<html><body>Internal Server Error</body></html>", content_type="text/html")
-            else:
-                response = handler(request, call)
-            if response.delay:
-                time.sleep(response.delay)
-            data = response.encoded()
-            kernel.journal.call(side, request.method, call.route, response.status, len(body), kernel.clock.now(),
-                                call.write, call.records)
-            if response.reset or faults.active(side, "reset_after", route):
-                self._drop()
-                return
-            if "gzip" in request.headers.get("accept-encoding", "") and len(data) > 4096 and side != "odoo":
-                # Salesforce and Marketing Cloud compress on request; Odoo's own server does not.
-                data = gzip.compress(data, 1)
-                response.headers["Content-Encoding"] = "gzip"
-            self.send_response(response.status)
-            if response.status != 204:
-                self.send_header("Content-Type", response.content_type)
-            self.send_header("Content-Length", str(len(data)))
-            for name, value in response.headers.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(data)
-
-        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _serve  # noqa: N815 - names fixed by http.server
-
-    server = _Server(("127.0.0.1", port), HTTP)
+    server = _Server(port, kernel, side, handler)
     threading.Thread(target=server.serve_forever, args=(0.05,), name=f"sim-{side}", daemon=True).start()
     return server
 

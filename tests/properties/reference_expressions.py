@@ -7,6 +7,7 @@ Values are ``None`` (null), ``bool``, ``str``, ``int``, ``Decimal``, ``date``, `
 from __future__ import annotations
 
 import calendar
+import functools
 import operator
 import re
 import unicodedata
@@ -65,9 +66,7 @@ def months_on(day: date, months: int) -> date:
 
 def evaluate(node: n.Node, world: World) -> Any:
     """The value of ``node``."""
-    def value(inner: n.Node) -> Any:
-        return evaluate(inner, world)
-
+    value = functools.partial(evaluate, world=world)
     match node:
         case n.Text(text):
             return text
