@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from connectors.errors import ConnectorError, LostReply, RejectRecord, Throttled
@@ -28,14 +28,19 @@ def refused(error: RejectRecord) -> Outcome:
     return Outcome("rejected", f"{error.code}: {error.message}")
 
 
+def parts(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """``items``, at most ``size`` at a time."""
+    for begin in range(0, len(items), size):
+        yield items[begin:begin + size]
+
+
 def in_chunks(ops: Sequence[Op], size: int, send: Callable[[Sequence[Op]], list[Outcome]]) -> list[Outcome]:
     """``send`` for every ``size`` of ``ops``. An error of the first chunk is raised; after that the rest is ``retry``.
 
     A lost reply makes its chunk ``unknown`` and does not stop the others.
     """
     outcomes: list[Outcome] = []
-    for begin in range(0, len(ops), size):
-        chunk = ops[begin:begin + size]
+    for chunk in parts(ops, size):
         try:
             outcomes += send(chunk)
         except LostReply:
@@ -92,9 +97,9 @@ class Progress:
 
         :raises ConnectorError: nothing of the batch was applied
         """
-        parts = [[i for i in items if any(self.outcomes[n] is None for n in owners(i))]]
-        while parts:
-            part = parts.pop(0)
+        waiting = [[i for i in items if any(self.outcomes[n] is None for n in owners(i))]]
+        while waiting:
+            part = waiting.pop(0)
             if not part:
                 continue
             try:
@@ -106,7 +111,7 @@ class Progress:
                 if len(part) == 1:
                     self.reject(owners(part[0]), error)
                 else:
-                    parts[:0] = [part[:len(part) // 2], part[len(part) // 2:]]
+                    waiting[:0] = [part[:len(part) // 2], part[len(part) // 2:]]
             except LostReply as error:
                 for n in (n for i in part for n in owners(i)):
                     self.outcomes[n] = UNKNOWN

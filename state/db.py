@@ -31,7 +31,6 @@ DatabaseError = sqlite3.DatabaseError
 Row = sqlite3.Row
 
 VERSION: tuple[int, ...] = sqlite3.sqlite_version_info
-DRIVER: str = sqlite3.__name__.split(".")[0]
 
 # The driver looks for an adapter before it binds None or bytes, and takes 2 µs to find that there is none: ten times what
 # binding costs. These give back what they get.

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from connectors.batches import parts
 from connectors.salesforce.consent.objects import INDIVIDUAL
 from connectors.salesforce.consent.writing import NO_INDIVIDUAL, Find, Save
 from connectors.salesforce.records.writing import COLLECTION
@@ -38,16 +39,14 @@ def erase(keys: Sequence[str], find: Find, save: Save, *, delete: bool) -> list[
             found[key] = DONE if delete else NO_INDIVIDUAL
     if delete:
         going = [key for key, outcome in found.items() if key in people and outcome.state == "done"]
-        for start in range(0, len(going), COLLECTION):
-            part = going[start:start + COLLECTION]
+        for part in parts(going, COLLECTION):
             found |= zip(part, map(_settled, save("DELETE", [{"id": key} for key in part], False)), strict=True)
     return [found[id18(key)] for key in keys]
 
 
 def _marked(individuals: Sequence[str], save: Save) -> dict[str, Outcome]:
     outcomes: dict[str, Outcome] = {}
-    for start in range(0, len(individuals), COLLECTION):
-        part = individuals[start:start + COLLECTION]
+    for part in parts(individuals, COLLECTION):
         records = [{"attributes": {"type": "Individual"}, "id": i, "ShouldForget": True} for i in part]
         outcomes |= zip(part, (outcome for outcome, _ in save("PATCH", records, False)), strict=True)
     return outcomes

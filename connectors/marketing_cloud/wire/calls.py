@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from connectors.base import CallCounter
+from connectors.batches import parts
 from connectors.errors import CursorLost, LostReply, Misconfigured, Outage, Retry
 from connectors.http import Http, Reply
 from connectors.marketing_cloud.settings import MarketingCloudSettings
@@ -183,10 +184,9 @@ class Wire:
               among: soap.Filter | None = None) -> list[soap.Row]:
         """The objects whose ``prop`` is one of ``wanted``, as many per call as the vendor takes; of those that ``among``
         lets pass."""
-        size = self._settings.objects_per_call
         found: list[soap.Row] = []
-        for begin in range(0, len(wanted), size):
-            where = soap.one_of(prop, wanted[begin:begin + size])
+        for part in parts(wanted, self._settings.objects_per_call):
+            where = soap.one_of(prop, part)
             found += self.every(kind, properties, where if among is None else soap.both(among, where))
         return found
 

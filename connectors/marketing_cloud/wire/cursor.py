@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 from base64 import urlsafe_b64encode
 from dataclasses import dataclass, replace
+from typing import Any
 
-import orjson
-
-from connectors.errors import CursorLost
+from connectors import opaque
 from syncd.model import Micros
 
 VERSION = 1
@@ -37,7 +36,7 @@ class Cursor:
 
     def text(self) -> str:
         """The opaque form."""
-        return orjson.dumps([VERSION, self.since, self.until, self.part, self.more, self.done, self.seen]).decode()
+        return opaque.write(VERSION, [self.since, self.until, self.part, self.more, self.done, self.seen])
 
     def at(self, more: str | None, last_part: bool = True) -> Cursor:
         """The cursor that is safe after a page which ``more`` continues; None: the part is read."""
@@ -53,13 +52,11 @@ def start(text: str | None, now: Micros, overlap: Micros) -> Cursor:
     """
     if text is None:
         return Cursor(None, now)
-    try:
-        version, since, until, part, more, done, seen = orjson.loads(text)
-        held = Cursor(since, int(until), int(part), more, bool(done), tuple(seen))
-    except (orjson.JSONDecodeError, TypeError, ValueError):
-        version = held = None
-    if held is None or version != VERSION:
-        raise CursorLost("This version cannot read a cursor of Marketing Cloud.", remedy="Its stream is read anew.")
+
+    def build(content: Any) -> Cursor:
+        since, until, part, more, done, seen = content
+        return Cursor(since, int(until), int(part), more, bool(done), tuple(seen))
+    held = opaque.cursor(text, VERSION, build, "Marketing Cloud")
     return Cursor(held.until - overlap, max(now, held.until), seen=held.seen) if held.done else held
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from connectors.batches import parts
 from connectors.errors import Misconfigured, Outage, Retry
 from connectors.odoo.records.windows import IDS_SAVED, Window, decode, walk
 from connectors.odoo.wire.calls import Wire
@@ -125,10 +126,9 @@ class Records:
         """Rows of these ids. By a search, which passes over what is missing or hidden; ``read`` would raise."""
         ids = sorted({int(key) for key in keys if key.isascii() and key.isdigit() and int(key) < 2**31})
         plan = self.plan(spec)
-        size = self.wire.settings.page_size
         rows: list[tuple[Value, ...]] = []
-        for at in range(0, len(ids), size):
-            rows += self._rows(plan, spec, [["id", "in", ids[at:at + size]]], 0)
+        for part in parts(ids, self.wire.settings.page_size):
+            rows += self._rows(plan, spec, [["id", "in", part]], 0)
         return Page(rows, "", last=True)
 
     # -- values

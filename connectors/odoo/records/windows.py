@@ -8,12 +8,11 @@ newer than an id that was known one overlap ago.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from connectors.errors import CursorLost
+from connectors import opaque
 from connectors.odoo.wire.calls import Domain
 from connectors.odoo.wire.values import instant_text
 
@@ -54,8 +53,7 @@ class Window:
     sight: tuple[str, ...] = ()
 
     def encode(self, saved: tuple[str, ...] = _SAVED) -> str:
-        values = {name: getattr(self, name) for name in saved}
-        return json.dumps({"v": VERSION, **values}, separators=(",", ":"))
+        return opaque.write(VERSION, {name: getattr(self, name) for name in saved})
 
     def advance(self, ids: list[int]) -> Window:
         """After a page with these ids in ascending order."""
@@ -132,14 +130,9 @@ def decode(stream: str, cursor: str, saved: tuple[str, ...] = _SAVED) -> Window:
 
     :raises CursorLost: it is another stream's, another version's or no cursor
     """
-    values: Any = None
-    try:
-        values = json.loads(cursor)
-    except ValueError:
-        values = None
-    if not isinstance(values, dict) or values.get("v") != VERSION or values.get("stream") != stream \
-            or any(not isinstance(values.get(name), _KINDS.get(name, int)) for name in saved):
-        raise CursorLost("The saved position of an Odoo stream is not understood; it is read from the start.")
-    if "sight" in saved:
-        values["sight"] = tuple(values["sight"])
-    return replace(Window(stream), **{name: values[name] for name in saved})
+    def build(content: Any) -> Window:
+        if content["stream"] != stream or any(not isinstance(content[name], _KINDS.get(name, int)) for name in saved):
+            raise ValueError("another stream's")
+        return replace(Window(stream), **{
+            name: tuple(content[name]) if name == "sight" else content[name] for name in saved})
+    return opaque.cursor(cursor, VERSION, build, "Odoo")

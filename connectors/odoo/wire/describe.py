@@ -7,8 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-import orjson
-
+from connectors import opaque
 from connectors.errors import Misconfigured
 from connectors.odoo.wire.calls import Wire
 from connectors.odoo.wire.values import TYPES
@@ -55,15 +54,11 @@ class Meta:
 
     def to_notes(self) -> str:
         """The fields of every model that was asked after, as text for another process."""
-        return orjson.dumps([VERSION, self._known]).decode()
+        return opaque.write(VERSION, self._known)
 
     def from_notes(self, notes: str) -> None:
         """Take over what ``to_notes`` wrote; nothing where another version did."""
-        try:
-            version, known = orjson.loads(notes)
-        except (ValueError, TypeError):
-            version, known = None, {}
-        self._known = dict(known) if version == VERSION and isinstance(known, dict) else {}
+        self._known = opaque.read(notes, VERSION, lambda known: {**known}) or {}
 
     def one(self, model: str, name: str) -> Mapping[str, Any]:
         """:raises Misconfigured: there is no such readable field, or it is of a type that is not read"""

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
-import orjson
-
+from connectors import opaque
+from connectors.batches import parts
 from connectors.errors import CursorLost
 from connectors.salesforce.consent.objects import DATE, INDIVIDUAL, SOURCE, Consents, Place, is_consent, value_of
 from connectors.salesforce.records.reading import AT_ONCE, Cursor, Reader
 from connectors.salesforce.records.source import Row, Source
 from syncd.model import RECORD_COLUMNS, Field, Page, StreamSpec, Value
 
+VERSION = 2
+"""Of the cursors; another one than that of streams without consent, whose cursors are none of these."""
 _SUFFIXES = (DATE, SOURCE)
 HOUR = 3600  # how often it is asked which periods have begun or ended
 
@@ -88,8 +91,8 @@ class Joined:
         for page in self.reader.changes(changed, cursor):
             read, turned = [*page.rows, *turned], []
             ids = sorted(self.consents.parties(kind, read, names)) if read else []
-            for start in range(0, len(ids), AT_ONCE):
-                if rows := [*self.reader.having(people, INDIVIDUAL, ids[start:start + AT_ONCE])]:
+            for part in parts(ids, AT_ONCE):
+                if rows := [*self.reader.having(people, INDIVIDUAL, part)]:
                     yield self.rows(rows), cursor, False
             cursor = page.cursor
             yield [], cursor, page.last
@@ -103,17 +106,15 @@ class _Cursor:
     kinds: Mapping[str, str]
 
     def text(self) -> str:
-        return orjson.dumps({"own": self.own, "consent": self.kinds}).decode()
+        return opaque.write(VERSION, [self.own, self.kinds])
 
     @classmethod
     def parse(cls, text: str) -> _Cursor:
         """:raises CursorLost: it was read without consent before"""
-        try:
-            body = orjson.loads(text)
-            return cls(str(body["own"]), {str(k): str(v) for k, v in body["consent"].items()})
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise CursorLost("The stored position of a Salesforce stream cannot be read.",
-                             remedy="It is read anew.") from None
+        def build(content: Any) -> _Cursor:
+            own, kinds = content
+            return cls(str(own), {str(k): str(v) for k, v in kinds.items()})
+        return opaque.cursor(text, VERSION, build, "Salesforce")
 
 
 def _status(name: str) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from connectors.batches import later, worst
+from connectors.batches import later, parts, worst
 from connectors.errors import ConnectorError
 from connectors.salesforce.consent.objects import (
     BY_SUBSCRIPTION,
@@ -61,8 +61,7 @@ class Wishes:
             held = self.consents.of(parties.values(), {p.kind for w in self.wanted.values() for p in w}, urgent=self._urgent)
             self._plan(people, parties, held)
             for (method, _), waiting in self._waiting.items():
-                for start in range(0, len(waiting), COLLECTION):
-                    part = waiting[start:start + COLLECTION]
+                for part in parts(waiting, COLLECTION):
                     touched = True
                     for (_, owners), (outcome, _) in zip(part, self.save(method, [r for r, _ in part], self._urgent),
                                                          strict=True):

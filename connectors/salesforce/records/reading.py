@@ -20,8 +20,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import orjson
-
+from connectors import opaque
+from connectors.batches import parts
 from connectors.errors import CursorLost, Outage, Retry
 from connectors.salesforce.records.source import Position, Row, Source
 from connectors.salesforce.settings import SalesforceSettings
@@ -49,24 +49,17 @@ class Cursor:
     via: tuple[int, int, str] | None = None
 
     def text(self) -> str:
-        return orjson.dumps({"v": VERSION, "hi": self.hi, **({"at": list(self.at)} if self.at else {}),
-                             **({"job": self.job, "loc": self.locator} if self.job else {}),
-                             **({"kin": self.kin} if self.kin is not None else {}),
-                             **({"via": self.via} if self.via else {})}).decode()
+        at = list(self.at) if self.at else None
+        return opaque.write(VERSION, [self.hi, at, self.job, self.locator, self.kin, self.via])
 
     @classmethod
     def parse(cls, text: str) -> Cursor:
         """:raises CursorLost: not a cursor of this version"""
-        try:
-            body = orjson.loads(text)
-            if body["v"] == VERSION:
-                at, kin, via = body.get("at"), body.get("kin"), body.get("via")
-                return cls(int(body["hi"]), Position(int(at[0]), str(at[1])) if at else None,
-                           str(body.get("job", "")), str(body.get("loc", "")), int(kin) if kin is not None else None,
-                           (int(via[0]), int(via[1]), str(via[2])) if via else None)
-        except (ValueError, KeyError, TypeError, IndexError):
-            pass
-        raise CursorLost("The stored position of a Salesforce stream cannot be read.", remedy="It is read anew.")
+        def build(content: Any) -> Cursor:
+            hi, at, job, locator, kin, via = content
+            return cls(int(hi), Position(int(at[0]), str(at[1])) if at else None, str(job), str(locator),
+                       int(kin) if kin is not None else None, (int(via[0]), int(via[1]), str(via[2])) if via else None)
+        return opaque.cursor(text, VERSION, build, "Salesforce")
 
 
 class Reader:
@@ -136,8 +129,8 @@ class Reader:
 
     def having(self, source: Source, column: str, ids: Sequence[str], *, urgent: bool = False) -> Iterator[Row]:
         """All rows that have one of these ids in a column, unordered."""
-        for start in range(0, len(ids), AT_ONCE):
-            listed = ",".join(f"'{i}'" for i in ids[start:start + AT_ONCE])
+        for part in parts(ids, AT_ONCE):
+            listed = ",".join(f"'{i}'" for i in part)
             yield from self.rows(source, f"{column} IN ({listed})", urgent=urgent)
 
     def _is_large(self, source: Source) -> bool:

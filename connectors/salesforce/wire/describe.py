@@ -7,8 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
+from connectors import opaque
 from syncd.model import FieldInfo, FieldType, ObjectInfo
 
 STANDARD = ("Contact", "Lead", "Account", "Opportunity", "OpportunityContactRole", "Campaign", "CampaignMember")
@@ -130,22 +129,13 @@ class Objects:
 
     def to_notes(self) -> str:
         """Every description as text, for another process; of objects that are not there too."""
-        return orjson.dumps([VERSION, {name: described for name, (_, described) in self._known.items()}]).decode()
+        return opaque.write(VERSION, {name: described for name, (_, described) in self._known.items()})
 
     def from_notes(self, notes: str) -> None:
         """Take over what ``to_notes`` wrote; nothing where another version did."""
         now = self._clock()
-        self._known = {name: (now, described) for name, described in _noted(notes).items()}
-
-
-def _noted(notes: str) -> dict[str, Described | None]:
-    try:
-        version, objects = orjson.loads(notes)
-        if version != VERSION:
-            return {}
-        return {name: None if body is None else _restored(body) for name, body in objects.items()}
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return {}
+        self._known = opaque.read(notes, VERSION, lambda objects: {
+            name: (now, None if body is None else _restored(body)) for name, body in objects.items()}) or {}
 
 
 def _restored(body: Mapping[str, Any]) -> Described:

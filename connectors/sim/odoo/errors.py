@@ -77,9 +77,3 @@ def unknown_database(name: str) -> OdooError:
     return OdooError("psycopg2.OperationalError",
                      'connection to server at "127.0.0.1", port 5432 failed: FATAL:  '
                      f'database "{name}" does not exist\n')
-
-
-def database_down() -> OdooError:
-    return OdooError("psycopg2.OperationalError",
-                     'connection to server at "127.0.0.1", port 5432 failed: Connection refused\n'
-                     "\tIs the server running on that host and accepting TCP/IP connections?\n")
