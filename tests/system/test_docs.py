@@ -52,6 +52,15 @@ def test_every_page_is_in_the_index() -> None:
     assert [p.name for p in (ROOT / "docs").glob("*.md") if p.name != "index.md" and f"({p.name})" not in index] == []
 
 
+def test_the_tree_tells_of_every_module_beside_the_cycle_and_of_no_other() -> None:
+    tree = (ROOT / "docs" / "tree.md").read_text("utf-8")
+    steps = tree.partition("## The steps")[2].partition("## A vendor")[0]
+    modules = {path.stem for path in (ROOT / "syncd").glob("*.py")} - {"__init__", "model"}
+    assert modules - set(re.findall(r"`([a-z]+)(?:\.py)?`", steps)) == set()
+    told = re.findall(r"^\| [^|]*\|([^|]*)\|[^|]*\|$", steps, re.M)
+    assert set(re.findall(r"`([a-z]+)`", "".join(told))) - modules == set()
+
+
 def test_exit_codes_are_those_of_the_command_line() -> None:
     rows = {int(number): meaning for number, meaning in re.findall(r"^\| (\d) \| ([^|]+) \|", OPERATING, re.M)}
     assert rows.keys() == EXITS.keys()
