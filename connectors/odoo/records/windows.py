@@ -133,6 +133,8 @@ def decode(stream: str, cursor: str, saved: tuple[str, ...] = _SAVED) -> Window:
     def build(content: Any) -> Window:
         if content["stream"] != stream or any(not isinstance(content[name], _KINDS.get(name, int)) for name in saved):
             raise ValueError("another stream's")
-        return replace(Window(stream), **{
-            name: tuple(content[name]) if name == "sight" else content[name] for name in saved})
+        held: dict[str, Any] = {name: content[name] for name in saved}
+        if "sight" in held:
+            held["sight"] = tuple(held["sight"])
+        return replace(Window(stream), **held)
     return opaque.cursor(cursor, VERSION, build, "Odoo")
