@@ -230,7 +230,7 @@ def test_a_lost_reply_stops_the_batch_and_was_applied(lab: Lab) -> None:
 def test_what_was_written_before_a_failure_is_not_forgotten(lab18: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     people(lab18, 3)
     failures = iter([None, Throttled("later", retry_after=9.0)])
-    write = lab18.connector._writes._write
+    write = lab18.connector.wire.write
 
     def failing(*args: Any) -> None:
         error = next(failures)
@@ -238,7 +238,7 @@ def test_what_was_written_before_a_failure_is_not_forgotten(lab18: Lab, monkeypa
             raise error
         write(*args)
 
-    monkeypatch.setattr(lab18.connector._writes, "_write", failing)
+    monkeypatch.setattr(lab18.connector.wire, "write", failing)
     assert updates(lab18, "function", ["A", "B", "C"]) == [
         Outcome("done"), Outcome("retry", retry_after=9.0), Outcome("retry", retry_after=9.0)]
 
@@ -251,7 +251,7 @@ def test_a_failure_before_anything_was_written_is_raised(lab18: Lab, monkeypatch
     def failing(*_: Any) -> None:
         raise error
 
-    monkeypatch.setattr(lab18.connector._writes, "_write", failing)
+    monkeypatch.setattr(lab18.connector.wire, "write", failing)
     with pytest.raises(type(error)):
         updates(lab18, "function", ["A"])
 
