@@ -20,8 +20,8 @@ from state import ledger
 from state import relations as rel
 from state.store import Store
 from syncd.destinations import DestinationCompiler, Wiring
+from syncd.feeds import Feed
 from syncd.model import AudienceDefinition, Field, FieldInfo, FieldType, StreamSpec
-from syncd.pull import Feed
 from syncd.sends import Containers
 
 MEANINGS: tuple[Literal["opt_in"], Literal["opt_out"]] = ("opt_in", "opt_out")

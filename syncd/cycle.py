@@ -18,11 +18,12 @@ from state.store import Store
 from syncd import bursts, guard, runs
 from syncd.decide import Decider
 from syncd.deliver import Delivered, Lane
+from syncd.feeds import Feed
 from syncd.guard import Limits, Plan
 from syncd.inbox import Resolver
 from syncd.model import Micros
 from syncd.moving import Mover
-from syncd.pull import Feed, Puller
+from syncd.pull import Puller
 from syncd.runs import Report
 
 

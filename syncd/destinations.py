@@ -15,8 +15,8 @@ from mappings.types import Compiled, ExpressionScope, Type
 from state import relations as rel
 from state.store import Store
 from syncd import sends
+from syncd.feeds import Feed
 from syncd.model import AudienceDefinition, Catalogue, FieldInfo, StreamSpec
-from syncd.pull import Feed
 from syncd.sends import Containers
 
 

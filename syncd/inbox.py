@@ -18,9 +18,9 @@ from state import inbox, statuses
 from state.inbox import Delivery, Kept
 from state.store import Store
 from syncd import normalise
+from syncd.feeds import Feed
 from syncd.listen import Listener
 from syncd.model import EVENT_COLUMNS, Micros, Notice, Value
-from syncd.pull import Feed
 
 EVENTS_PER_TURN = 200
 """Events looked up together and stored in one transaction."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 
@@ -15,13 +15,11 @@ from state.queries import load
 from state.sends import Send
 from state.store import Store, StreamRow
 from syncd.consent import CLOCK_TOLERANCE
+from syncd.feeds import Feed, Pulled
 from syncd.incoming import Incoming
 from syncd.model import Micros, Value
 from syncd.sends import Containers
 from syncd.statements import from_events, from_statuses
-
-if TYPE_CHECKING:
-    from syncd.pull import Feed, Pulled
 
 MANY = 1_000
 """More than this on one page is no work of single people: what they stopped is not asked about, and each list counts."""

@@ -14,8 +14,9 @@ from connectors.errors import ConnectorError
 from state import keys
 from state.keys import Ready
 from state.store import Store
+from syncd.feeds import Feed, Pulled
 from syncd.model import Micros
-from syncd.pull import Feed, Pulled, Puller
+from syncd.pull import Puller
 
 KEYS_PER_FETCH = 200
 

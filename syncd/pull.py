@@ -6,21 +6,20 @@ checkpoint and is named in the report; the others go on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
 
-from connectors.base import Connector
 from connectors.errors import ConnectorError, Misconfigured
 from state import addresses, drift, flags, forget, history, records, statuses
-from state.pace import Pace
 from state.queries import load
 from state.relations import AudienceDef, Relations
 from state.store import Store, StreamRow
 from syncd.consent import CLOCK_TOLERANCE
+from syncd.feeds import Feed, Pulled
 from syncd.history import Past, past, trace
 from syncd.incoming import Incoming
 from syncd.listen import Listener
@@ -31,54 +30,6 @@ from syncd.statements import Requests, from_first_sight, from_flags
 ROWS_PER_FETCH = 200
 SENDS_EVERY: Micros = 900_000_000
 """Sends are read this often: what one was is asked at once when somebody unsubscribes from it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Feed:
-    """One stream to read. ``email``/``names`` are positions of the address and name fields among ``spec.fields``."""
-
-    connection: int
-    connector: Connector
-    name: str
-    spec: StreamSpec
-    consent: bool
-    stream: int
-    email: int | None = None
-    names: tuple[int, ...] = ()
-    sweeps: bool = False
-    audience: AudienceDef | None = None
-    history: StreamSpec | None = None
-    """The history of this stream's consent fields, where the vendor keeps one."""
-    master: Feed | None = None
-    """Of a list's statuses: the stream of all mail, where a stop of that sets lists as well."""
-    sends: StreamSpec | None = None
-    """Of a stream of events: where the sends that they name are looked up."""
-    pace: Pace = field(default_factory=Pace, compare=False)
-    """Of its pages: how many rows one transaction takes."""
-
-
-@dataclass(slots=True)
-class Pulled:
-    """What a pull found, per stream name: rows, changed rows, entries; and the streams that failed with their code."""
-
-    rows: dict[str, int] = field(default_factory=dict)
-    changed: dict[str, int] = field(default_factory=dict)
-    entries: int = 0
-    failed: dict[str, ConnectorError] = field(default_factory=dict)
-    emptied: dict[str, tuple[int, int]] = field(default_factory=dict)
-    """Streams whose complete listing lacked too much: (missing, known); their records are kept until approved."""
-    requests: Requests = field(default_factory=Requests)
-    unresolved: int = 0
-
-    def after(self, earlier: Pulled) -> Pulled:
-        """This and an earlier pull as one: what both found, and what still fails."""
-        def both(now: Mapping[str, int], then: Mapping[str, int]) -> dict[str, int]:
-            return {name: now.get(name, 0) + then.get(name, 0) for name in {**then, **now}}
-
-        found = Requests(earlier.requests.found + self.requests.found,
-                         echoes=earlier.requests.echoes + self.requests.echoes)
-        return Pulled(both(self.rows, earlier.rows), both(self.changed, earlier.changed), self.entries + earlier.entries,
-                      self.failed, self.emptied, found, self.unresolved + earlier.unresolved)
 
 
 @dataclass(slots=True)

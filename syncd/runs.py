@@ -12,9 +12,9 @@ import orjson
 from state.queries import load
 from state.store import Store
 from syncd.deliver import Delivered
+from syncd.feeds import Pulled
 from syncd.guard import Plan
 from syncd.model import Micros
-from syncd.pull import Pulled
 
 QUIET_RUNS = 7 * 86_400_000_000
 """µs for which runs are remembered in which nobody said or got anything."""

@@ -90,7 +90,7 @@ class World:
         :param objects: name → ``fields`` (see ``fields``), ``master_flag``, ``topics`` (topic → consent field),
             ``tracked`` (fields with history), ``prefix`` of the ids
         :param blacklist: it also has an address-keyed status for all mail, as Odoo
-        :param options: ``connectors.memory.world.Options``
+        :param options: ``connectors.memory.account.Options``
         """
         self._ask("create_crm", name=name, objects=objects, blacklist=blacklist, **options)
 

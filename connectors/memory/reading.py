@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
+from connectors.memory.account import Account
 from connectors.memory.crm import Crm, record_rows
 from connectors.memory.esp import Esp, State, block_key
 from connectors.memory.faults import Fault
 from connectors.memory.table import BadCall, Table
 from syncd.model import Value
-
-if TYPE_CHECKING:
-    from connectors.memory.world import Account
 
 Row = TypeVar("Row")
 Numbered = tuple[int, str, Sequence[Value]]

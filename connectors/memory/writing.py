@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from connectors.memory.account import Account
 from connectors.memory.table import BadCall
-
-if TYPE_CHECKING:
-    from connectors.memory.world import Account
 
 
 def validate(account: Account, batch: Mapping[str, Any]) -> None:

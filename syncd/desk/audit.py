@@ -26,8 +26,8 @@ from syncd.desk.answers import Answer, errors_of
 from syncd.desk.instance import Instance
 from syncd.desk.views import Json, Mask, instant
 from syncd.failures import OK, PENDING
+from syncd.feeds import Feed
 from syncd.model import Micros, Value
-from syncd.pull import Feed
 from syncd.statements import from_parting, from_statuses
 
 PART = 200
