@@ -28,7 +28,7 @@ def store(conn: db.Connection, a: AudienceDef, rows: Iterable[tuple[Any, ...]], 
     begin(conn)
     conn.execute(q["page_table"])
     conn.execute("DELETE FROM row_page")
-    conn.executemany(q["fill"], rows)
+    db.insert(conn, q["fill"], rows)
     given = {"object": a.object, "connection": a.connection, "sweep": sweep}
     addresses.resolve(conn, "row_page")
     conn.execute(q["listed"].replace(":target", a.table), given)

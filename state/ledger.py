@@ -153,7 +153,7 @@ class _Page:
             rows.append((self.position, commitment, salt, utterance, e.record, e.address, e.said_hi, e.key, e.said_lo,
                          knowledge, e.retracts, e.evidence, self._now))
             self.lines.append(b"[%d,%b" % (utterance, content[1:]))
-        self._conn.executemany(load("ledger")["keep"], rows)
+        db.insert(self._conn, load("ledger")["keep"], rows)
 
     def add_alike(self, group: Alike) -> None:
         """As ``add``, but what is the same for all is written, and bound, once."""
@@ -162,14 +162,27 @@ class _Page:
         rest = b",null,null,%d,null,null,null,%d]" % (group.said_hi, self._now)
         start, salts = words + b"[", _salts(len(names))
         commitments = [commit(salt, start + name + rest) for salt, name in zip(salts, names, strict=True)]
-        self._conn.execute(load("ledger")["keep_alike"], {
-            "first": self.position + 1, "commitments": b"".join(commitments), "salts": b"".join(salts),
-            "whose": orjson.dumps(list(zip(group.records, group.addresses, strict=True))).decode(),
-            "utterance": utterance, "said_hi": group.said_hi, "now": self._now})
+        given = {"first": self.position + 1, "commitments": b"".join(commitments), "salts": b"".join(salts),
+                 "utterance": utterance, "said_hi": group.said_hi, "now": self._now}
+        q, step = load("ledger"), _step(group)
+        if step is not None:
+            self._conn.execute(q["keep_in_step"], {**given, "records": orjson.dumps(group.records).decode(), "step": step})
+        else:
+            whose = list(zip(group.records, group.addresses, strict=True))
+            self._conn.execute(q["keep_alike"], {**given, "whose": orjson.dumps(whose).decode()})
         self.position += len(names)
         self.commitments += commitments
         begin = b"[%d," % utterance
         self.lines.append(begin + (rest + b"," + begin).join(names) + rest)
+
+
+def _step(group: Alike) -> int | None:
+    """How far the address of each entry is beyond its record, None where that differs: new records at addresses of their own
+    are numbered together."""
+    if None in group.addresses:
+        return None
+    steps = {address - record for record, address in zip(group.records, group.addresses, strict=True) if address is not None}
+    return steps.pop() if len(steps) == 1 else None
 
 
 def _named(rids: Sequence[str], hashes: Sequence[bytes | None]) -> list[bytes]:

@@ -61,20 +61,25 @@ def seal(conn: db.Connection, rel: Relations, connection: int, limits: Mapping[s
                                  "size": size, "batch": batch})
         if kind == "update":
             conn.execute(q["stamp"], {"batch": batch})
-        _gate(conn, rel, batch, object_, kind)
-        sealed = load_batch(conn, batch)
-        if sealed is not None:
-            return sealed
+        rows = _pass(conn, rel, batch, object_, kind)
+        if rows:
+            return _sealed(conn, batch, rows[0][4], _ops(rows))
         conn.execute(q["close_batch"], (batch,))
 
 
-def _gate(conn: db.Connection, rel: Relations, batch: int, object_: int, kind: str) -> None:
-    """Drop what the decisions no longer permit. People with unfolded news are planned again, not sent."""
+def _pass(conn: db.Connection, rel: Relations, batch: int, object_: int, kind: str) -> list[tuple[Any, ...]]:
+    """The operations of a batch that pass the gate: id, key, address, payload and class first. What the decisions no longer
+    permit is dropped; people with unfolded news are planned again, not sent."""
     q = load("outbox")
-    conn.execute(q["gate_stale"], {"batch": batch})
-    audience = next((a for a in rel.audiences if a.object == object_), None)
-    if kind == "upsert" and audience is not None:
-        conn.execute(q["gate_upsert"].replace(":mailable", f"d.{mailable(audience.topic)}"), {"batch": batch})
+    audience = next((a for a in rel.audiences if a.object == object_ and kind == "upsert"), None)
+    forbidden = "0" if audience is None else q["forbids"].replace(":mailable", f"d.{mailable(audience.topic)}")
+    rows = conn.execute(q["gate"].replace(":forbidden", forbidden), {"batch": batch}).fetchall()
+    stopped = [row for row in rows if row[5] or row[6]]
+    if not stopped:
+        return rows
+    conn.executemany(q["drop_stale"], ((row[0],) for row in stopped if row[5]))
+    conn.executemany(q["drop_forbidden"], ((row[0],) for row in stopped if not row[5]))
+    return [row for row in rows if not (row[5] or row[6])]
 
 
 class Unread(Sequence[Op]):
@@ -101,28 +106,30 @@ class Unread(Sequence[Op]):
         return self._read()
 
 
-def load_batch(conn: db.Connection, batch: int, read: Callable[[], list[Op]] | None = None) -> Sealed | None:
-    """A batch with its sealed operations, None when none is left.
+def sealed_batch(conn: db.Connection, batch: int, read: Callable[[], list[Op]]) -> Sealed | None:
+    """A batch with its sealed operations, None when none is left. ``read`` gives them later, if they are wanted."""
+    count, class_ = conn.execute(load("outbox")["batch_size"], (batch,)).fetchone()
+    return _sealed(conn, batch, class_, Unread(count, read)) if count else None
 
-    :param read: gives the operations later, if they are wanted
-    """
+
+def _sealed(conn: db.Connection, batch: int, class_: int, ops: Sequence[Op]) -> Sealed:
+    """:param class_: of any of them: suppressions have batches of their own"""
     q = load("outbox")
     kind, columns, name, state, request_id, sealed_at = conn.execute(q["batch"], (batch,)).fetchone()
-    count, class_ = conn.execute(q["batch_size"], (batch,)).fetchone()
-    if not count:
-        return None
-    ops = operations(conn, batch) if read is None else Unread(count, read)
-    stamps = [row[0] for row in conn.execute(q["stamps"], (batch,))] if kind == "update" else [None] * count
+    stamps = [row[0] for row in conn.execute(q["stamps"], (batch,))] if kind == "update" else [None] * len(ops)
     return Sealed(batch, Batch(kind, name, tuple(orjson.loads(columns)), ops), state, request_id, class_ == 0, sealed_at,
                   stamps)
 
 
 def operations(conn: db.Connection, batch: int) -> list[Op]:
     """The sealed operations of a batch, in order."""
-    rows = conn.execute(load("outbox")["batch_ops"], (batch,)).fetchall()
+    return _ops(conn.execute(load("outbox")["batch_ops"], (batch,)).fetchall())
+
+
+def _ops(rows: Sequence[tuple[Any, ...]]) -> list[Op]:
     if not rows:
         return []
-    ids, keys, emails, payloads = zip(*rows, strict=True)
+    ids, keys, emails, payloads, *_ = zip(*rows, strict=True)
     values = orjson.loads(f"[{','.join(payloads)}]")  # one call, not one per row
     return list(map(Op, ids, keys, emails, map(tuple, values)))
 
@@ -296,4 +303,4 @@ def queued(conn: db.Connection, connection: int, until: int) -> tuple[int, int]:
     return int(row[0] or 0), int(row[1] or 0)
 
 
-__all__ = ["QUEUED", "Sealed", "load_batch", "open_batches", "operations", "queued", "record", "seal", "settle_later"]
+__all__ = ["QUEUED", "Sealed", "open_batches", "operations", "queued", "record", "seal", "sealed_batch", "settle_later"]

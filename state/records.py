@@ -217,7 +217,7 @@ def _fill(conn: db.Connection, rel: Relations, stream: int, columns: Prepared) -
             values.append("?")
             bound.append(column)
     names = ["n", "shift", "rid", "modified", "deleted", "merged", "email", "hash", "name", *slots[:width]]
-    conn.executemany(f"INSERT INTO page ({','.join(names)}) VALUES ({','.join(values)})", zip(*bound, strict=True))
+    db.insert(conn, f"INSERT INTO page ({','.join(names)}) VALUES ({','.join(values)})", zip(*bound, strict=True))
     return _Page(size, first, shift, columns[0], columns[5], columns[7:])
 
 
@@ -228,8 +228,9 @@ def seen_ids(conn: db.Connection, stream: int, ids: Sequence[str], sweep: int) -
     """Mark records found by a numbered listing. Returns those it should not have found, because they are unknown or were
     taken for deleted: no change told of them, so they have to be read."""
     q = load("records")
-    conn.executemany(q["seen"], ((sweep, stream, rid) for rid in ids))
-    return [row[0] for row in conn.execute(q["strangers"], (orjson.dumps(ids).decode(), stream))]
+    listed = orjson.dumps(ids).decode()
+    conn.execute(q["seen"], {"sweep": sweep, "stream": stream, "ids": listed})
+    return [row[0] for row in conn.execute(q["strangers"], (listed, stream))]
 
 
 def bury(conn: db.Connection, stream: int, sweep: int, after: str, most: int) -> tuple[int, str]:

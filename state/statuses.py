@@ -48,7 +48,7 @@ def store(conn: db.Connection, connection: int, stream: int, rows: Iterable[tupl
     given = {"connection": connection, "sweep": sweep, "now": now}
     conn.execute(q["page_table"])
     conn.execute("DELETE FROM status_page")
-    conn.executemany(q["fill"], rows)
+    db.insert(conn, q["fill"], rows)
     _resolve(conn, q, "status_page", given)
     changes = [StatusChange(*row) for row in conn.execute(q["changes"], given)]
     entries = ledger.unsaid(conn, speak(changes))
@@ -73,7 +73,7 @@ def store_events(conn: db.Connection, connection: int, stream: int, rows: Iterab
     given = {"connection": connection, "now": now}
     conn.execute(q["event_table"])
     conn.execute("DELETE FROM event_page")
-    conn.executemany(q["fill_events"], rows)
+    db.insert(conn, q["fill_events"], rows)
     _resolve(conn, q, "event_page", given)
     found = [Event(*row) for row in conn.execute(q["new_events"], given)]
     conn.execute(q["event_seen"], given)

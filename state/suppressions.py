@@ -47,7 +47,7 @@ def take(conn: db.Connection, book: ledger.Book, utterance: Utterance, hashes: S
     given = {"utterance": spoken}
     conn.execute(q["page_table"])
     conn.execute("DELETE FROM import_page")
-    conn.executemany(q["fill"], ((h,) for h in hashes))
+    db.insert(conn, q["fill"], ((h,) for h in hashes))
     addresses.look_up(conn, "import_page")
     count, repeated, held = conn.execute(q["counts"], given).fetchone()
     different = {d for d in digests if len(d) > HASH or conn.execute(q["is_address"], (d,)).fetchone() is None}

@@ -26,8 +26,7 @@ class Paces:
 
     bind: Pace = field(default_factory=Pace)
     identify: Pace = field(default_factory=Pace)
-    decide: Pace = field(default_factory=lambda: Pace(250, most=1_000))
-    """People differ: some have twenty times the statements of others, and they come together."""
+    decide: Pace = field(default_factory=lambda: Pace(250))
 
 
 @dataclass(frozen=True, slots=True)

@@ -278,7 +278,7 @@ class Lane:
             if worked and not only_suppressions and self._opt_outs_queued():
                 break  # many requests may have ended, each with thousands of rows
             with self.store.reading() as conn:
-                sealed = outbox.load_batch(conn, batch, partial(self._operations, batch))
+                sealed = outbox.sealed_batch(conn, batch, partial(self._operations, batch))
             if sealed is None:
                 self.store.write(lambda conn, b=batch: conn.execute(  # type: ignore[misc]
                     "UPDATE batch SET state = 'closed' WHERE id = ?", (b,)).rowcount)

@@ -14,6 +14,12 @@ INSERT INTO entry (position, commitment, salt, record, address, utterance, said_
 SELECT :first + key, substr(:commitments, 32 * key + 1, 32), substr(:salts, 16 * key + 1, 16), value->>0, value->>1,
   :utterance, :said_hi, :now FROM json_each(:whose);
 
+-- name: keep_in_step
+-- The same where each address is as far beyond its record: numbers alone are read in half the time that pairs take.
+INSERT INTO entry (position, commitment, salt, record, address, utterance, said_hi, seen_at)
+SELECT :first + key, substr(:commitments, 32 * key + 1, 32), substr(:salts, 16 * key + 1, 16), value, value + :step,
+  :utterance, :said_hi, :now FROM json_each(:records);
+
 -- name: find_utterance
 SELECT id FROM utterance WHERE (connection, source, method, person_made, baseline, said, channel, purpose, basis, unit)
   IS (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);

@@ -33,17 +33,24 @@ UPDATE operation SET state = 3, batch = :batch, attempts = attempts + 1 WHERE id
 -- name: stamp
 UPDATE operation SET stamp = (SELECT r.stamp FROM record r WHERE r.id = operation.record) WHERE batch = :batch AND state = 3;
 
--- name: gate_stale
--- Somebody said something that is not folded yet: the person is dirty and will be planned again.
-DELETE FROM operation WHERE batch = :batch AND state = 3 AND class > 0 AND (
-  person IN (SELECT person FROM dirty)
-  OR (attempts > 1 AND person IN (SELECT person FROM waiting))   -- it came back while news waited for another operation
-  OR person IN (SELECT r.person FROM dirty_record t CROSS JOIN record r ON r.id = t.record));
+-- name: gate
+-- The sealed operations, whether somebody said something about their people that is not folded yet, so that these are dirty and
+-- will be planned again, and whether the decisions forbid them.
+SELECT o.id, o.key, a.email, o.payload, o.class, o.class > 0 AND (
+  o.person IN (SELECT person FROM dirty)
+  OR (o.attempts > 1 AND o.person IN (SELECT person FROM waiting))   -- it came back while news waited for another operation
+  OR o.person IN (SELECT r.person FROM dirty_record t CROSS JOIN record r ON r.id = t.record)), :forbidden
+FROM operation o LEFT JOIN address a ON a.id = o.address WHERE o.batch = :batch AND o.state = 3 ORDER BY o.id;
 
--- name: gate_upsert
-UPDATE operation SET state = 12, reason = 'gate' WHERE batch = :batch AND state = 3 AND NOT EXISTS (
-  SELECT 1 FROM decision d CROSS JOIN attr a ON a.person = d.person
-  WHERE d.person = operation.person AND :mailable = 1 AND a.address IS operation.address);
+-- name: forbids
+NOT EXISTS (SELECT 1 FROM decision d CROSS JOIN attr t ON t.person = d.person
+  WHERE d.person = o.person AND :mailable = 1 AND t.address IS o.address);
+
+-- name: drop_stale
+DELETE FROM operation WHERE id = ?;
+
+-- name: drop_forbidden
+UPDATE operation SET state = 12, reason = 'gate' WHERE id = ?;
 
 -- name: batch
 SELECT b.kind, b.columns, o.name, b.state, b.request_id, b.sealed_at FROM batch b CROSS JOIN object o ON o.id = b.object WHERE b.id = ?;
@@ -143,8 +150,9 @@ CROSS JOIN remote_status s ON s.connection = o.connection AND s.container = '' A
 WHERE o.batch = :batch AND s.status = 'held' AND s.address IS NOT NULL;
 
 -- name: no_longer_foreign
-DELETE FROM foreign_row WHERE id IN (SELECT f.id FROM operation o CROSS JOIN foreign_row f ON f.object = o.object
-  AND f.key = o.key WHERE o.batch = :batch AND o.state = 3) AND EXISTS (SELECT 1 FROM foreign_row);
+DELETE FROM foreign_row WHERE id IN (SELECT f.id FROM (SELECT 1 FROM foreign_row LIMIT 1)   -- mostly there is none
+  CROSS JOIN operation o CROSS JOIN foreign_row f ON f.object = o.object AND f.key = o.key
+  WHERE o.batch = :batch AND o.state = 3);
 
 -- name: foreign_removed
 DELETE FROM foreign_row WHERE id IN (SELECT record FROM operation WHERE batch = :batch AND state = 3 AND record <> 0);

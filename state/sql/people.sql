@@ -3,6 +3,15 @@
 INSERT INTO chunk SELECT d.person, count(r.id) FILTER (WHERE r.deleted = 0 AND r.stream IN (:streams)), count(r.id), min(r.id)
 FROM (:people) d LEFT JOIN record r ON r.person = d.person GROUP BY d.person;
 
+-- name: dear
+-- The first person of the chunk beyond so many of whom more than one thing was said, or who have several records.
+SELECT person FROM chunk c WHERE c.records <> 1
+OR EXISTS (SELECT 1 FROM entry e WHERE e.record = c.record LIMIT 1 OFFSET 1) ORDER BY person LIMIT 1 OFFSET ?;
+
+-- name: leave
+-- Whoever comes after is left to the next transaction.
+DELETE FROM chunk WHERE person >= ?;
+
 -- name: nobody
 -- Who became part of somebody else meanwhile has no records and is left out.
 DELETE FROM chunk WHERE records = 0;

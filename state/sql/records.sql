@@ -80,7 +80,7 @@ INSERT OR IGNORE INTO dirty SELECT person FROM record WHERE id = ?;
 UPDATE stream SET cursor = :cursor, complete_at = coalesce(:complete, complete_at), error = NULL WHERE id = :stream;
 
 -- name: seen
-UPDATE record SET sweep = ? WHERE stream = ? AND rid = ?;
+UPDATE record SET sweep = :sweep WHERE stream = :stream AND rid IN (SELECT value FROM json_each(:ids));
 
 -- name: strangers
 SELECT j.value FROM json_each(?) j LEFT JOIN record r ON r.stream = ? AND r.rid = j.value

@@ -164,7 +164,7 @@ MUTANTS = (
          "import_flags", "tick", "approve", "retract_burst", "cycle", "send", "calm"),
     _one("grants leave while a feed is down", "syncd.cycle:Cycle.consent_is_fresh", "return ids <= fresh", "return True",
          "down", "wait", "create", "cycle", "web"),
-    _one("the gate does not look again", "sql:outbox.gate_stale", "AND class > 0 AND (", "AND 0 AND (",
+    _one("the gate does not look again", "sql:outbox.gate", "o.class > 0 AND (", "0 AND (",
          "create", "crash", "tick", "suppress", "midway"),
     # what became of it
     _one("what is lost is taken for done", "syncd.deliver:_holds", "    if row is None:\n        return False\n",
