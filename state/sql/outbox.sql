@@ -43,8 +43,8 @@ SELECT o.id, o.key, a.email, o.payload, o.class, o.class > 0 AND (
 FROM operation o LEFT JOIN address a ON a.id = o.address WHERE o.batch = :batch AND o.state = 3 ORDER BY o.id;
 
 -- name: forbids
-NOT EXISTS (SELECT 1 FROM decision d CROSS JOIN attr t ON t.person = d.person
-  WHERE d.person = o.person AND :mailable = 1 AND t.address IS o.address);
+NOT EXISTS (SELECT 1 FROM decision d CROSS JOIN attr v ON v.person = d.person
+  WHERE d.person = o.person AND :mailable = 1 AND v.address IS o.address);
 
 -- name: drop_stale
 DELETE FROM operation WHERE id = ?;
