@@ -59,6 +59,7 @@ def store(conn: db.Connection, rel: Relations, stream: int, columns: Prepared, *
     given: dict[str, Any] = {"stream": stream, "first": page.first, "now": now, "sweep": sweep, "shared": False}
     if conn.execute(q["note_addresses"]).rowcount < page.size - page.hashes.count(None):
         conn.execute(q["hold_addresses"])
+        conn.execute(load("suppressions")["compare_anew"])
         conn.execute(q["write_addresses"])
         given["shared"] = rel.join_by_address != "separate"
     conn.execute(q["add_addresses"])

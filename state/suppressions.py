@@ -32,26 +32,24 @@ class Taken(NamedTuple):
 
 
 def take(conn: db.Connection, book: ledger.Book, utterance: Utterance, hashes: Sequence[bytes], digests: Sequence[bytes],
-         *, evidence: str | None, now: int, dry_run: bool) -> Taken:
+         *, evidence: str | None, now: int, dry_run: bool, former: Sequence[Utterance] = ()) -> Taken:
     """Record an opt-out at each address, given by its keyed hash or by a digest, that ``utterance`` did not bring before.
     Digests wait until an address has them (``compare``).
 
     :param digests: SHA-256; and those ``hashes`` that may be MD5 as well, unless they prove to be an address's keyed hash
+    :param former: what said the same before, under other ids of the topic
     """
-    q = load("suppressions")
-    if dry_run:
-        row = conn.execute(load("ledger")["find_utterance"], utterance).fetchone()
-        spoken = int(row[0]) if row else 0
-    else:
-        spoken = ledger.utterance_id(conn, utterance)
-    given = {"utterance": spoken}
+    q, find = load("suppressions"), load("ledger")["find_utterance"]
+    spoken = 0 if dry_run else ledger.utterance_id(conn, utterance)
+    same = [row[0] for words in (utterance, *former) if (row := conn.execute(find, words).fetchone())]
+    given = {"same": orjson.dumps(same).decode()}
     conn.execute(q["page_table"])
     conn.execute("DELETE FROM import_page")
     db.insert(conn, q["fill"], ((h,) for h in hashes))
     addresses.look_up(conn, "import_page")
     count, repeated, held = conn.execute(q["counts"], given).fetchone()
     different = {d for d in digests if len(d) > HASH or conn.execute(q["is_address"], (d,)).fetchone() is None}
-    strange = [d for d in different if conn.execute(q["known_digest"], (d, spoken)).fetchone() is None]
+    strange = [d for d in different if conn.execute(q["known_digest"], {**given, "digest": d}).fetchone() is None]
     if not dry_run:
         # By their hashes alone: whoever is not known yet stays unknown until a system of ours has a record.
         addresses.resolve(conn, "import_page")
@@ -68,7 +66,8 @@ def take(conn: db.Connection, book: ledger.Book, utterance: Utterance, hashes: S
 
 
 def compare(conn: db.Connection, book: ledger.Book, now: int) -> bool:
-    """Look up the digests of addresses that were not compared yet; True while there are more."""
+    """Look up the digests of addresses that were not compared yet; True while there are more. A digest speaks once for an
+    address, however often it is compared: who came back since stays."""
     q = load("suppressions")
     any_, after, last = conn.execute(q["any_digest"]).fetchone()
     if not any_ or after >= last:
@@ -79,6 +78,8 @@ def compare(conn: db.Connection, book: ledger.Book, now: int) -> bool:
         said = {spoken: evidence for digest in digests(email)
                 for spoken, evidence in conn.execute(q["digests_of"], (digest,))}
         for spoken, evidence in said.items():
+            if conn.execute(q["said_there"], (address, spoken)).fetchone():
+                continue
             words = Utterance(*conn.execute(q["utterance"], (spoken,)).fetchone())
             entries.append(NewEntry(words, None, address, None, now, evidence=evidence, hash=hash_))
     if entries:

@@ -28,8 +28,8 @@ MAX_TEXT = 4000
 def email(text: str | None) -> str | None:
     """The normalised address, or None where the text is no address.
 
-    Trimmed, NFC, case-folded on both sides (no provider in use tells cases apart), the domain in its ASCII form. A
-    plus-tag is part of the address.
+    Trimmed, NFC, in lower case on both sides (no provider in use tells cases apart), the domain in its ASCII form. Not
+    case-folded: that makes "strasse.de" of "straße.de", which is somebody else's domain. A plus-tag is part of the address.
     """
     if not text:
         return None
@@ -50,12 +50,12 @@ def emails(column: Sequence[Value]) -> list[str | None]:
 def _careful(text: str) -> str | None:
     from email_validator import EmailNotValidError, validate_email
 
-    candidate = unicodedata.normalize("NFC", text.strip()).strip("<>").casefold()
+    candidate = unicodedata.normalize("NFC", text.strip()).strip("<>").lower()
     try:
         checked = validate_email(candidate, check_deliverability=False, allow_quoted_local=True, test_environment=True)
     except EmailNotValidError:
         return None
-    return f"{checked.local_part.casefold()}@{checked.ascii_domain.lower()}"
+    return f"{checked.local_part.lower()}@{checked.ascii_domain.lower()}"
 
 
 def hasher(key: bytes) -> Callable[[str], bytes]:

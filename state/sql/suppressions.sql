@@ -7,19 +7,22 @@ INSERT INTO import_page (hash) VALUES (?);
 
 -- name: counts
 -- (addresses, those on the list already, those that somebody we know holds)
-SELECT count(*), coalesce(sum(EXISTS (SELECT 1 FROM entry e WHERE e.address = p.address AND e.utterance = :utterance)), 0),
+SELECT count(*), coalesce(sum(EXISTS (SELECT 1 FROM entry e WHERE e.address = p.address AND e.utterance IN (SELECT value FROM json_each(:same)))), 0),
   coalesce(sum(EXISTS (SELECT 1 FROM record r WHERE r.address = p.address AND r.deleted = 0)), 0)
 FROM import_page p;
 
 -- name: fresh
 SELECT p.address, p.hash FROM import_page p
-WHERE NOT EXISTS (SELECT 1 FROM entry e WHERE e.address = p.address AND e.utterance = :utterance) ORDER BY p.n;
+WHERE NOT EXISTS (SELECT 1 FROM entry e WHERE e.address = p.address AND e.utterance IN (SELECT value FROM json_each(:same))) ORDER BY p.n;
 
 -- name: is_address
 SELECT 1 FROM address_of WHERE hash = ?;
 
 -- name: known_digest
-SELECT 1 FROM digest WHERE digest = ? AND utterance = ?;
+SELECT 1 FROM digest WHERE digest = :digest AND utterance IN (SELECT value FROM json_each(:same));
+
+-- name: said_there
+SELECT 1 FROM entry WHERE address = ? AND utterance = ? LIMIT 1;
 
 -- name: add_digest
 INSERT OR IGNORE INTO digest (digest, utterance, evidence) VALUES (?, ?, ?);
@@ -36,6 +39,14 @@ SELECT utterance, evidence FROM digest WHERE digest = ?;
 
 -- name: digested_to
 INSERT OR REPLACE INTO meta VALUES ('digested_to', ?);
+
+-- name: compare_anew
+-- Addresses of a page of records that were known by their hashes alone and are now known by their text: so far nobody could
+-- compare them.
+UPDATE meta SET value = min(meta.value, w.before)
+FROM (SELECT min(a.id) - 1 AS before FROM page p CROSS JOIN address a ON a.id = p.held
+  WHERE EXISTS (SELECT 1 FROM digest) AND a.email IS NULL AND p.email IS NOT NULL) w
+WHERE meta.name = 'digested_to' AND w.before IS NOT NULL;
 
 -- name: utterance
 SELECT connection, source, method, person_made, baseline, said, channel, purpose, basis, unit FROM utterance WHERE id = ?;

@@ -50,17 +50,18 @@ def take(store: Store, mapping: MappingFile, config: Config, values: Sequence[st
         raise Failure(USAGE, f'there is no topic "{topic}".', next=did_you_mean(topic, list(mapping.topics)))
     hashes, digests, bad = sort(values, config.hash_key.reveal().encode())
     note = ": ".join(part for part in (by, evidence) if part) or None
+    former = [words(mapping, topic, name) for name in mapping.topics[topic].was] if topic is not None else []
     done = store.write(lambda conn: suppressions.take(conn, store.book, words(mapping, topic), hashes, digests,
-                                                      evidence=note, now=now, dry_run=dry_run))
+                                                      former=former, evidence=note, now=now, dry_run=dry_run))
     return {"addresses": done.addresses, "repeated": done.repeated, "held": done.held, "written": done.written,
             "by_digest": len({d for d in digests if len(d) == SHA256 // 2}), "unsure": done.unsure, "bad": bad,
             "dry_run": dry_run}
 
 
-def words(mapping: MappingFile, topic: str | None) -> Utterance:
-    """What an import says."""
+def words(mapping: MappingFile, topic: str | None, name: str | None = None) -> Utterance:
+    """What an import says; under a former ``name`` of the topic, where one is given."""
     known = mapping.topics[topic] if topic is not None else None
-    content = orjson.dumps([said("topic" if topic else "master", topic, "opt_out")]).decode()
+    content = orjson.dumps([said("topic" if topic else "master", name or topic, "opt_out")]).decode()
     return Utterance(None, METHOD, METHOD, 0, 1, content, known.channel if known else "email",
                      known.purpose if known else "marketing", unit=known.unit if known else None)
 

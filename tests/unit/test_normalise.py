@@ -21,7 +21,9 @@ from syncd.model import Field, Value
     ("ann@müller.example", "ann@xn--mller-kva.example"),
     ("ANN@XN--MLLER-KVA.EXAMPLE", "ann@xn--mller-kva.example"),
     ("o'neil@mail.example", "o'neil@mail.example"),
-    ("straße@mail.example", "strasse@mail.example"),
+    ("Groß@mail.example", "groß@mail.example"),
+    ("ann@Straße.example", "ann@xn--strae-oqa.example"),
+    ("ann@xn--strae-oqa.example", "ann@xn--strae-oqa.example"),
 ])
 def test_addresses_have_one_spelling(written: str, expected: str) -> None:
     assert normalise.email(written) == expected

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from syncd.cli.lists import PART
-from tests.unit.cli_lab import Lab, lab
+from tests.unit.cli_lab import MAPPING, Lab, lab
 
 
 @pytest.fixture
@@ -159,3 +159,40 @@ def test_requests_name_the_next_command_until_the_person_spoke(linked: Lab) -> N
     assert request["next"].startswith(f"syncd consent grant - --topic offers --crm-id {linked.ids[4]}")
     linked.ask("consent", "grant", "-", "--topic", "offers", "--evidence", "a call", "--by", "Kim", input="p4@example.org\n")
     assert linked.ask("consent", "requests")["requests"] == []
+
+
+def digest(address: str) -> str:
+    return hashlib.sha256(address.encode()).hexdigest() + "\n"
+
+
+def test_another_list_of_digests_does_not_say_the_old_ones_again(linked: Lab) -> None:
+    linked.ask("consent", "import", "-", input=digest("p1@example.org"))
+    linked.ask("once")
+    linked.ask("consent", "grant", "-", "--topic", "news", "--evidence", "a call", "--by", "Kim", input="p1@example.org\n")
+    linked.ask("consent", "import", "-", input=digest("p2@example.org"))
+    linked.ask("once")
+    assert state(linked, "p1@example.org") == ("subscribed", "R7")
+    assert mailed(linked) == set(linked.ids) - {linked.ids[2]}
+
+
+def test_an_address_known_by_its_hash_is_compared_with_digests_once_its_text_is_known(linked: Lab) -> None:
+    linked.ask("consent", "import", "-", "--topic", "offers", input="zoe@example.org\n")
+    linked.ask("consent", "import", "-", "--topic", "news", input=digest("zoe@example.org"))
+    linked.ask("once")
+    linked.world.load("sf", "Contact", [{"email": "zoe@example.org", "first_name": "Zoe", "opted_out": 0, "offers": 1,
+                                         "spent": "1.00"}])
+    linked.ask("once")
+    assert state(linked, "zoe@example.org")[0] == "unsubscribed"
+    assert mailed(linked) == set(linked.ids)
+
+
+@pytest.mark.parametrize("text", ["p1@example.org\n", digest("p1@example.org")], ids=["address", "digest"])
+def test_a_list_is_the_same_after_its_topic_got_another_id(linked: Lab, text: str) -> None:
+    assert linked.ask("consent", "import", "-", "--topic", "news", input=text)["written"] == 1
+    linked.ask("once")
+    linked.ask("consent", "grant", "-", "--topic", "news", "--evidence", "a call", "--by", "Kim", input="p1@example.org\n")
+    linked.write(mapping=MAPPING.replace("  news:\n    name: News", "  bulletin:\n    was: [news]\n    name: News")
+                 .replace("topic: news", "topic: bulletin").replace("      news: {pub", "      bulletin: {pub"))
+    again = linked.ask("consent", "import", "-", "--topic", "bulletin", input=text)
+    assert (again["written"], again["repeated"]) == (0, 1)
+    assert state(linked, "p1@example.org", "bulletin") == ("subscribed", "R7")
