@@ -7,7 +7,6 @@ vendor calls it expired in mid-run (REST 401, SOAP fault "Token Expired"): the r
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -15,6 +14,7 @@ from connectors.base import CallCounter
 from connectors.batches import parts
 from connectors.errors import CursorLost, LostReply, Misconfigured, Outage, Retry
 from connectors.http import Http, Reply
+from connectors.login import Login
 from connectors.marketing_cloud.settings import MarketingCloudSettings
 from connectors.marketing_cloud.wire import errors, soap
 from syncd.model import Micros
@@ -44,26 +44,21 @@ class Wire:
                  clock: Callable[[], float]) -> None:
         self._settings = settings
         self._clock = clock
-        self._lock = threading.Lock()
-        self._token: Token | None = None
+        self._login = Login(self._ask_token, lambda held: clock() >= held.until)
         self._rest, self._service = settings.url("rest"), settings.url("soap") + "/Service.asmx"
         self.http = http_factory(settings.url("auth"), counter=counter, ca_file=settings.ca_file,
                                  origins=(self._rest, self._service), clock=clock)
 
     # ----------------------------------------------------------------- token
 
-    def token(self, refused: Token | None = None) -> Token:
-        """The current token; a new one when it is about to end or is the one that was just ``refused``.
+    def token(self) -> Token:
+        """The current token; a new one when it is about to end.
 
         :raises Reauthenticate, Misconfigured, Throttled, Retry, Outage:
         """
-        with self._lock:
-            held = self._token
-            if held is None or held is refused or self._clock() >= held.until:
-                held = self._token = self._login()
-            return held
+        return self._login.get()
 
-    def _login(self) -> Token:
+    def _ask_token(self) -> Token:
         settings = self._settings
         form: dict[str, Any] = {"grant_type": "client_credentials", "client_id": settings.client_id,
                                 "client_secret": settings.client_secret}
@@ -96,16 +91,14 @@ class Wire:
 
         :raises LostReply: a write that may have been applied; the other ``connectors.errors``: it was not
         """
-        token = self.token()
-        for attempt in (1, 2):
+        def send(token: Token) -> Reply:
             headers = {"Authorization": f"Bearer {token.text}"}
             if data is not None:
                 headers["Content-Type"] = "application/json; charset=UTF-8"
-            reply = self.http.call(method, self._rest + path, route=route, params=params, json=json, data=data,
-                                   headers=headers, write=write)
-            if reply.status != 401 or attempt == 2:
-                break
-            token = self.token(refused=token)
+            return self.http.call(method, self._rest + path, route=route, params=params, json=json, data=data,
+                                  headers=headers, write=write)
+
+        reply = self._login.used(send, lambda answer: answer.status == 401)
         if 200 <= reply.status < 300 or reply.status in allow:
             return reply
         raise errors.rest_error(reply, write)
@@ -113,20 +106,18 @@ class Wire:
     # ----------------------------------------------------------------- SOAP
 
     def _soap(self, action: str, body: str, *, route: str, write: bool) -> Any:
-        token = self.token()
-        for attempt in (1, 2):
+        def send(token: Token) -> tuple[Reply, Any, soap.Fault | None]:
             reply = self.http.call(
                 "POST", self._service, route=route, data=soap.envelope(token.text, body), write=write,
                 headers={"Content-Type": "text/xml; charset=UTF-8", "SOAPAction": action, "Accept": "text/xml"})
-            fault = None
-            if reply.status == 200 or b"Fault" in reply.body[:4096]:
-                content = self._content(reply, write)
-                fault = soap.fault(content)
-                if reply.status == 200 and fault is None:
-                    return content
-            if fault is None or fault.code != "Security" or attempt == 2:
-                break
-            token = self.token(refused=token)
+            if reply.status != 200 and b"Fault" not in reply.body[:4096]:
+                return reply, None, None
+            content = self._content(reply, write)
+            return reply, content, soap.fault(content)
+
+        reply, content, fault = self._login.used(send, lambda answer: answer[2] is not None and answer[2].code == "Security")
+        if reply.status == 200 and fault is None:
+            return content
         raise errors.soap_error(fault, reply, write)
 
     @staticmethod

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
@@ -10,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 from connectors.base import CallCounter
 from connectors.errors import Misconfigured, Outage, Reauthenticate, RejectRecord, Retry
 from connectors.http import Http, Reply, retry_after
+from connectors.login import Login
 from connectors.odoo.settings import OdooSettings
 from connectors.odoo.wire import errors
 
@@ -41,8 +41,7 @@ class Wire:
         # The same clock on both sides, or the measured skew would be about something else.
         self.http = http_factory(settings.url, counter=self.counter, ca_file=settings.ca_file, clock=clock)
         self._clock = clock
-        self._session: Session | None = None
-        self._lock = threading.Lock()
+        self._login = Login(self._log_in)
 
     # -- who and when
 
@@ -51,17 +50,13 @@ class Wire:
 
         :raises Reauthenticate, Misconfigured, Retry, Throttled, Outage:
         """
-        with self._lock:
-            if self._session is None or fresh:
-                self._session = None
-                self._session = self._login()
-            return self._session
+        return self._login.anew() if fresh else self._login.get()
 
     def now(self) -> int:
         """The server's time in micros, never later than it is: the Date header is cut to the second."""
         return int((self._clock() + (self.http.server_skew or 0.0)) * 1e6)
 
-    def _login(self) -> Session:
+    def _log_in(self) -> Session:
         version, major = self._version()
         json2 = self.settings.api == "json2" or (self.settings.api == "auto" and major >= 19)
         if json2:

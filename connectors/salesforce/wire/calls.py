@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import threading
 import urllib.parse
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -20,6 +19,7 @@ import requests
 from connectors.base import CallCounter
 from connectors.errors import ConnectorError, CursorLost, Outage, Reauthenticate, Throttled
 from connectors.http import Http, Reply
+from connectors.login import Login
 from connectors.salesforce.settings import SalesforceSettings
 from connectors.salesforce.wire.describe import Described
 from connectors.salesforce.wire.errors import QUOTA_PAUSE, call_error, error_for, login_error, problem_of
@@ -63,23 +63,19 @@ class Wire:
     def __init__(self, settings: SalesforceSettings, counter: CallCounter, http_factory: Callable[..., Http],
                  clock: Callable[[], float]) -> None:
         self._settings, self._clock = settings, clock
-        self._lock = threading.Lock()
-        self._session: Session | None = None
+        self._login = Login(self._log_in)
         self.usage: Usage | None = None
         self.http = http_factory(settings.base, counter=counter, ca_file=settings.ca_file, clock=clock)
         self.root = f"/services/data/v{settings.api_version}"
 
-    def session(self, stale: str | None = None) -> Session:
-        """The current session; a new one when there is none or its token is ``stale``.
+    def session(self) -> Session:
+        """The current session; a new one when there is none.
 
         :raises Reauthenticate, Throttled, Outage, Retry:
         """
-        with self._lock:
-            if self._session is None or self._session.token == stale:
-                self._session = self._login()
-            return self._session
+        return self._login.get()
 
-    def _login(self) -> Session:
+    def _log_in(self) -> Session:
         from jwt import PyJWTError  # with simple-salesforce 0.3 s: only where they are used
         from simple_salesforce.exceptions import SalesforceAuthenticationFailed
         from simple_salesforce.login import SalesforceLogin
@@ -117,17 +113,18 @@ class Wire:
         :raises LostReply, Retry, Outage, Misconfigured, Reauthenticate: as ``Http.call``
         """
         self._spare_quota(urgent)
-        stale: str | None = None
-        for _ in range(2):
-            session = self.session(stale)
+
+        def send(session: Session) -> Reply:
             reply = self.http.call(
                 method, session.instance + path, route=route, params=params, json=json, write=write, read=read,
                 headers={**(headers or {}), "Authorization": f"Bearer {session.token}"})
             self._note_usage(reply)
-            if reply.status != 401:
-                return reply
-            stale = session.token
-        raise error_for(problem_of(reply).code, 401)
+            return reply
+
+        reply = self._login.used(send, lambda answer: answer.status == 401)
+        if reply.status == 401:
+            raise error_for(problem_of(reply).code, 401)
+        return reply
 
     def _note_usage(self, reply: Reply) -> None:
         found = _USAGE.search(reply.headers.get("Sforce-Limit-Info", ""))
