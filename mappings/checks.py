@@ -147,6 +147,13 @@ def _campaigns(mapping: Mapping) -> Iterator[Problem]:
             yield from _known(campaign.place, "topic", topic, mapping.topics)
         for segment in campaign.segments:
             yield from _known(campaign.place, "segment", segment, mapping.segments)
+        if campaign.classification == "transactional":
+            topics = {*campaign.topics, *(mapping.segments[s].topic for s in campaign.segments if s in mapping.segments)}
+            for topic in sorted(topics & mapping.topics.keys()):
+                if mapping.topics[topic].purpose == "marketing":
+                    yield Problem.at(campaign.place, f'The campaign sends the marketing topic "{topic}" as transactional: '
+                                     "that reaches people who opted out.", 'Write "classification: commercial", and choose '
+                                     "that in its sends.", "warning")
 
 
 # --------------------------------------------------------------------------- destinations

@@ -249,7 +249,8 @@ class CampaignDoc(Doc):
         min_length=1, description="Patterns of send names, * = anything. Without topics and segments: sends that are no "
                                   "concern of the mapping's.")]
     classification: Annotated[Literal["commercial", "transactional"], Field(
-        description="A note for readers: what counts is how the provider classifies the send.")] = "commercial"
+        description="What its sends are; the provider's classification counts, and syncd warns where it differs. Marketing "
+                    "that is sent as transactional reaches people who opted out.")] = "commercial"
 
 
 class MappingFile(Doc):

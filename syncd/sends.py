@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from mappings.model import Destination
+from mappings.model import Campaign, Destination
 from mappings.model import Mapping as MappingFile
 from state.queries import load
 from state.sends import Send, of_row
@@ -70,8 +70,11 @@ def _fits(pattern: str, send: Send) -> bool:
 
 def campaigns(mapping: MappingFile) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """Each pattern of the mapping's campaigns with the topics it stands for."""
-    return tuple((pattern, tuple(dict.fromkeys([*c.topics, *(mapping.segments[s].topic for s in c.segments)])))
-                 for c in mapping.campaigns.values() for pattern in c.sends)
+    return tuple((pattern, _topics(mapping, c)) for c in mapping.campaigns.values() for pattern in c.sends)
+
+
+def _topics(mapping: MappingFile, campaign: Campaign) -> tuple[str, ...]:
+    return tuple(dict.fromkeys([*campaign.topics, *(mapping.segments[s].topic for s in campaign.segments)]))
 
 
 def audiences(mapping: MappingFile, connection: str) -> dict[str, str]:
@@ -112,37 +115,40 @@ def wrong(store: Store, mapping: MappingFile, since: Micros) -> list[Wrong]:
 
 def _judge(mapping: MappingFile, connection: str, send: Send) -> Iterator[Wrong]:
     for destination in mapping.destinations.values():
-        if destination.connection != connection:
-            continue
-        topics = _topics(mapping, connection, send)
-        for level, message, remedy in faults(mapping, destination, topics, send.containers, send.classification):
-            yield Wrong(connection, send.send, send.name, send.at, level, message, remedy)
+        if destination.connection == connection:
+            for level, message, remedy in _faults(mapping, destination, send):
+                yield Wrong(connection, send.send, send.name, send.at, level, message, remedy)
 
 
 def defined(mapping: MappingFile, destination: Destination, info: ObjectInfo) -> Iterator[Fault]:
     """What is wrong with a definition of sends, an object "send:<key>"."""
-    send = of_row((info.name, info.label, None, info.properties.get("containers"), info.properties.get("audiences"),
-                   info.properties.get("classification"), None))
-    yield from faults(mapping, destination, _topics(mapping, destination.connection, send), send.containers,
-                      send.classification)
+    told = info.properties
+    yield from _faults(mapping, destination, of_row((
+        info.name, info.label, info.name.removeprefix("send:"), told.get("containers"), told.get("audiences"),
+        told.get("classification"), None)))
 
 
-def _topics(mapping: MappingFile, connection: str, send: Send) -> set[str]:
-    """The topics of the audiences that a send goes to."""
-    about = audiences(mapping, connection)
-    return {about[a] for a in map(str.casefold, send.audiences) if a in about}
-
-
-def faults(mapping: MappingFile, destination: Destination, topics: set[str], containers: frozenset[str],
-           classification: str | None) -> Iterator[Fault]:
-    """(level, sentence, remedy) for each fault of a send, or of a definition of sends, to audiences of ``topics``."""
-    for topic in sorted(topics):
-        delivery = destination.topics.get(topic)
-        list_ = delivery.publication_list if delivery is not None else None
-        if list_ is not None and list_ not in containers:
-            yield ("error", f'Mail of the topic "{topic}" goes out without its publication list {list_}: who has left the '
-                   "topic gets it, and who leaves by it leaves something else.",
-                   f"Choose the publication list {list_} in the send.")
-        if classification == "transactional" and mapping.topics[topic].purpose == "marketing":
-            yield ("warning", f'Mail of the marketing topic "{topic}" goes out as transactional: it reaches people who '
-                   "opted out.", "Choose a commercial send classification.")
+def _faults(mapping: MappingFile, destination: Destination, send: Send) -> Iterator[Fault]:
+    """(level, sentence, remedy) for each fault of a send, or of a definition of sends."""
+    lists = {t.topic: t.publication_list for t in destination.topics.values() if t.publication_list is not None}
+    known = audiences(mapping, destination.connection)
+    read = {known[a] for a in map(str.casefold, send.audiences) if a in known}
+    named = [c for c in mapping.campaigns.values() if any(_fits(pattern, send) for pattern in c.sends)]
+    meant = {topic for c in named for topic in _topics(mapping, c)} & {*lists, *known.values()}
+    through = {topic for topic, list_ in lists.items() if list_ in send.containers}
+    # A journey's mail, as a guided send, has a list and a name, and no audience that the provider tells.
+    for topic in sorted(read or (set() if through & meant else meant)):
+        if topic in lists and topic not in through:
+            yield ("error", f'Mail of the topic "{topic}" goes out without its publication list {lists[topic]}: who has '
+                   "left the topic gets it, and who leaves by it leaves something else.",
+                   f"Choose the publication list {lists[topic]} in the send.")
+    if send.classification == "transactional":
+        for topic in sorted(read | meant or through):
+            if mapping.topics[topic].purpose == "marketing":
+                yield ("warning", f'Mail of the marketing topic "{topic}" goes out as transactional: it reaches people who '
+                       "opted out.", "Choose a commercial send classification.")
+    for campaign in named:
+        if send.classification == "commercial" and campaign.classification == "transactional":
+            yield ("warning", f'Mail of the campaign "{campaign.id}", which is transactional by the mapping, goes out as '
+                   "commercial: who stopped all marketing does not get it.",
+                   "Choose a transactional send classification, or correct the mapping.")

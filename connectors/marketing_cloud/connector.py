@@ -62,7 +62,7 @@ class MarketingCloudConnector:
 
     def describe(self, objects: Sequence[str] = (), fields: Mapping[str, Collection[str]] | None = None) -> Catalogue:
         """Lists with their classification, data extensions with columns, key, sendability and retention; and the
-        user-initiated sends where ``objects`` names "sends"."""
+        user-initiated and triggered sends where ``objects`` names "sends"."""
         if "sends" not in objects:
             return self._describer.describe(objects)
         others = [name for name in objects if name != "sends"]

@@ -125,6 +125,27 @@ def test_marketing_that_is_sent_as_transactional_is_told_about(lab: Lab) -> None
     assert wrong(lab) == [(mail, "warning")]
 
 
+@pytest.mark.parametrize(("about", "told"), [
+    ({"name": "Spring 1"}, []),
+    ({"name": "Spring 2", "through": "L3"}, [("error", "without its publication list L1")]),
+    ({"name": "Spring 3", "classification": "transactional"}, [("warning", "as transactional")]),
+    ({"name": "Untitled", "classification": "transactional"}, [("warning", "as transactional")]),  # by its list
+    ({"name": "Untitled", "through": "L3", "classification": "transactional"}, []),                # by nothing
+    ({"name": "Press 1", "through": "L3", "classification": "transactional"}, []),
+    ({"name": "Receipt 1", "through": "L3"}, [("warning", "which is transactional by the mapping")]),
+    ({"name": "Receipt 2", "through": "L3", "classification": "transactional"}, [])])
+def test_a_mail_to_unknown_readers_is_judged_by_its_name_and_its_list(lab: Lab, about: dict[str, str],
+                                                                      told: list[tuple[str, str]]) -> None:
+    """As a journey's mail, or a guided send: the provider tells no audience."""
+    lab.reopen(MAPPING + CAMPAIGN + "  receipts: {sends: [Receipt *], classification: transactional}\n")
+    mail = send(lab, OFFERS, traced=False, **({"through": "L1"} | about))
+    lab.advance(HOUR)
+    lab.settle()
+    found = sends.wrong(lab.app.store, lab.app.mapping, 0)
+    assert [(w.send, w.level) for w in found] == [(mail, level) for level, _ in told]
+    assert all(part in w.message for w, (_, part) in zip(found, told, strict=True))
+
+
 def test_sends_are_read_seldom(lab: Lab) -> None:
     def read() -> int:
         return int(lab.rows("SELECT count(*) FROM send")[0][0])
@@ -148,12 +169,24 @@ def test_sends_are_read_seldom(lab: Lab) -> None:
     (";de:STAFF;", ";L3;", "transactional", []),
     (";de:offers;", ";L2;", "commercial", [("error", "without its publication list L1")]),
     (";de:RICH;", None, "commercial", [("error", "without its publication list L1")]),
-    (";de:NEWS;", ";L2;", "transactional", [("warning", "as transactional")])])
+    (";de:NEWS;", ";L2;", "transactional", [("warning", "as transactional")]),
+    (None, None, "commercial", []),   # a triggered send: what it is about is told by its list
+    (None, ";L1;", "transactional", [("warning", "as transactional")])])
 def test_definitions_of_sends_are_checked(lab: Lab, audiences: str, containers: str | None, classification: str | None,
                                           told: list[tuple[str, str]]) -> None:
     properties = {"audiences": audiences, "containers": containers, "classification": classification}
     known = lab.world.connector("mc").describe().objects
-    send = {"send:x": ObjectInfo("send:x", "Spring", properties=properties)}
-    found = [p for p in doctor.fitting(lab.app.mapping, {"mc": Catalogue({**known, **send})}) if "Spring" in p.message]
+    send = {"send:x": ObjectInfo("send:x", "Untitled", properties=properties)}
+    found = [p for p in doctor.fitting(lab.app.mapping, {"mc": Catalogue({**known, **send})}) if "Untitled" in p.message]
     assert [p.level for p in found] == [level for level, _ in told]
     assert all(part in p.message for p, (_, part) in zip(found, told, strict=True))
+
+
+@pytest.mark.parametrize("audiences", [None, ";de:STAFF;"])
+def test_a_definition_is_also_what_its_campaign_says(lab: Lab, audiences: str | None) -> None:
+    """A triggered send tells no audience; another's may hold what a query made of ours."""
+    about = {"audiences": audiences, "containers": None, "classification": "transactional"}
+    known = lab.world.connector("mc").describe().objects
+    send = {"send:x": ObjectInfo("send:x", "Spring", properties=about)}
+    found = [p for p in doctor.fitting(lab.app.mapping, {"mc": Catalogue({**known, **send})}) if "Spring" in p.message]
+    assert [p.level for p in found] == ["error", "warning"]

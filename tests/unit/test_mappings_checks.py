@@ -118,6 +118,17 @@ topics:
         'The former id "b" belongs to another topic', 'The former id "old" belongs to another topic']
 
 
+@pytest.mark.parametrize(("classification", "purpose", "warned"), [
+    ("transactional", "marketing", True), ("transactional", "transactional", False), ("commercial", "marketing", False)])
+def test_a_campaign_that_sends_marketing_as_transactional_is_a_warning(classification: str, purpose: str,
+                                                                        warned: bool) -> None:
+    text = SKETCH.replace("classification: commercial", f"classification: {classification}").replace(
+        "    purpose: marketing", f"    purpose: {purpose}")
+    found = [p for p in problems_of(text) if "sends the marketing topic" in p]
+    assert len(found) == warned
+    assert all("warning:" in p and "thanks" not in p and '"offers"' in p for p in found)
+
+
 def test_a_topic_nobody_can_ask_for_is_a_warning() -> None:
     found = single(PEOPLE + "topics: {o: {name: O, opt_in: required}}\n")
     assert found.startswith("m1.yaml:5:10: warning: Nothing in a CRM says who asked")

@@ -101,6 +101,21 @@ def test_definitions_are_described_where_they_are_asked_for(world: World) -> Non
     assert not any(name.startswith("send:") for name in world.connector.describe().objects)
 
 
+def test_triggered_sends_are_described_while_they_are_in_use(world: World) -> None:
+    """Each mail of a journey is one. Old versions of a journey leave theirs behind."""
+    def described() -> dict[str, dict[str, Any]]:
+        found = world.connector.describe(["sends"]).objects
+        return {info.label: dict(info.properties) for name, info in found.items() if name.startswith("send:journey-")}
+    send(world, how="triggered", name="Welcome", classification="transactional")
+    send(world, how="triggered", name="Reminder", list=None)
+    assert described() == {
+        "Welcome": {"containers": ";4711;", "audiences": None, "classification": "transactional"},
+        "Reminder": {"containers": None, "audiences": None, "classification": "commercial"}}
+    for definition in world.sim.tenant.triggered.values():
+        definition.status = "Inactive"
+    assert described() == {}
+
+
 def test_a_package_that_may_not_read_sends_reads_none_and_says_so() -> None:
     clients = {"mc-client": {"secret": "mc-secret", "scopes": [
         "data_extensions_read", "data_extensions_write", "list_and_subscribers_read", "list_and_subscribers_write",

@@ -31,16 +31,19 @@ _JOB = ("ID", "EmailName", "CreatedDate", "EmailSendDefinition.CustomerKey")
 _LISTS = ("SendID", "List.ID")
 _LIST = ("ID", "Type")
 _DEFINITION = ("CustomerKey", "Name", "SendClassification.CustomerKey", "SendDefinitionList")
-_TRIGGERED = ("ObjectID", "CustomerKey", "Name", "List.ID", "SendClassification.CustomerKey")
+_TRIGGERED = ("ObjectID", "CustomerKey", "Name", "List.ID", "SendClassification.CustomerKey", "TriggeredSendStatus")
 _CLASSIFICATION = ("CustomerKey", "SendClassificationType")
 _EXTENSION = ("ObjectID", "CustomerKey")
+
+_OVER = frozenset(("Inactive", "Canceled", "Deleted", "Moved"))
+"""TriggeredSendStatus of definitions that send no more: a journey leaves them behind with every version."""
 
 CLASSES = {"marketing": "commercial", "operational": "transactional"}
 """SendClassificationType, in lower case."""
 
 
 class Definition(NamedTuple):
-    """A user-initiated send: ``lists`` and ``audiences`` as choices."""
+    """A user-initiated or triggered send: ``lists`` and ``audiences`` as choices."""
 
     key: str
     name: str | None
@@ -77,7 +80,9 @@ class SendReader:
         triggered = [send.removeprefix(TRIGGERED) for send in sends if send.startswith(TRIGGERED)]
         jobs = [send for send in sends if send.isascii() and send.isdigit()]
         rows = self._jobs(self._wire.named("Send", _JOB, "ID", jobs)) if jobs else []
-        return Page([*rows, *self._triggered(triggered)], "", last=True)
+        found = self._wire.named("TriggeredSendDefinition", _TRIGGERED, "ObjectID", triggered)
+        return Page([*rows, *((f"{TRIGGERED}{id_}", d.name, d.key, d.lists, None, d.classification, None)
+                              for id_, d in self._triggered(found))], "", last=True)
 
     def allowed(self) -> bool:
         """Whether the package may read sends."""
@@ -85,10 +90,14 @@ class SendReader:
         return not scope or SCOPE in scope
 
     def describe(self) -> dict[str, ObjectInfo]:
-        """All user-initiated sends, as objects "send:<key>"; none where they may not be read."""
+        """All user-initiated sends and the triggered ones that are in use (each mail of a journey is one), as objects
+        "send:<key>"; none where they may not be read."""
         if not self.allowed():
             return {}
-        found = self._definitions(self._wire.every("EmailSendDefinition", _DEFINITION))
+        triggered = [row for row in self._wire.every("TriggeredSendDefinition", _TRIGGERED)
+                     if row.get("TriggeredSendStatus") not in _OVER]
+        found = [*self._definitions(self._wire.every("EmailSendDefinition", _DEFINITION)),
+                 *(definition for _, definition in self._triggered(triggered))]
         return {f"send:{d.key}": ObjectInfo(f"send:{d.key}", d.name or "", properties={
             "containers": d.lists, "audiences": d.audiences, "classification": d.classification}) for d in found}
 
@@ -118,14 +127,13 @@ class SendReader:
         except ValueError:
             return None  # only for showing: an odd date is no reason to know less of what was sent
 
-    def _triggered(self, ids: Sequence[str]) -> list[Tuple]:
-        found = self._wire.named("TriggeredSendDefinition", _TRIGGERED, "ObjectID", ids)
+    def _triggered(self, found: Sequence[soap.Row]) -> list[tuple[str, Definition]]:
+        """ObjectID of each triggered send, and what it is."""
         topical = self._topical({row.get("List.ID") or "" for row in found})
         kinds = self._classes({row.get("SendClassification.CustomerKey") for row in found})
-        return [(f"{TRIGGERED}{row['ObjectID']}", row.get("Name"), row.get("CustomerKey"),
-                 choices({row.get("List.ID") or ""} & topical), None,
-                 kinds.get((row.get("SendClassification.CustomerKey") or "").lower()), None)
-                for row in found if row.get("ObjectID")]
+        return [(row["ObjectID"] or "", Definition(
+            row.get("CustomerKey") or "", row.get("Name"), choices({row.get("List.ID") or ""} & topical), None,
+            kinds.get((row.get("SendClassification.CustomerKey") or "").lower()))) for row in found if row.get("ObjectID")]
 
     # ----------------------------------------------------------------- definitions
 

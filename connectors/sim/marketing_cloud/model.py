@@ -145,6 +145,7 @@ class TriggeredDefinition:
     object_id: str
     list_id: int
     classification: str
+    status: str = "Active"
 
 
 @dataclass(slots=True)

@@ -271,7 +271,7 @@ _TRIGGERED: dict[str, Prop] = {
     "ObjectID": Prop("text", lambda r: r.object_id), "CustomerKey": Prop("text", lambda r: r.key),
     "Name": Prop("text", lambda r: r.name), "List.ID": Prop("int", lambda r: r.list_id),
     "SendClassification.CustomerKey": Prop("text", lambda r: r.classification),
-    "TriggeredSendStatus": Prop("text", lambda r: "Active"), "AutoAddSubscribers": Prop("bool", lambda r: True),
+    "TriggeredSendStatus": Prop("text", lambda r: r.status), "AutoAddSubscribers": Prop("bool", lambda r: True),
     "AutoUpdateSubscribers": Prop("bool", lambda r: True), "Client.ID": Prop("int", lambda r: r.mid),
 }
 _CLASSIFICATION: dict[str, Prop] = {
