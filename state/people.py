@@ -62,6 +62,19 @@ def _take(conn: db.Connection, rel: Relations, people: str, given: int | str) ->
     return int(conn.execute(sql, (given,)).rowcount)
 
 
+def put_off(conn: db.Connection) -> None:
+    """The chunk's people are done with for now, and to be looked at again later."""
+    conn.execute(load("people")["put_off"])
+    conn.execute(load("people")["done"])
+
+
+def call_back(conn: db.Connection, most: int) -> int:
+    """The next so many people who were put off are dirty again; how many that are."""
+    q = load("people")
+    conn.execute(q["call_back"], (most,))
+    return int(conn.execute(q["called_back"], (most,)).rowcount)
+
+
 def due(conn: db.Connection, rel: Relations, parameters: Mapping[str, Any]) -> None:
     """Store for each person of the chunk the instant at which a time-dependent rule next flips."""
     rules = [due for due in (*(a.due for a in rel.attributes), *(t.due for t in rel.topics),

@@ -96,51 +96,61 @@ class App:
                  if (s := getattr(e.connector, "server_skew", None)) is not None and abs(s) > 30]
         return self._clock() + int(max(skews, default=0.0) * 1_000_000)
 
-    def compile(self, life: Micros | None = 0) -> CompiledMapping:
+    def compile(self, life: Micros | None = 0, *, whole: bool = True) -> CompiledMapping:
         """Compile the mapping against what the connections describe. ``life`` is how old, in µs, a description may be that
-        another process was given: 0 = each is asked now, None = any will do.
+        another process was given: 0 = each is asked now, None = any will do. Unless it must be ``whole``, what does not fit
+        is left out and named.
 
         :raises ConnectorError: a connection cannot be described
         :raises MappingProblems: the mapping does not fit what is there
         """
         try:
-            return self._compile(life)
+            compiled = self._compile(life, whole)
+            if not (compiled.unfit and self.catalogues.remembered):
+                return compiled
         except (MappingProblems, Misconfigured):
             if not self.catalogues.remembered:
                 raise
-            return self._compile(0)
+        return self._compile(0, whole)
 
-    def _compile(self, life: Micros | None) -> CompiledMapping:
-        wiring = {}
+    def _compile(self, life: Micros | None, whole: bool) -> CompiledMapping:
+        wiring: dict[str, Wiring] = {}
+        unfit: dict[str, ConnectorError] = {}
         for name, endpoint in self.endpoints.items():
             id_, connector = self.store.connection(name, endpoint.role), self.connectors[name]
             try:
                 wiring[name] = Wiring(id_, connector, self.catalogues.get(name, id_, connector, life))
             except ConnectorError as error:
                 error.connection = name
-                raise
-        self.compiled = Compiler(self.mapping, self.store, wiring).compile()
-        self.store.conform(self.compiled.relations)
+                if whole:
+                    raise
+                unfit[name] = error
+                wiring[name] = Wiring(id_, connector, self.catalogues.last(id_))
+        self.compiled = Compiler(self.mapping, self.store, wiring, None if whole else unfit).compile()
+        self.store.conform(self.compiled.relations, provisional=bool(unfit))
         return self.compiled
 
-    def _current(self, life: Micros | None) -> CompiledMapping:
+    def _current(self, life: Micros | None, whole: bool) -> CompiledMapping:
         """The mapping as compiled, or anew where the descriptions it rests on will not do."""
         before, cold = self.compiled, self.catalogues.remembered
-        if before is not None and self.catalogues.good(life):
+        if before is None or before.unfit:
+            self.catalogues.review()
+            return self.compile(life, whole=whole)
+        if self.catalogues.good(life):
             return before
         try:
             return self.compile(life)
         except (ConnectorError, MappingProblems) as error:
-            if before is None or (cold and isinstance(error, MappingProblems)):
+            if cold and isinstance(error, MappingProblems):
                 raise
             # A service goes on with what it has: reading meets the same fault, and other connections carry opt-outs.
             self.catalogues.settle()
             return before
 
-    def cycle(self, life: Micros | None = 0) -> Cycle:
-        """The cycle of the mapping, compiled where that has not happened or does not fit any more; ``life`` as in
-        ``compile``."""
-        compiled = self._current(life)
+    def cycle(self, life: Micros | None = 0, *, whole: bool = True) -> Cycle:
+        """The cycle of the mapping, compiled where that has not happened or does not fit any more; ``life`` and ``whole`` as
+        in ``compile``."""
+        compiled = self._current(life, whole)
         self._tell_the_time()
         return self.cycle_of(compiled)
 
@@ -167,7 +177,7 @@ class App:
         decider = Decider(self.store, rel, fold, c.record_objects, c.zones)
         resolver = Resolver(self.store, c.feeds, listener, self.resolving, self.failpoint)
         cycle = Cycle(self.store, rel, puller, resolver, decider, c.feeds, {}, self._limits(c), self.clock,
-                      self.policy.max_consent_age, self.failpoint, lambda: self.catalogues.doubtful)
+                      self.policy.max_consent_age, self.failpoint, lambda: self.catalogues.doubtful, c.unfit, c.unread)
         cycle.lanes = {name: self._lane(name, c, cycle) for name in self.endpoints}
         return cycle
 

@@ -84,6 +84,13 @@ class Catalogues:
         self._used[name] = Used(connection, connector, kept, remembered=True)
         return kept.catalogue
 
+    def last(self, connection: int) -> Catalogue:
+        """What a connection described last, by whatever login and for whatever mapping; nothing where it never did. Good for
+        what needs no new reading of it."""
+        with self._store.reading() as conn:
+            kept = state.kept(conn, connection)
+        return kept.catalogue if kept is not None else Catalogue({})
+
     def _is_fresh(self, kept: Kept, life: Micros) -> bool:
         return 0 <= self._clock() - kept.at < life
 
@@ -132,6 +139,11 @@ class Catalogues:
         if used is not None and (used.remembered or self._clock() - used.kept.at > PATIENCE):
             used.doubted = True
             self._store.write(lambda conn: state.forget(conn, used.connection))
+
+    def review(self) -> None:
+        """The mapping does not fit these: ask again, unless that was just done."""
+        for name in [*self._used]:
+            self.doubt(name)
 
     def settle(self) -> None:
         """Nobody can be asked now: go on with what is there."""

@@ -6,26 +6,30 @@ steps would have to look up again.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+import functools
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, cast
+from typing import Literal, TypeVar, cast
 
+from connectors.errors import ConnectorError, Misconfigured
 from mappings import expressions as ex
 from mappings.fields import record_fields
 from mappings.model import ConsentField, PeopleSource, RelatedStream, StreamName
 from mappings.model import Mapping as MappingFile
-from mappings.problems import MappingProblems, Problem
+from mappings.problems import MappingProblems, Place, Problem
 from mappings.types import Column, Compiled, ExpressionScope, Related, Type
 from state import ledger
 from state import relations as rel
 from state.store import Store
-from syncd.destinations import DestinationCompiler, Wiring
+from syncd.destinations import REST, DestinationCompiler, Wiring
 from syncd.feeds import Feed
 from syncd.model import AudienceDefinition, Field, FieldInfo, FieldType, StreamSpec
 from syncd.sends import Containers
 
 MEANINGS: tuple[Literal["opt_in"], Literal["opt_out"]] = ("opt_in", "opt_out")
 NAME_ATTRIBUTES = ("first_name", "last_name", "name")
+T = TypeVar("T")
+
 CRM_ID_SQL = "(SELECT r.rid FROM record r WHERE r.id = a.record)"
 
 
@@ -44,12 +48,22 @@ class CompiledMapping:
     audience_names: dict[int, str] = field(default_factory=dict)
     parts: dict[str, Compiled] = field(default_factory=dict)
     """Compiled rules by "topic offers", "segment top_100", "order top_100" (its first key), for explain."""
+    unfit: dict[str, ConnectorError] = field(default_factory=dict)
+    """What does not fit, by stream ("sf.Contact"), connection or ``REST``: while there is any, opt-outs are carried and
+    nothing else."""
+    unread: list[tuple[Feed, ConnectorError]] = field(default_factory=list)
+    """The feeds that are left out meanwhile: what they hold might be taken for something else."""
 
 
 class Compiler:
-    """Compiles one mapping against one state. ``wiring`` by connection name."""
+    """Compiles one mapping against one state. ``wiring`` by connection name.
 
-    def __init__(self, mapping: MappingFile, store: Store, wiring: Mapping[str, Wiring]) -> None:
+    :param unfit: where given, what does not fit is put there and left out (docs/decisions/0022-what-fits.md)
+    """
+
+    def __init__(self, mapping: MappingFile, store: Store, wiring: Mapping[str, Wiring],
+                 unfit: dict[str, ConnectorError] | None = None) -> None:
+        self.unfit = unfit
         self.mapping = mapping
         self.store = store
         self.wiring = wiring
@@ -59,17 +73,19 @@ class Compiler:
         self.zones: set[str] = set()
         self.parts: dict[str, Compiled] = {}
         self.attribute_types: dict[str, Type] = {}
+        self.retyped: dict[str, ConnectorError] = {}
 
     def compile(self) -> CompiledMapping:
-        """:raises MappingProblems: what only shows with the vendors' types or the state at hand"""
-        self._carry_on()
+        """:raises MappingProblems: what only shows with the vendors' types or the state at hand, unless ``unfit`` takes it
+        """
+        self._try(REST, self._carry_on)
         self._streams()
         sources = tuple(self._source(rank, s) for rank, s in enumerate(self.mapping.people.sources.values()))
         related = {r.name: self._related(r) for r in self.mapping.related.values()}
         attributes = self._attributes(sources, related)
         scope = self._person_scope(related)
         topics = tuple(self._topic(t, scope) for t in self.mapping.topics)
-        there = DestinationCompiler(self.mapping, self.store, self.wiring, scope, self._note).compile()
+        there = DestinationCompiler(self.mapping, self.store, self.wiring, scope, self._note, self._try).compile()
         relations = rel.Relations(
             self.mapping.fingerprint,
             {self.streams[s]: tuple(rel.FieldDef(f.name, f.type) for f in fields) for s, fields in self.fields.items()},
@@ -81,8 +97,33 @@ class Compiler:
             connection = self.wiring[name.connection].id
             objects[source.stream] = (connection, self.store.object(connection, name.object, "record"))
         feeds = [*self._record_feeds(sources, there.histories), *there.feeds]
-        return CompiledMapping(relations, feeds, there.known, there.specs, objects, frozenset(self.zones), there.churn,
-                               there.creates, there.names, self.parts)
+        unread = [(feed, error) for feed in feeds if (error := self._unfit(feed)) is not None]
+        left_out = {feed.stream for feed, _ in unread}
+        return CompiledMapping(relations, [feed for feed in feeds if feed.stream not in left_out], there.known, there.specs,
+                               objects, frozenset(self.zones), there.churn, there.creates, there.names, self.parts,
+                               self.unfit or {}, unread)
+
+    def _unfit(self, feed: Feed) -> ConnectorError | None:
+        unfit = self.unfit or {}
+        found = unfit.get(feed.name) or unfit.get(feed.name.partition(".")[0])
+        return found or (self.retyped.get(feed.name) if unfit else None)
+
+    def _try(self, of: str, job: Callable[[], T]) -> T | None:
+        """``job()``; None where it does not fit, and that may be.
+
+        :raises MappingProblems, ConnectorError: it may not
+        """
+        try:
+            return job()
+        except (MappingProblems, ConnectorError) as error:
+            if self.unfit is None:
+                raise
+            self.unfit.setdefault(of, error if isinstance(error, ConnectorError) else Misconfigured(
+                str(error), remedy="Correct the mapping or what it names; then `syncd check --online`.", code="mapping"))
+            return None
+
+    def _expression(self, of: str, text: str, scope: ExpressionScope, expect: Type | None, place: Place) -> Compiled | None:
+        return self._try(of, lambda: ex.compile_expression(text, scope, expect=expect, place=place))
 
     def _carry_on(self) -> None:
         """A topic that somebody refused is still there, under this id or another: nobody would know the refusals else.
@@ -114,7 +155,12 @@ class Compiler:
             info = wiring.catalogue.objects.get(stream.object)
             self.types[name] = {f.name: f for f in info.fields} if info else {}
             before = self._before(wiring.id, stream.object)
+            if info is None and before:  # it cannot be seen now: what was read of it is not to be read again for that
+                fields = [*before, *(f for f in fields if f not in before)]
             self.fields[name] = tuple(Field(f, self._type(name, f, before)) for f in fields)
+            if any(before.get(f.name, f.type) != f.type for f in self.fields[name]):
+                self.retyped[name] = Misconfigured(f"{name} has fields of another type than before.", code="mapping",
+                                                   remedy="It is read again once the rest of the mapping fits.")
             row = self.store.stream(wiring.id, stream.object, "record", self._fields_text(name),
                                     self._tells(name))
             self.streams[name] = row.id
@@ -185,8 +231,8 @@ class Compiler:
         attributes: dict[str, str] = {}
         for name, a in source.attributes.items():
             if a.expression is not None:
-                compiled = ex.compile_expression(a.expression.text, scope, expect=None, place=a.expression.place)
-                sql, kind = compiled.sql, compiled.type
+                compiled = self._expression(source.stream, a.expression.text, scope, None, a.expression.place)
+                sql, kind = (compiled.sql, compiled.type) if compiled is not None else ("NULL", Type.NULL)
             else:
                 column = scope.columns[a.field or ""]
                 sql, kind = column.sql, column.type
@@ -195,10 +241,11 @@ class Compiler:
                 attributes[f"{name}.currency"] = (scope.columns[a.currency].sql if a.currency is not None
                                                   else _text(a.currency_code or ""))
             attributes[name] = sql
-            self._agree(name, kind, a.place)
+            self._try(source.stream, functools.partial(self._agree, name, kind, a.place))
         where = None
         if source.where is not None:
-            where = ex.compile_expression(source.where.text, scope, expect=Type.BOOL, place=source.where.place).sql
+            compiled = self._expression(source.stream, source.where.text, scope, Type.BOOL, source.where.place)
+            where = compiled.sql if compiled is not None else None
         flags = [self._flag(topic.id, f, scope) for topic in self.mapping.topics.values()
                  for f in topic.fields.values() if f.stream == source.stream]
         flags += [self._flag(None, f, scope) for f in source.consents]
@@ -237,8 +284,8 @@ class Compiler:
             for alias, source in (("method", f.method), ("said_at", f.said_at)):
                 if source is not None:
                     columns[alias] = scope.columns[source]
-            made = ex.compile_expression(f.person_made.text, ExpressionScope(columns), expect=Type.BOOL,
-                                         place=f.person_made.place).where_sql
+            said = self._expression(f.stream, f.person_made.text, ExpressionScope(columns), Type.BOOL, f.person_made.place)
+            made = said.where_sql if said is not None else None
         name = StreamName.parse(f.stream)
         info = self.wiring[name.connection].catalogue.objects.get(name.object)
         made_there = info is not None and info.properties.get("creates_individuals")
@@ -260,8 +307,8 @@ class Compiler:
         columns = {}
         for name, a in r.attributes.items():
             if a.expression is not None:
-                compiled = ex.compile_expression(a.expression.text, scope, expect=None, place=a.expression.place)
-                columns[name] = Column(compiled.sql, compiled.type)
+                compiled = self._expression(r.stream, a.expression.text, scope, None, a.expression.place)
+                columns[name] = Column(compiled.sql, compiled.type) if compiled is not None else Column("NULL", Type.NULL)
                 continue
             column = scope.columns[a.field or ""]
             currency = (scope.columns[a.currency].sql if a.currency is not None
@@ -287,10 +334,13 @@ class Compiler:
         declared = self.mapping.attributes
         self.attribute_types |= {a.name: Type(a.type) for a in declared.values()}
         scope = self._person_scope(related)
-        compiled = {a.name: ex.compile_expression(a.value.text, scope, expect=Type(a.type), place=a.value.place)
+        compiled = {a.name: self._expression(REST, a.value.text, scope, Type(a.type), a.value.place)
                     for a in declared.values()}
-        for name in _ordered({n: c.columns & declared.keys() for n, c in compiled.items()}):
+        for name in _ordered({n: c.columns & declared.keys() if c is not None else () for n, c in compiled.items()}):
             c = compiled[name]
+            if c is None:
+                found.append(rel.AttributeDef(name, declared[name].type, "NULL"))
+                continue
             self._note(f"attribute {name}", c)
             found.append(rel.AttributeDef(name, str(c.type), c.sql, c.due_sql))
             if c.type == Type.MONEY:
@@ -311,9 +361,10 @@ class Compiler:
         where = due = None
         if texts:
             place = topic.where.place if topic.where is not None else topic.place
-            compiled = ex.compile_expression(" and ".join(texts), scope, expect=Type.BOOL, place=place)
-            self._note(f"topic {topic_id}", compiled)
-            where, due = compiled.sql, compiled.due_sql
+            compiled = self._expression(REST, " and ".join(texts), scope, Type.BOOL, place)
+            if compiled is not None:
+                self._note(f"topic {topic_id}", compiled)
+            where, due = (compiled.sql, compiled.due_sql) if compiled is not None else ("NULL", None)
         return rel.TopicDef(topic_id, where, topic.opt_in, due, topic.channel, topic.purpose, topic.unit, topic.was)
 
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 
+from connectors.errors import ConnectorError
 from state.clock import was_set_back
 from state.queries import load
 from state.relations import Relations
@@ -44,6 +46,10 @@ class Cycle:
     failpoint: Callable[[str], None] = lambda name: None
     doubtful: Callable[[], bool] = lambda: False
     """Whether what was read did not fit what the connections once described: then nothing is decided by it."""
+    unfit: Mapping[str, ConnectorError] = field(default_factory=dict)
+    """What of the mapping does not fit: while there is any, opt-outs are carried and nothing else."""
+    unread: Sequence[tuple[Feed, ConnectorError]] = ()
+    """The feeds that are left out meanwhile."""
 
     def run(self, trigger: str, *, full: bool = False, deliver: bool = True, approve: Callable[[Plan], Plan] | None = None,
             deadline: float | None = None, wait: bool = True) -> Report:
@@ -61,6 +67,8 @@ class Cycle:
         brought = self.inbox.run(now)
         self.inbox.tidy(now)
         report = Report(run, self.puller.run(self.feeds, now, full=full))
+        self.puller.leave_out(self.unread, report.pulled)
+        report.pulled.failed |= {name: error for name, error in self.unfit.items() if name not in report.pulled.failed}
         report.pulled.entries += brought.entries
         report.pulled.failed |= brought.failed
         self.failpoint("pulled")
@@ -77,7 +85,8 @@ class Cycle:
                     before = report.delivered.get(name)
                     report.delivered[name] = delivered if before is None else delivered.after(before)
                 self.puller.again(self.feeds, self.clock(), report.pulled)
-                Mover(self.store, self.feeds, self.puller).step(self.clock(), report.pulled)
+                if not self.unfit:
+                    Mover(self.store, self.feeds, self.puller).step(self.clock(), report.pulled)
                 if not self._restless() or (deadline is not None and time.monotonic() > deadline):
                     break
                 self._work(report, run)
@@ -87,9 +96,11 @@ class Cycle:
 
     def _work(self, report: Report, run: int) -> None:
         """Identify to guard, for whoever is dirty; nobody is before every feed was read once."""
-        if not self.linked():
-            return
         now = self.clock()
+        if self.unfit or not self.linked():
+            self._carry(report, run, now)
+            return
+        self.decider.call_back()
         self.decider.people(now)
         self.failpoint("identified")
         report.people += self.decider.wishes(run, now)
@@ -98,6 +109,14 @@ class Cycle:
         guard.step(self.store, self.rel, self.limits, now)
         self.failpoint("guarded")
         report.plan = guard.current_plan(self.store, self.rel, now)
+
+    def _carry(self, report: Report, run: int, now: Micros) -> None:
+        """A mistake at one connection does not stop opt-outs between the others: what keeps mail from people is decided and
+        queued, the rest about them is put off until all of the mapping can be read. Nothing before a first approved plan."""
+        if self.store.rows("SELECT 1 FROM connection WHERE approved_at IS NOT NULL"):
+            self.decider.people(now)
+            leave = partial(bursts.leave, rel=self.rel, reconciler=self.decider.reconciler)
+            report.people += self.decider.carry(run, now, leave)
 
     def deliver(self, deadline: float | None, wait: bool = True) -> dict[str, Delivered]:
         """Drain every lane, all at once."""
@@ -118,6 +137,8 @@ class Cycle:
     def consent_is_fresh(self) -> bool:
         """The send gate's second half: every consent-bearing feed was read to its end not longer ago than the policy's
         ``max_consent_age``."""
+        if self.unfit:
+            return False
         oldest = self.clock() - self.max_consent_age
         ids = {f.stream for f in self.feeds if f.consent}
         fresh = {row[0] for row in self.store.rows(load("registry")["feeds"]) if (row[4] or 0) >= oldest}

@@ -171,7 +171,7 @@ class Daemon:
         """
         poll: float = self.desk.config.schedule.poll / 1e6
         try:
-            self.desk.cycle_of_now()
+            self.desk.cycle_of_now(whole=False)
             self.web.ready()  # before the cycle: one that reads everything again may take hours
             report, data = self.desk.cycle("daemon", max(poll, SHORTEST_DEADLINE))
         except Exception as error:

@@ -183,6 +183,27 @@ class Decider:
             return count
         return self.store.write(job, urgent=True)
 
+    def carry(self, run: int, now: Micros, leave: Callable[[Any], None]) -> int:
+        """Queue what keeps mail from the dirty people, by the attributes and keys they had; whatever else is new about them
+        is put off until they are called back. ``leave`` as in ``suppress``. Returns how many people that were."""
+        bound = clock_parameters(now, self.zones)
+
+        def job(conn: Any, most: int) -> int:
+            count = people.take(conn, self.rel, most)
+            if count:
+                people.decide(conn, self.rel, self.reconciler.decided, self.reconciler.default)
+                self._plan_chunk(conn, run, bound, only_suppressions=True)
+                leave(conn)
+                plan.release_suppressions(conn)
+                people.put_off(conn)
+            return count
+        return self.store.bit_by_bit(job, self.paces.decide)
+
+    def call_back(self) -> None:
+        """Those who were put off are dirty again."""
+        if self.store.rows("SELECT 1 FROM put_off LIMIT 1"):
+            self.store.bit_by_bit(people.call_back)
+
     def _decide_chunk(self, conn: Any, bound: Mapping[str, Any]) -> None:
         attributes.rebuild(conn, self.rel, bound)
         people.assign_keys(conn, self.rel, int(bound["now"]))

@@ -3,12 +3,14 @@ which key people are known there, and the streams by which both are read back.""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
 
 from connectors.base import Connector
 from mappings import expressions as ex
-from mappings.model import Audience, Destination
+from mappings.model import Audience, Destination, Segment
 from mappings.model import Mapping as MappingFile
 from mappings.problems import MappingProblems, Problem
 from mappings.types import Compiled, ExpressionScope, Type
@@ -18,6 +20,11 @@ from syncd import sends
 from syncd.feeds import Feed
 from syncd.model import AudienceDefinition, Catalogue, FieldInfo, StreamSpec
 from syncd.sends import Containers
+
+T = TypeVar("T")
+
+REST = "mapping"
+"""What of a mapping does not fit, where no stream or connection is to blame."""
 
 
 @dataclass(slots=True)
@@ -74,23 +81,36 @@ def unit_is_wider(destination: Destination, catalogue: Catalogue) -> list[Proble
         "Take the unit out of the mapping, or change the unsubscribe settings of the business unit.")]
 
 
+def _of_its_size(destination: Destination, catalogue: Catalogue) -> None:
+    """:raises MappingProblems: its unit is not"""
+    if wide := unit_is_wider(destination, catalogue):
+        raise MappingProblems(wide)
+
+
+class Fit(Protocol):
+    """Gives what a job gives, or None where it does not fit and that may be (``Compiler._try``)."""
+
+    def __call__(self, of: str, job: Callable[[], T], /) -> T | None:
+        """``of``: the connection or stream it is about."""
+
+
 class DestinationCompiler:
     """Compiles the destinations of one mapping. ``scope`` is what an expression about a person may name; ``note`` is told
-    each rule by its name."""
+    each rule by its name, ``fit`` decides about what does not fit."""
 
     def __init__(self, mapping: MappingFile, store: Store, wiring: Mapping[str, Wiring], scope: ExpressionScope,
-                 note: Callable[[str, Compiled], None]) -> None:
+                 note: Callable[[str, Compiled], None], fit: Fit) -> None:
         self.mapping = mapping
         self.store = store
         self.wiring = wiring
         self.scope = scope
         self.note = note
+        self.fit = fit
 
     def compile(self) -> Destinations:
         """:raises MappingProblems: what only shows with the vendors' types at hand"""
-        if wide := [p for d in self.mapping.destinations.values()
-                    for p in unit_is_wider(d, self.wiring[d.connection].catalogue)]:
-            raise MappingProblems(wide)
+        for d in self.mapping.destinations.values():
+            self.fit(d.connection, functools.partial(_of_its_size, d, self.wiring[d.connection].catalogue))
         found = Destinations({self.wiring[d.connection].id: self._key(d) for d in self.mapping.destinations.values()})
         self._audiences(found)
         for name, lists in self._subscriptions().items():
@@ -127,25 +147,37 @@ class DestinationCompiler:
     def _audience(self, connection: int, topic: str, segment: str | None, audience: Audience) -> rel.AudienceDef:
         object_ = self.store.object(connection, audience.object, "audience")
         columns = self.scope.columns
-        fields = tuple((remote, columns[a].sql, str(columns[a].type)) for remote, a in audience.fields.items())
+        fields = tuple((remote, columns[a].sql, str(columns[a].type).replace("null", "text"))
+                       for remote, a in audience.fields.items())
         where = order = due = limit = None
         if segment is not None:
             s = self.mapping.segments[segment]
-            conditions = []
-            if s.where is not None:
-                compiled = ex.compile_expression(s.where.text, self.scope, expect=Type.BOOL, place=s.where.place)
-                self.note(f"segment {segment}", compiled)
-                conditions.append(f"({compiled.sql}) IS TRUE")
-                due = compiled.due_sql
-            if s.order_by is not None:
-                keys = ex.compile_order(s.order_by.text, self.scope, place=s.order_by.place)
-                self.note(f"order {segment}", keys[0].value)
-                order = ", ".join(f"{k.value.sql}{' DESC' if k.descending else ''}" for k in keys)
-                conditions += [f"{k.value.sql} IS NOT NULL" for k in keys]
+            rules = self.fit(REST, functools.partial(self._rules, s))
+            conditions = ["0"]
+            if rules is not None:
+                conditions, order, due = rules
             limit = s.limit
             where = " AND ".join(conditions) or None
         return rel.AudienceDef(object_, connection, topic, where, fields, audience.primary_key, audience.email_field,
                                segment, order, limit, due, audience.rows == "exclusive")
+
+    def _rules(self, s: Segment) -> tuple[list[str], str | None, str | None]:
+        """Conditions of a segment, its order, and when an answer flips, as SQL.
+
+        :raises MappingProblems:
+        """
+        conditions, order, due = [], None, None
+        if s.where is not None:
+            compiled = ex.compile_expression(s.where.text, self.scope, expect=Type.BOOL, place=s.where.place)
+            self.note(f"segment {s.id}", compiled)
+            conditions.append(f"({compiled.sql}) IS TRUE")
+            due = compiled.due_sql
+        if s.order_by is not None:
+            keys = ex.compile_order(s.order_by.text, self.scope, place=s.order_by.place)
+            self.note(f"order {s.id}", keys[0].value)
+            order = ", ".join(f"{k.value.sql}{' DESC' if k.descending else ''}" for k in keys)
+            conditions += [f"{k.value.sql} IS NOT NULL" for k in keys]
+        return conditions, order, due
 
     def _definition(self, audience: Audience) -> AudienceDefinition:
         kinds = {Type.MONEY: "decimal", Type.NULL: "text"}
@@ -194,7 +226,7 @@ class DestinationCompiler:
                                        frozenset(lists.adopted), sends.audiences(self.mapping, name),
                                        sends.campaigns(self.mapping), lists.unit)
         specs = found.specs[name] = {}
-        offered = w.connector.feeds(list(lists.topics))
+        offered = self.fit(name, lambda: w.connector.feeds(list(lists.topics))) or []
         about_sends = next((spec for spec in offered if spec.kind == "send"), None)
         master: Feed | None = None
         for spec in offered:

@@ -104,6 +104,11 @@ class Puller:
             given = {"stream": feed.stream, "rids": orjson.dumps(keys).decode()}
             self.store.write(lambda c, g=given: c.execute(q["reread"], g).rowcount)  # type: ignore[misc]
 
+    def leave_out(self, feeds: Sequence[tuple[Feed, ConnectorError]], pulled: Pulled) -> None:
+        """These are not read, and why."""
+        for feed, error in feeds:
+            self._failed(feed, error, pulled)
+
     def _failed(self, feed: Feed, error: ConnectorError, pulled: Pulled) -> None:
         pulled.failed[feed.name] = error
         told = (error.code or type(error).__name__, feed.stream)

@@ -129,3 +129,12 @@ AND key IN (SELECT r.rid FROM chunk c CROSS JOIN record r ON r.person = c.person
 
 -- name: done
 DELETE FROM dirty WHERE person IN (SELECT person FROM chunk);
+
+-- name: put_off
+INSERT OR IGNORE INTO put_off SELECT person FROM chunk;
+
+-- name: call_back
+INSERT OR IGNORE INTO dirty SELECT person FROM put_off ORDER BY person LIMIT ?;
+
+-- name: called_back
+DELETE FROM put_off WHERE person IN (SELECT person FROM put_off ORDER BY person LIMIT ?);

@@ -75,6 +75,7 @@ CREATE INDEX record_merged ON record (merged_into) WHERE merged_into IS NOT NULL
 CREATE TABLE dirty_record (record INTEGER PRIMARY KEY) STRICT;
 CREATE TABLE dirty (person INTEGER PRIMARY KEY) STRICT;
 CREATE TABLE waiting (person INTEGER PRIMARY KEY) STRICT;   -- dirty again once what is in flight has resolved
+CREATE TABLE put_off (person INTEGER PRIMARY KEY) STRICT;   -- dirty again once all of the mapping can be read
 CREATE TABLE ambiguous (person INTEGER PRIMARY KEY, reason TEXT NOT NULL, since INTEGER NOT NULL) STRICT;
 
 -- Consent. An entry's commitment is chained for ever; its personal part (everything below the line) can be erased.

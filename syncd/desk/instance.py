@@ -61,8 +61,11 @@ class Instance:
         """The compiled mapping, if it is the one by which the state was last decided: to compile another would already
         change the state.
 
-        :raises Failure: the mapping was edited since
+        :raises Failure: the mapping was edited since, or does not fit
         """
+        if self.app.compiled is not None and self.app.compiled.unfit:
+            raise Failure(USAGE, "the mapping does not fit what the connections hold: only opt-outs travel until it does.",
+                          next="Look with `syncd check --online`.", code="misfit")
         if self.app.compiled is None and self.store.meta("relations") not in (None, self.mapping.fingerprint):
             raise Failure(USAGE, "the mapping was edited since the last run: the state does not answer it yet.",
                           next="Look at what it changes with `syncd plan`; then ask again.", code="mapping_edited")
@@ -84,10 +87,14 @@ class Instance:
             for connector in self._app.connectors.values():
                 connector.close()
 
-    def cycle_of_now(self, life: Micros = 0) -> Cycle:
-        """A cycle of the mapping in use. ``life``: how old a description may be that another process was given, in µs."""
+    def cycle_of_now(self, life: Micros = 0, *, whole: bool = True) -> Cycle:
+        """A cycle of the mapping in use. ``life``: how old a description may be that another process was given, in µs.
+        Unless it must be ``whole``, one in which something does not fit carries opt-outs.
+
+        :raises ConnectorError, MappingProblems: it is not whole
+        """
         with self._making:
-            return self.app.cycle(life)
+            return self.app.cycle(life, whole=whole)
 
     def calls(self) -> dict[str, int]:
         """Calls to each connection since it was made."""

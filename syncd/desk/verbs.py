@@ -191,7 +191,7 @@ class Desk(Instance):
 
     def once(self, approve: str | None = None, deadline: float = DEADLINE) -> Answer:
         """One cycle. ``approve``: a plan's id; "" = whatever needs no look at it; None = nothing."""
-        return self._run("once", lambda plan: self._may(plan, approve), deadline)
+        return self._run("once", lambda plan: self._may(plan, approve), deadline, whole=False)
 
     def resync(self, **how: Any) -> Answer:
         """Read again, decide again; whatever that would change beyond opt-outs waits for approval."""
@@ -230,23 +230,26 @@ class Desk(Instance):
     def cycle(self, trigger: str, deadline: float) -> tuple[Report, Json]:
         """One cycle of the daemon's schedule; nothing is approved by it."""
         calls = self.calls()
-        report = self._ran(lambda cycle: cycle.run(trigger, deadline=time.monotonic() + deadline, wait=False), life=0)
+        report = self._ran(lambda cycle: cycle.run(trigger, deadline=time.monotonic() + deadline, wait=False), life=0,
+                           whole=False)
         return report, self._report(report, calls)
 
-    def _run(self, trigger: str, approve: Callable[[Plan], Plan], deadline: float) -> Answer:
+    def _run(self, trigger: str, approve: Callable[[Plan], Plan], deadline: float, *, whole: bool = True) -> Answer:
         calls = self.calls()
-        report = self._ran(lambda cycle: cycle.run(trigger, approve=approve, deadline=time.monotonic() + deadline))
+        report = self._ran(lambda cycle: cycle.run(trigger, approve=approve, deadline=time.monotonic() + deadline),
+                           whole=whole)
         return Answer(self._report(report, calls), exit_of_run(report, self._unfinished(report)))
 
-    def _ran(self, run: Callable[[Cycle], Report], life: Micros = LIFE, *, writes: bool = True) -> Report:
+    def _ran(self, run: Callable[[Cycle], Report], life: Micros = LIFE, *, writes: bool = True,
+             whole: bool = True) -> Report:
         """One cycle, after what is left of an erasure. If it stopped because what it read did not fit a description, another
-        one by a new description."""
-        cycle = self.cycle_of_now(life)
+        one by a new description. Unless the mapping must be ``whole``, opt-outs go where it fits."""
+        cycle = self.cycle_of_now(life, whole=whole)
         if writes and self.store.rows(load("forget")["is_any"])[0][0]:
             forget.follow(self, cycle)
         report = run(cycle)
         if report.plan is None and self.app.catalogues.doubtful:
-            begun, report = report, run(self.cycle_of_now(life))
+            begun, report = report, run(self.cycle_of_now(life, whole=whole))
             report.pulled = report.pulled.after(begun.pulled)
         self.app.catalogues.save()
         return report

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.scenarios.worlds import AUDIENCES, BOXES, CONSENTS, LENGTHS, LISTS, Teller, about
+from tests.scenarios.worlds import AUDIENCES, BOXES, CONSENTS, LENGTHS, LISTS, Teller, about, misfit
 
 Sentence = Callable[[Teller, re.Match[str]], None]
 SENTENCES: list[tuple[re.Pattern[str], Sentence]] = []
@@ -90,6 +90,22 @@ def run(t: Teller, m: re.Match[str]) -> None:
 @sentence(r"syncd is restarted")
 def restart(t: Teller, m: re.Match[str]) -> None:
     t.lab.reopen()
+
+
+@sentence(r"syncd is restarted with a mapping that (names a field the CRM does not have|fits)")
+def restart_with(t: Teller, m: re.Match[str]) -> None:
+    t.lab.reopen(t.text if m[1] == "fits" else misfit(t.text))
+
+
+@sentence(r"the service runs")
+def serve(t: Teller, m: re.Match[str]) -> None:
+    t.failed = set(t.lab.cycle(whole=False).pulled.failed)
+    t.lab.cycle(whole=False)
+
+
+@sentence(r"the service says that ([\w., ]+) (?:does|do) not fit")
+def told(t: Teller, m: re.Match[str]) -> None:
+    assert t.failed == names(m[1])
 
 
 @sentence(r"(\d+|a|an) (minute|hour|day)s? pass(?:es)?")

@@ -229,9 +229,11 @@ class Lab:
 
     # ------------------------------------------------------------------ syncd
 
-    def cycle(self, *, deliver: bool = True, full: bool = False, wait: bool = True) -> Report:
-        """One cycle; without ``wait`` it ends as soon as nothing can be done at once."""
-        return self.app.cycle().run("once", deliver=deliver, full=full, wait=wait, deadline=time.monotonic() + 20.0)
+    def cycle(self, *, deliver: bool = True, full: bool = False, wait: bool = True, whole: bool = True) -> Report:
+        """One cycle; without ``wait`` it ends as soon as nothing can be done at once. Unless the mapping must be ``whole``,
+        it is one as the service's."""
+        cycle = self.app.cycle(whole=whole)
+        return cycle.run("once", deliver=deliver, full=full, wait=wait, deadline=time.monotonic() + 20.0)
 
     def approve(self, plan: Plan) -> None:
         """An admin approves a plan by its id."""

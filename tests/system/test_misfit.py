@@ -1,0 +1,155 @@
+"""A mapping that does not fit what the connections hold: opt-outs travel where it does, everything else waits, and is done
+once it fits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from connectors.errors import ConnectorError
+from mappings.problems import MappingProblems
+from syncd.runs import Report
+from tests.system.lab import HOUR, MAPPING, NEWS, OFFERS, RICH, Lab, done
+from tests.unit.cli_lab import Lab as Commands
+from tests.unit.cli_lab import lab as commands
+
+MISFIT = MAPPING.replace("spent: spent, ", "spent: spent, years: years, ").replace("spent > 100", "years > 60")
+"""A rule over a field that the CRM does not have: it is no number."""
+
+STRANGE = MAPPING.replace("topics:", "    sf.Strange: {attributes: {email: email}}\ntopics:", 1)
+"""A source that is not there."""
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[Lab]:
+    """Four people who get everything; p9, who came after the link, is to get news."""
+    with Lab(tmp_path) as found:
+        found.contacts(4, spent="500.00")
+        found.link()
+        found.contact("p9", spent="500.00")
+        yield found
+
+
+def serve(lab: Lab) -> Report:
+    """A cycle as the service makes them; as if it had begun a while ago."""
+    lab.advance(HOUR)
+    return lab.cycle(whole=False)
+
+
+@pytest.mark.parametrize(("text", "what"), [
+    (MISFIT, {"sf.Contact", "mapping"}),
+    (MAPPING.replace("opt_in: none", "opt_in: none\n    where: \"first_name > 3\""), {"mapping"}),
+    (MAPPING.replace("method in (", "offers_at in ("), {"sf.Contact"}),
+    (MAPPING.replace("first_name: first_name, last_name: last_name, spent", "first_name: \"upper(spent)\", spent"),
+     {"sf.Contact"}),
+    (STRANGE, {"sf.Strange"})])
+def test_opt_outs_travel_and_the_rest_waits(lab: Lab, text: str, what: set[str]) -> None:
+    lab.reopen(text)
+    lab.unsubscribe("p0")
+    lab.unsubscribe("p1", "L1")
+    report = serve(lab)
+    assert report.pulled.failed.keys() == what
+    assert (lab.flags("p0")["opted_out"], lab.flags("p1")["offers"]) == (1, 0)
+    assert lab.keys(OFFERS) == lab.keys(RICH) == {"p2", "p3"}
+    assert lab.keys(NEWS) == {"p1", "p2", "p3"}
+    assert done(serve(lab)) == 0
+    lab.reopen(MAPPING)
+    lab.cycle()
+    lab.settle()
+    assert lab.holds() == ()
+    assert (lab.keys(OFFERS), lab.keys(NEWS)) == ({"p2", "p3"}, {"p1", "p2", "p3", "p9"})
+    assert lab.rows("SELECT count(*) FROM put_off") == [(0,)]
+
+
+def test_who_was_looked_at_is_not_looked_at_again_before_there_is_news(lab: Lab) -> None:
+    lab.reopen(MISFIT)
+    assert serve(lab).people == 0, "the mapping does not count yet, so nothing is new about anybody"
+    lab.unsubscribe("p0")
+    assert serve(lab).people == 1
+    assert serve(lab).people <= 1, "what was sent has come to its end"
+    assert serve(lab).people == 0
+
+
+def test_nobody_is_let_in_by_what_was_queued_before(lab: Lab) -> None:
+    lab.world.fault("outage", connection="mc", verb="apply", count=None)
+    lab.cycle(wait=False)
+    lab.world.clear_faults()
+    lab.reopen(MISFIT)
+    serve(lab)
+    assert "p9" not in lab.keys(NEWS)
+
+
+def test_a_value_that_came_before_the_field_does_is_kept(lab: Lab) -> None:
+    """What was read before goes on being true, and nothing is blanked."""
+    lab.reopen(MAPPING.replace("spent: spent, ", "spent: spent, years: years, "))  # fits, but cannot be read
+    lab.unsubscribe("p0")
+    report = serve(lab)
+    assert report.pulled.failed.keys() == {"sf.Contact"}
+    assert lab.flags("p0")["opted_out"] == 1
+    row = lab.row(OFFERS, "p2")
+    assert row is not None
+    assert row["first_name"] == "P2"
+
+
+def test_a_plan_wants_a_mapping_that_fits(lab: Lab) -> None:
+    lab.reopen(MISFIT)
+    with pytest.raises(MappingProblems, match="60 is a whole number"):
+        lab.cycle()
+
+
+def test_a_connection_that_was_never_described_holds_up_nobody_else(lab: Lab) -> None:
+    """It is away when syncd starts after an upgrade: what it described was told to another release."""
+    lab.app.store.write(lambda conn: conn.execute("DELETE FROM catalogue").rowcount)
+    lab.reopen()
+    lab.world.fault("outage", connection="sf", count=None)
+    lab.unsubscribe("p0", "L2")
+    lab.world.act("mc", "import", list="L2", members={"stranger": "p1@mail.example"}, status="unsubscribed")
+    report = serve(lab)
+    assert {"sf", "sf.Contact"} <= report.pulled.failed.keys()
+    assert lab.keys(NEWS) == {"p2", "p3"}
+    lab.world.clear_faults()
+    lab.settle()
+    assert (lab.flags("p0")["no_news"], lab.flags("p1")["no_news"]) == (1, 1)
+    assert lab.keys(NEWS) == {"p2", "p3", "p9"}
+    with pytest.raises(ConnectorError):
+        raise report.pulled.failed["sf"]
+
+
+def test_nothing_is_written_before_a_first_approved_plan(tmp_path: Path) -> None:
+    with Lab(tmp_path, STRANGE) as lab:
+        lab.contacts(2)
+        lab.contact("no", opted_out=1)
+        assert lab.cycle(whole=False).plan is None
+        assert lab.rows("SELECT count(*) FROM operation") == [(0,)]
+        assert lab.rows("SELECT count(*) FROM subscriber_key") == [(0,)]
+        assert lab.rows("SELECT count(*) FROM dirty")[0][0] == 3, "they are decided once all is read"
+
+
+# --------------------------------------------------------------------------- commands
+
+@pytest.fixture
+def linked() -> Iterator[Commands]:
+    with commands() as made:
+        made.ask("once", "--approve")
+        yield made
+
+
+def opted_out(made: Commands) -> list[Any]:
+    return [p["id"] for p in made.world.truth()["sf"]["people"] if p["fields"]["opted_out"]]
+
+
+def test_once_carries_opt_outs_and_says_what_does_not_fit(linked: Commands) -> None:
+    known = (linked.directory / "mapping.yaml").read_text()
+    row = linked.world.truth()["mc"]["audiences"]["de:NEWS"]["rows"][0]
+    linked.world.send("mc", NEWS)
+    linked.ask("once")
+    linked.write(mapping=known.replace("spent: spent", "spent: spent, years: years").replace("spent > 100", "years > 60"))
+    linked.world.act("mc", "unsubscribe", email=row["email"])
+    data = linked.ask("once", exit=2)
+    assert "mapping.yaml:18:41: 60 is a whole number" in data["failed"]["mapping"]["message"]
+    assert "syncd check --online" in data["failed"]["mapping"]["message"]
+    assert opted_out(linked) == [row["key"]]
+    assert "60 is a whole number" in linked.ask("plan", exit=2)["error"]["message"]
