@@ -162,13 +162,14 @@ def _gather(conn: db.Connection, what: Erasure) -> None:
 # --------------------------------------------------------------------------- erasing
 
 class Erased(NamedTuple):
-    """What was found and erased; ``emails`` are the addresses that were there in the clear; ``waiting`` operations are with
-    a provider and go when it has answered."""
+    """What was found and erased; ``emails`` are the addresses that were there in the clear, ``digests`` (hexadecimal) those
+    of them that lists had brought; ``waiting`` operations are with a provider and go when it has answered."""
 
     counts: dict[str, int]
     positions: tuple[int, ...]
     keys: tuple[str, ...]
     emails: tuple[str, ...]
+    digests: tuple[str, ...]
     waiting: int
 
 
@@ -189,7 +190,8 @@ def _erase(conn: db.Connection, head: int, kept: Shape, now: int) -> Erased:
                  "rereads", "vanished", "ambiguous", "records"):
         counts[name] = conn.execute(q[name], given if ":now" in q[name] else {}).rowcount
     counts["webhooks"] = _inbox(conn, keys)
-    conn.executemany(q["digest"], ((digest,) for email in emails for digest in suppressions.digests(email)))
+    digests = tuple(digest.hex() for email in emails for digest in suppressions.digests(email)
+                    if conn.execute(q["digest"], (digest,)).rowcount)
     for table in _named(conn, "target_", "rank_"):
         counts["rows"] = counts.get("rows", 0) + conn.execute(
             f"DELETE FROM {table} WHERE person IN (SELECT id FROM gone_person)").rowcount
@@ -205,8 +207,7 @@ def _erase(conn: db.Connection, head: int, kept: Shape, now: int) -> Erased:
     conn.execute(q["again"])
     conn.execute(q["settle"])
     waiting = int(conn.execute(q["in_flight"], {"connection": None}).fetchone()[0])
-    return Erased({name: count for name, count in counts.items() if count}, positions, keys, emails,
-                  waiting)
+    return Erased({name: count for name, count in counts.items() if count}, positions, keys, emails, digests, waiting)
 
 
 def _inbox(conn: db.Connection, keys: Sequence[str]) -> int:

@@ -1,8 +1,9 @@
 """The journal: every ledger entry once more, as JSON lines on another path, fsynced before its transaction commits.
 
 A line that is a list is one append, ``[first position, utterances, entries]``, and a transaction appends once; a line that
-is an object is about the inbox (``state.inbox``). All name people by ids and keyed hashes only; but an admin's evidence may
-name anybody, and record ids and subscriber keys belong to somebody. So `forget` writes the journal anew with a blank in the
+is an object is a note about the inbox (``state.inbox``) or imported digests (``state.suppressions``). All name people by ids
+and keyed hashes only, and by digests as a list had them; but an admin's evidence may name anybody, record ids and subscriber
+keys belong to somebody, and from a digest an address can be guessed. So `forget` writes the journal anew with a blank in the
 place of each entry that went: positions stay what they are.
 
 The last line may be of a transaction that never committed, because the machine went down between the two. Any other line
@@ -48,7 +49,8 @@ ERASED = ["erased", "erased", 1, 0, "[]", "email", "marketing", None, None]
 
 
 class Gone(NamedTuple):
-    """Whose entries go: their positions, and any that name these address hashes (hexadecimal), record ids or keys."""
+    """Whose entries go: their positions, and any that name these address hashes (hexadecimal), record ids, keys or digests
+    of addresses (hexadecimal)."""
 
     positions: frozenset[int]
     hashes: frozenset[str]
@@ -277,8 +279,12 @@ def _without(text: bytes, gone: Gone) -> bytes:
 
 
 def _note_without(text: bytes, gone: Gone) -> bytes:
-    """A note of the inbox without the events that name somebody who goes."""
+    """A note without the events, or digests, that name somebody who goes."""
     note = orjson.loads(text)
+    if "digests" in note:
+        *words, digests = note["digests"]
+        kept = [digest for digest in digests if digest not in gone.names]
+        return text if len(kept) == len(digests) else orjson.dumps({"digests": [*words, kept]}) + b"\n"
     if "inbox" not in note:
         return text
     *delivery, events = note["inbox"]
@@ -315,7 +321,7 @@ def read(path: Path, after: int) -> list[Line]:
 
 
 def notes(path: Path) -> Iterator[dict[str, Any]]:
-    """What the journal tells about the inbox, oldest first.
+    """The journal's notes, oldest first.
 
     :raises state.db.StateDamaged: a line cannot be read
     """

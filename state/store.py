@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from state import db, flags, forget, inbox, ledger, migrations, people, relations, restore
+from state import db, flags, forget, inbox, ledger, migrations, people, relations, restore, suppressions
 from state.journal import Gone, Journal, Line
 from state.ledger import Book
 from state.pace import Pace
@@ -277,10 +277,11 @@ class Store:
     def remember(self, name: str, value: Any) -> None:
         self.write(lambda conn: conn.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value)).rowcount)
 
-    def conform(self, rel: Relations) -> bool:
+    def conform(self, rel: Relations, *, provisional: bool = False) -> bool:
         """Make the tables that follow the mapping fit it: new ones are created, new columns added, columns of another type
-        rebuilt. Everyone is dirty when the mapping's meaning changed. Returns whether it did."""
-        changed = bool(self.meta("relations") != rel.fingerprint)
+        rebuilt. Everyone is dirty when the mapping's meaning changed. Returns whether it did. ``provisional``: parts of the
+        mapping are missing, so that only what is new is added, and it does not count as the mapping yet."""
+        changed = not provisional and bool(self.meta("relations") != rel.fingerprint)
 
         def job(conn: db.Connection) -> None:
             for table, columns in relations.ddl(rel).items():
@@ -291,7 +292,7 @@ class Store:
                     continue
                 for name, kind in columns.items():
                     wanted, key = kind.split()[0], name if name.startswith('"') else f'"{name}"'
-                    if key in have and have[key] != wanted:
+                    if key in have and have[key] != wanted and not provisional:
                         conn.execute(f"ALTER TABLE {table} DROP COLUMN {name}")
                         del have[key]
                     if key not in have:
@@ -302,7 +303,8 @@ class Store:
                                  " (person INTEGER PRIMARY KEY, place INTEGER NOT NULL) STRICT")
             for sql in relations.indexes(rel):
                 conn.execute(sql)
-            flags.conform(conn, rel)
+            if not provisional:
+                flags.conform(conn, rel)
             if changed:
                 conn.execute("DELETE FROM rejection")  # said of what another mapping wished
                 conn.execute("DELETE FROM subscriber_key WHERE connection IN"  # another mapping may give others
@@ -322,5 +324,6 @@ def _catch_up(conn: db.Connection, lines: Sequence[Line], notes: Sequence[Mappin
     conn.execute("BEGIN IMMEDIATE")
     count = restore.replay(conn, lines)
     inbox.restore(conn, notes)
+    suppressions.restore(conn, notes)
     conn.execute("COMMIT")
     return count

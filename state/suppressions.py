@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -59,10 +59,25 @@ def take(conn: db.Connection, book: ledger.Book, utterance: Utterance, hashes: S
             book.append(conn, entries, now)
             statuses.mark(conn, entries)
         if strange:
-            conn.executemany(q["add_digest"], ((d, spoken, evidence) for d in strange))
-            conn.execute(q["digested_to"], (0,))
+            _wait(conn, spoken, evidence, strange)
+            book.note({"digests": [utterance[1:], evidence, [d.hex() for d in strange]]})
     only, new = (sum(len(d) > HASH for d in those) for those in (different, strange))
     return Taken(count + only, repeated + only - new, held, count - repeated + new, len(different) - only)
+
+
+def _wait(conn: db.Connection, utterance: int, evidence: str | None, digests: Sequence[bytes]) -> int:
+    """Keep digests for addresses that have them; returns how many are new. All addresses are compared again."""
+    q = load("suppressions")
+    new = int(conn.executemany(q["add_digest"], ((d, utterance, evidence) for d in digests)).rowcount)
+    if new:
+        conn.execute(q["digested_to"], (0,))
+    return new
+
+
+def restore(conn: db.Connection, notes: Iterable[Mapping[str, Any]]) -> int:
+    """Put back the digests that the journal noted and the state lacks; returns how many."""
+    return sum(_wait(conn, ledger.utterance_id(conn, Utterance(None, *words)), evidence, list(map(bytes.fromhex, digests)))
+               for words, evidence, digests in (note["digests"] for note in notes if "digests" in note))
 
 
 def compare(conn: db.Connection, book: ledger.Book, now: int) -> bool:
@@ -76,7 +91,7 @@ def compare(conn: db.Connection, book: ledger.Book, now: int) -> bool:
     entries = []
     for address, hash_, email in rows:
         said = {spoken: evidence for digest in digests(email)
-                for spoken, evidence in conn.execute(q["digests_of"], (digest,))}
+                for spoken, evidence in conn.execute(q["digests_of"], {"digest": digest, "address": address})}
         for spoken, evidence in said.items():
             if conn.execute(q["said_there"], (address, spoken)).fetchone():
                 continue

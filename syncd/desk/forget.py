@@ -208,13 +208,15 @@ class Step:
             total = self.receipt.setdefault("erased", {})
             for name, count in erased.counts.items():
                 total[name] = max(total.get(name, 0), count)
+            if erased.digests and "journal" not in self.receipt:  # until they are out of the journal, too
+                self.receipt["digests"] = sorted({*erased.digests, *self.receipt.get("digests", ())})
             state.note(conn, what.id, self.receipt)
             return erased
         erased = instance.store.write(job)
         self._emails |= {*erased.emails}
         if "journal" not in self.receipt:
             self._gone = Gone(frozenset(erased.positions), frozenset(h.hex() for h in what.hashes),
-                              frozenset(erased.keys) | {rid for _, rid in what.records})
+                              frozenset(erased.keys) | {rid for _, rid in what.records} | {*self.receipt.get("digests", ())})
         return erased.waiting
 
     _emails: set[str] = field(default_factory=set)
@@ -242,6 +244,7 @@ class Step:
         self.receipt |= {"journal": "rewritten", "copies_rewritten": rewritten, "files_by_hand": by_hand,
                          "backups_elsewhere": outside}
         self.receipt.get("errors", {}).pop("files", None)
+        self.receipt.pop("digests", None)
         self._note(what)
 
     # ------------------------------------------------------------------ at the providers
@@ -326,7 +329,7 @@ class Step:
             what, left = state.erasure(conn, self.begun.id), state.keys_left(conn, self.begun.id)
         providers = [{"connection": k["connection"], "keys": k["keys"], "error": k["error"],
                       "state": "refused" if k["error"] else "running" if k["accepted"] else "waiting"} for k in left]
-        told = {k: v for k, v in self.receipt.items() if k not in ("asked_at", "journal")}
+        told = {k: v for k, v in self.receipt.items() if k not in ("asked_at", "journal", "digests")}
         return {"erasure": what.id, "asked": instant(what.asked_at), "done": self.done, **told,
                 "shared_addresses": self.begun.shared, "providers": providers, "providers_by_hand": self.by_hand,
                 "left_alone": [{"connection": c, "object": o, "record": r} for c, o, r in self.begun.left_alone

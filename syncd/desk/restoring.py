@@ -10,7 +10,7 @@ from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
 
-from state import db, forget, inbox, journal
+from state import db, forget, inbox, journal, suppressions
 from state import restore as replaying
 from state.store import Store
 from syncd.app import open_store
@@ -67,14 +67,17 @@ def _prepare(config: Config, part: Path, told: Path) -> Json:
                 store.connection(name, "crm")
         lines = journal.read(told, store.head()) if told.exists() else []
         replayed = store.write(lambda conn: replaying.replay(conn, lines))
-        waiting = store.write(lambda conn: inbox.restore(conn, journal.notes(told))) if told.exists() else 0
+        waiting = digests = 0
+        if told.exists():
+            waiting = store.write(lambda conn: inbox.restore(conn, journal.notes(told)))
+            digests = store.write(lambda conn: suppressions.restore(conn, journal.notes(told)))
         forgotten = [line for line in lines if line.spoken[0] == forget.SOURCE]
         for seen_at, group in groupby(forgotten, key=lambda line: line.seen_at):
             _forget(store, list(group), seen_at)
         if forgotten:
             store.scrub()
         store.write(replaying.doubt_everything)
-        return {"ledger": store.head(), "replayed": replayed, "webhooks": waiting}
+        return {"ledger": store.head(), "replayed": replayed, "webhooks": waiting, "digests": digests}
     finally:
         store.close()
 

@@ -81,6 +81,10 @@ def test_no_digest_of_an_address_stays_from_which_it_could_be_guessed(linked: La
     linked.ask("forget", "--yes", "-", input=P31)
     with closing(db.plain(linked.directory / "state" / "syncd.db")) as conn:
         assert {digest.hex() for (digest,) in conn.execute("SELECT digest FROM digest")} == set(lists[2:])
+    journal = (linked.directory / "journal" / "consent.log").read_text()
+    [told] = [line for line in journal.splitlines() if line.startswith('{"digests"')]
+    assert [digest in told for digest in lists] == [False, False, True, True]
+    assert lists[0] not in journal
 
 
 def test_the_crm_may_tell_of_her_again_and_again(linked: Lab) -> None:

@@ -102,6 +102,44 @@ def test_a_digest_stops_whoever_turns_out_to_have_that_address(linked: Lab) -> N
     assert linked.ask("consent", "import", "-", input=f"{later}\n")["written"] == 0
 
 
+def test_digests_that_wait_are_in_the_journal(linked: Lab) -> None:
+    """The state is lost, with what nobody had an address for; the journal has it."""
+    later, never = (hashlib.sha256(a.encode()).hexdigest() for a in ("later@example.org", "never@example.org"))
+    linked.ask("consent", "import", "-", "--topic", "news", "--by", "Kim", input=f"{later}\n{never}\n")
+    for path in (linked.directory / "state").glob("syncd.db*"):
+        path.unlink()
+    assert linked.ask("restore")["digests"] == 2
+    linked.world.act("sf", "create", object="Contact", set={"email": "later@example.org", "first_name": "L"})
+    linked.ask("apply", linked.ask("plan", exit=4)["plan"]["id"])
+    assert state(linked, "later@example.org") == ("unsubscribed", "R5")
+    assert state(linked, "later@example.org", "offers")[0] == "unknown"
+    said = linked.ask("consent", "history", "-", input="later@example.org\n")["statements"][-1]
+    assert (said["source"], said["evidence"]) == ("import", "Kim")
+
+
+def test_a_state_that_lacks_the_last_import_takes_it_from_the_journal(linked: Lab) -> None:
+    """The machine went down before the disk had the last transaction of the state."""
+    import shutil
+
+    saved = linked.directory / "saved.db"
+    linked.ask("backup", str(saved))
+    linked.ask("consent", "import", "-", input=hashlib.sha256(b"p5@example.org").hexdigest() + "\n")
+    shutil.copyfile(saved, linked.directory / "state" / "syncd.db")
+    linked.ask("once")
+    assert state(linked, "p5@example.org")[0] == "unsubscribed"
+
+
+def test_another_list_of_digests_does_not_shut_out_who_came_back_after_the_first(linked: Lab) -> None:
+    first, second = (hashlib.sha256(f"p{n}@example.org".encode()).hexdigest() for n in (5, 6))
+    linked.ask("consent", "import", "-", input=first + "\n")
+    linked.ask("once")
+    linked.ask("consent", "grant", "-", "--topic", "news", "--evidence", "a call", "--by", "Kim", input="p5@example.org\n")
+    linked.ask("consent", "import", "-", input=second + "\n")
+    linked.ask("once")
+    assert state(linked, "p6@example.org")[0] == "unsubscribed"
+    assert state(linked, "p5@example.org") == ("subscribed", "R7")
+
+
 @pytest.mark.parametrize("algorithm", ["sha256", "md5"])
 @pytest.mark.parametrize(("email", "listed"), [
     ("P5@example.org", "p5@example.org"), ("new@m\u00fcller.example", "new@m\u00fcller.example"),
