@@ -91,7 +91,7 @@ def compare(conn: db.Connection, book: ledger.Book, now: int) -> bool:
     entries = []
     for address, hash_, email in rows:
         said = {spoken: evidence for digest in digests(email)
-                for spoken, evidence in conn.execute(q["digests_of"], {"digest": digest, "address": address})}
+                for spoken, evidence in conn.execute(q["digests_of"], (digest,))}
         for spoken, evidence in said.items():
             if conn.execute(q["said_there"], (address, spoken)).fetchone():
                 continue

@@ -129,17 +129,6 @@ def test_a_state_that_lacks_the_last_import_takes_it_from_the_journal(linked: La
     assert state(linked, "p5@example.org")[0] == "unsubscribed"
 
 
-def test_another_list_of_digests_does_not_shut_out_who_came_back_after_the_first(linked: Lab) -> None:
-    first, second = (hashlib.sha256(f"p{n}@example.org".encode()).hexdigest() for n in (5, 6))
-    linked.ask("consent", "import", "-", input=first + "\n")
-    linked.ask("once")
-    linked.ask("consent", "grant", "-", "--topic", "news", "--evidence", "a call", "--by", "Kim", input="p5@example.org\n")
-    linked.ask("consent", "import", "-", input=second + "\n")
-    linked.ask("once")
-    assert state(linked, "p6@example.org")[0] == "unsubscribed"
-    assert state(linked, "p5@example.org") == ("subscribed", "R7")
-
-
 @pytest.mark.parametrize("algorithm", ["sha256", "md5"])
 @pytest.mark.parametrize(("email", "listed"), [
     ("P5@example.org", "p5@example.org"), ("new@m\u00fcller.example", "new@m\u00fcller.example"),
