@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import orjson
@@ -128,18 +129,21 @@ def statements(rows: Iterable[Sequence[Any]], person: int | None = None) -> list
 
 
 def case(conn: db.Connection, person: int, address: int | None) -> Case:
-    """Gather one person's case: its own statements, those of its address, those of whoever else holds that address."""
+    """Gather one person's case: its own statements, those of its address, those of whoever else holds that address, or held
+    it last and has no record any more: wherever that one refused, the mailbox stays quiet for who is entered with it anew.
+    """
     q = load("ledger")
     found = {(s.position, s.scope): s for s in statements(conn.execute(q["of_person"], (person,)), person)}
     holders: dict[int, frozenset[int]] = {}
     if address is not None:
-        others = frozenset(row[0] for row in conn.execute(load("people")["holders"], (address,))) | {person}
-        holders[address] = others
+        had = dict(conn.execute(load("people")["holders"], (address,)).fetchall())
+        holders[address] = frozenset(other for other, holds in had.items() if holds) | {person}
         for s in statements(conn.execute(q["of_address"], (address,))):
             found.setdefault((s.position, s.scope), s)
-        for other in others - {person}:
+        for other in had.keys() - {person}:
             for s in statements(conn.execute(q["of_person"], (other,)), other):
-                found.setdefault((s.position, s.scope), s)
+                left = s.state == "opt_out" and not had[other]
+                found.setdefault((s.position, s.scope), replace(s, address=address) if left else s)
     return Case(person, address, _sure(conn, person, list(found.values())), holders)
 
 

@@ -40,7 +40,9 @@ FROM (SELECT DISTINCT person FROM record WHERE person > :after ORDER BY person L
 INSERT OR IGNORE INTO dirty SELECT DISTINCT person FROM record WHERE person > :after AND person <= :upto;
 
 -- name: holders
-SELECT DISTINCT person FROM record WHERE address = ? AND deleted = 0;
+-- Who holds an address (1), and who held it last and of whom every record is deleted (0).
+SELECT r.person, max(r.deleted = 0) AS holds FROM record r WHERE r.address = ? GROUP BY r.person
+HAVING holds OR NOT EXISTS (SELECT 1 FROM record o WHERE o.person = r.person AND o.deleted = 0);
 
 -- name: single_baselines
 -- One record, one entry, made at first sight, under the person's own present address, which is nobody else's and at which
@@ -55,11 +57,13 @@ AND NOT EXISTS (SELECT 1 FROM entry o WHERE o.address = r.address AND o.position
 AND NOT EXISTS (SELECT 1 FROM record o WHERE o.address = r.address AND o.id <> r.id);
 
 -- name: spoken
--- Everybody else about whom something was said: by or about their records, or at an address of theirs by anybody.
+-- Everybody else about whom something was said: by or about their records, at an address of theirs by anybody, or by whoever
+-- has, or had, one of these.
 INSERT INTO spoken SELECT c.person FROM chunk c WHERE NOT EXISTS (SELECT 1 FROM alone l WHERE l.person = c.person)
 AND EXISTS (SELECT 1 FROM record r WHERE r.person = c.person AND (
   EXISTS (SELECT 1 FROM entry e WHERE e.record = r.id OR e.address = r.address)
-  OR EXISTS (SELECT 1 FROM record o CROSS JOIN entry e ON e.record = o.id WHERE o.address = r.address)));
+  OR EXISTS (SELECT 1 FROM record o CROSS JOIN record n ON n.person = o.person CROSS JOIN entry e ON e.record = n.id
+    WHERE o.address = r.address)));
 
 -- name: shapes
 -- One of each sort. Sorts are few: found without sorting the people.

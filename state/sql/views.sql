@@ -179,8 +179,10 @@ FROM entry e LEFT JOIN utterance u ON u.id = e.utterance WHERE e.position = ?;
 -- name: retraction_of
 SELECT position FROM entry WHERE retracts = ? LIMIT 1;
 
--- name: leading_record
-SELECT coalesce((SELECT a.record FROM attr a WHERE a.person = :person),
+-- name: record_of
+-- The record of a person that an admin's word is about: the one named, else the leading one.
+SELECT coalesce((SELECT r.id FROM record r WHERE r.person = :person AND r.rid = :rid ORDER BY r.deleted, r.id LIMIT 1),
+  (SELECT a.record FROM attr a WHERE a.person = :person),
   (SELECT min(r.id) FROM record r WHERE r.person = :person));
 
 -- name: forget_cursor

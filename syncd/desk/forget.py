@@ -29,7 +29,7 @@ from syncd.cycle import Cycle
 from syncd.desk import erasing
 from syncd.desk.answers import Answer
 from syncd.desk.instance import Instance
-from syncd.desk.subjects import Subject, at_address, at_record
+from syncd.desk.subjects import Subject, at_address, of_record
 from syncd.desk.views import Json, instant
 from syncd.failures import OK, PARTIAL, REMOTE, USAGE, Failure
 from syncd.model import Batch, Micros, Op, Outcome
@@ -84,11 +84,7 @@ def _people(instance: Instance, subject: Subject, crm_id: str | None, everyone: 
         raise Failure(USAGE, "nobody with this address is known here.", code="unknown",
                       next="Check its spelling. A person may be known by another address: `syncd explain --crm-id`.")
     if crm_id is not None:
-        found = at_record(instance.store, crm_id).people
-        if not set(found) <= set(subject.people):
-            raise Failure(USAGE, f'the record "{crm_id}" has nothing to do with this address.',
-                          next="Look with `syncd explain -`.")
-        return found
+        return (of_record(instance.store, crm_id, subject.people),)
     if len(subject.people) > 1 and not everyone:
         raise Failure(USAGE, f"{len(subject.people)} people have, or had, this address.",
                       next="Say whose data is to go with --crm-id, or --everyone.")

@@ -21,10 +21,10 @@ from syncd.desk.answers import Answer
 from syncd.desk.subjects import (
     Subject,
     at_address,
-    at_record,
     case_at,
     case_of,
     decision_json,
+    of_record,
     reconciler,
     statements_json,
 )
@@ -89,7 +89,7 @@ def grant(store: Store, mapping: MappingFile, config: Config, address: str, *, t
     def job(conn: Any) -> int:
         head = conn.execute(load("views")["head"]).fetchone()[0]
         record = None if person is None else conn.execute(
-            load("views")["leading_record"], {"person": person}).fetchone()[0]
+            load("views")["record_of"], {"person": person, "rid": crm_id}).fetchone()[0]
         at = subject.address
         if at is None:
             assert subject.hash is not None
@@ -170,14 +170,13 @@ def _demand(evidence: str, by: str) -> None:
 def _one(store: Store, subject: Subject, crm_id: str | None) -> int | None:
     """The one person meant; None where nobody holds the address, so that the words bind the address alone."""
     if crm_id is not None:
-        person = at_record(store, crm_id).people[0]
-        if person not in subject.holders:
-            raise Failure(USAGE, f'the record "{crm_id}" does not have this address.',
-                          next="Look with `syncd explain -`.")
-        return person
+        return of_record(store, crm_id, subject.holders)
     if len(subject.holders) > 1:
         raise Failure(USAGE, f"{len(subject.holders)} people hold this address, and consent is one person's.",
                       next="Say whose it is with --crm-id.")
+    if subject.holders and store.rows(load("views")["ambiguous"], subject.holders):
+        raise Failure(USAGE, "the records with this address may be several people's, and consent is one person's.",
+                      next="Say on whose record it is to stand with --crm-id; `syncd explain -` lists them.")
     return subject.holders[0] if subject.holders else None
 
 

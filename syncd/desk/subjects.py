@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from mappings.model import Mapping as MappingFile
@@ -57,6 +57,21 @@ def at_record(store: Store, crm_id: str) -> Subject:
         raise Failure(USAGE, f'no record with the id "{crm_id}" was read.',
                       next="Salesforce ids have 18 characters here; `syncd resync --crm-id` reads a record again.")
     return Subject(None, None, None, None, found, found)
+
+
+def of_record(store: Store, crm_id: str, among: Sequence[int]) -> int:
+    """Whom of some people a CRM record belongs to; two CRMs, or two objects of one, may count their records alike.
+
+    :raises Failure: none of them, or several; no record has this id
+    """
+    found = [person for person in at_record(store, crm_id).people if person in among]
+    if not found:
+        raise Failure(USAGE, f'the record "{crm_id}" has nothing to do with this address.',
+                      next="Look with `syncd explain -`.")
+    if len(found) > 1:
+        raise Failure(USAGE, f'{len(found)} people with this address have a record "{crm_id}".',
+                      next="Look with `syncd explain -`; name another record of the one you mean.")
+    return found[0]
 
 
 def _column(rows: Iterable[tuple[int, ...]]) -> tuple[int, ...]:

@@ -165,7 +165,7 @@ def test_strangers_and_nonsense_are_told_apart(linked: Lab) -> None:
 
 
 EXPLAIN = ("address", "address_by_id", "people_at", "holders", "people_of_rid", "records_of", "address_of", "ambiguous",
-           "is_dirty", "keys_of", "operations_of", "statuses_of", "words_at", "entry", "leading_record",
+           "is_dirty", "keys_of", "operations_of", "statuses_of", "words_at", "entry", "record_of",
            "quarantined_people")
 
 
@@ -325,3 +325,38 @@ def test_a_bad_backup_leaves_the_state_alone(linked: Lab) -> None:
     assert linked.run("restore", str(bad), input="n\n").exit_code == 1
     assert linked.ask("status")["ledger"] >= 20
     assert not list((linked.directory / "state").glob("*.part*"))
+
+
+def couple(linked: Lab, name: str) -> list[str]:
+    """Two records with one address; the first, which is the fresher, refused everything."""
+    found = linked.world.load("sf", "Contact", [
+        {"email": "team@example.org", "first_name": n, "opted_out": out, "offers": 0, "spent": "1.00"}
+        for n, out in (("Eva", 1), (name, 0))])
+    linked.world.tick(0, 60.0)
+    linked.world.act("sf", "edit", object="Contact", id=found[0], set={"spent": "2.00"})
+    linked.ask("once")
+    return found
+
+
+GRANT = ("consent", "grant", "-", "--all-marketing", "--evidence", "a call", "--by", "Kim")
+
+
+def test_a_grant_stands_on_the_record_it_is_about(linked: Lab) -> None:
+    """What the other of two records wants, once they part, is not the word of the first."""
+    _, other = couple(linked, "Eva")
+    linked.ask(*GRANT, "--crm-id", other, input="team@example.org\n")
+    linked.ask("once")
+    linked.world.act("sf", "edit", object="Contact", id=other, set={"email": "other@example.org"})
+    linked.ask("once")
+    said = {p["records"][0]["id"] == other: p["all_marketing"]["decision"]["state"]
+            for p in linked.ask("explain", "-", input="team@example.org\n")["people"]}
+    assert said == {False: "unsubscribed", True: "subscribed"}
+
+
+def test_a_grant_where_records_may_be_several_peoples_names_the_record(linked: Lab) -> None:
+    _, tom = couple(linked, "Tom")
+    doubt = linked.ask(*GRANT, input="team@example.org\n", exit=2)["error"]
+    assert "may be several people's" in doubt["message"]
+    assert linked.ask(*GRANT, "--crm-id", tom, input="team@example.org\n")["statement"]
+    wrong = linked.ask(*GRANT, "--crm-id", linked.ids[1], input="team@example.org\n", exit=2)["error"]
+    assert "nothing to do with this address" in wrong["message"]
