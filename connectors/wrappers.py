@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
+from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
@@ -98,7 +99,24 @@ class Wrapper:
         self.inner.close()
 
 
-class Doubting(Wrapper):
+class Around(Wrapper):
+    """Has something around every call that reads or writes."""
+
+    @abstractmethod
+    def _call(self, verb: Callable[..., T], *arguments: Any) -> T:
+        """The answer of ``verb``."""
+
+    def fetch(self, spec: StreamSpec, keys: Sequence[str]) -> Page:
+        return self._call(self.inner.fetch, spec, keys)
+
+    def apply(self, batch: Batch) -> Sequence[Outcome]:
+        return self._call(self.inner.apply, batch)
+
+    def settle(self, request_id: str, batch: Batch) -> Sequence[Outcome] | None:
+        return self._call(self.inner.settle, request_id, batch)
+
+
+class Doubting(Around):
     """Tells of every call that did not fit the vendor's set-up, before the error goes on to the caller."""
 
     def __init__(self, inner: Connector, doubt: Callable[[], None]) -> None:
@@ -122,20 +140,11 @@ class Doubting(Wrapper):
             self._doubt()
             raise
 
-    def fetch(self, spec: StreamSpec, keys: Sequence[str]) -> Page:
-        return self._call(self.inner.fetch, spec, keys)
-
-    def apply(self, batch: Batch) -> Sequence[Outcome]:
-        return self._call(self.inner.apply, batch)
-
-    def settle(self, request_id: str, batch: Batch) -> Sequence[Outcome] | None:
-        return self._call(self.inner.settle, request_id, batch)
-
     def resolve(self, notices: Sequence[Notice]) -> Sequence[tuple[Value, ...] | None]:
         return self._call(super().resolve, notices)
 
 
-class Retrying(Wrapper):
+class Retrying(Around):
     """Repeats calls that surely were not applied, waits as long as the vendor asks, and resumes a broken listing from the
     last cursor it was given. ``stop`` ends every wait at once."""
 
@@ -200,15 +209,6 @@ class Retrying(Wrapper):
             wait = min(60.0, self._base * 2.0 ** failures)
         if wait > LONGEST_WAIT or self._stop.wait(wait):
             raise error
-
-    def fetch(self, spec: StreamSpec, keys: Sequence[str]) -> Page:
-        return self._call(self.inner.fetch, spec, keys)
-
-    def apply(self, batch: Batch) -> Sequence[Outcome]:
-        return self._call(self.inner.apply, batch)
-
-    def settle(self, request_id: str, batch: Batch) -> Sequence[Outcome] | None:
-        return self._call(self.inner.settle, request_id, batch)
 
     def erase(self, keys: Sequence[str]) -> Sequence[Outcome]:
         return self._call(self._eraser().erase, keys)

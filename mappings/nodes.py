@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from decimal import Decimal
 from typing import Literal
 
@@ -36,7 +36,16 @@ class Node:
 
     @property
     def children(self) -> tuple[Node, ...]:
-        return ()
+        """The nodes directly below this one, in the order in which they are written."""
+        return tuple(_nodes([getattr(self, each.name) for each in fields(self)]))
+
+
+def _nodes(value: object) -> Iterator[Node]:
+    if isinstance(value, Node):
+        yield value
+    elif isinstance(value, list | tuple):
+        for each in value:
+            yield from _nodes(each)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,18 +90,10 @@ class Name(Node):
 class Not(Node):
     operand: Node
 
-    @property
-    def children(self) -> tuple[Node, ...]:
-        return (self.operand,)
-
 
 @dataclass(frozen=True, slots=True)
 class Negative(Node):
     operand: Node
-
-    @property
-    def children(self) -> tuple[Node, ...]:
-        return (self.operand,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,20 +103,12 @@ class Logic(Node):
     op: Literal["and", "or"]
     items: tuple[Node, ...]
 
-    @property
-    def children(self) -> tuple[Node, ...]:
-        return self.items
-
 
 @dataclass(frozen=True, slots=True)
 class Join(Node):
     """Text joined with ``||``: null when any part is."""
 
     items: tuple[Node, ...]
-
-    @property
-    def children(self) -> tuple[Node, ...]:
-        return self.items
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,20 +117,12 @@ class Compare(Node):
     left: Node
     right: Node
 
-    @property
-    def children(self) -> tuple[Node, ...]:
-        return (self.left, self.right)
-
 
 @dataclass(frozen=True, slots=True)
 class Arithmetic(Node):
     op: ArithmeticOp
     left: Node
     right: Node
-
-    @property
-    def children(self) -> tuple[Node, ...]:
-        return (self.left, self.right)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,19 +132,11 @@ class Is(Node):
     operand: Node
     value: bool | None
 
-    @property
-    def children(self) -> tuple[Node, ...]:
-        return (self.operand,)
-
 
 @dataclass(frozen=True, slots=True)
 class In(Node):
     operand: Node
     items: tuple[Node, ...]
-
-    @property
-    def children(self) -> tuple[Node, ...]:
-        return (self.operand, *self.items)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,10 +145,6 @@ class Between(Node):
     low: Node
     high: Node
 
-    @property
-    def children(self) -> tuple[Node, ...]:
-        return (self.operand, self.low, self.high)
-
 
 @dataclass(frozen=True, slots=True)
 class Like(Node):
@@ -179,30 +152,17 @@ class Like(Node):
     pattern: str
     escape: str | None = None
 
-    @property
-    def children(self) -> tuple[Node, ...]:
-        return (self.operand,)
-
 
 @dataclass(frozen=True, slots=True)
 class Case(Node):
     whens: tuple[tuple[Node, Node], ...]
     default: Node | None = None
 
-    @property
-    def children(self) -> tuple[Node, ...]:
-        flat = tuple(node for pair in self.whens for node in pair)
-        return flat if self.default is None else (*flat, self.default)
-
 
 @dataclass(frozen=True, slots=True)
 class Call(Node):
     name: str
     args: tuple[Node, ...]
-
-    @property
-    def children(self) -> tuple[Node, ...]:
-        return self.args
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,10 +173,6 @@ class Aggregate(Node):
     related: str
     attribute: str | None = None
     where: Node | None = None
-
-    @property
-    def children(self) -> tuple[Node, ...]:
-        return () if self.where is None else (self.where,)
 
 
 def logic(op: Literal["and", "or"], items: tuple[Node, ...], at: int = 0) -> Node:

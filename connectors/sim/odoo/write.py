@@ -31,15 +31,7 @@ def insert(env: Env, model: str, vals: Mapping[str, Any], *, stamped: bool = Tru
     if stamped:
         row = {"create_uid": env.uid, "create_date": env.start, "write_uid": env.uid, "write_date": env.start}
     row.update(records.defaults(env, model) if stamped else {})
-    later: list[tuple[str, Any]] = []
-    for name, value in vals.items():
-        info = table.model.fields[name]
-        if name in _MAGIC:
-            continue
-        if info.inverse:
-            later.append((name, value))
-        elif info.store:
-            _set(row, name, convert(env, model, name, info, value, row.get(name, ())))
+    later = _assign(env, model, row, vals)
     records.derive(env, model, row)
     records.check_row(env, model, row_id, row)
     env.db.put(model, row_id, row)
@@ -47,6 +39,20 @@ def insert(env: Env, model: str, vals: Mapping[str, Any], *, stamped: bool = Tru
         _virtual(env, model, row_id, name, value)
     records.after_write(env, model, row_id, {}, row)
     return row_id
+
+
+def _assign(env: Env, model: str, row: Row, vals: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Set the values that the row itself holds; those that rows of other models hold are returned."""
+    later: list[tuple[str, Any]] = []
+    for name, value in vals.items():
+        info = env.table(model).model.fields[name]
+        if name in _MAGIC:
+            continue
+        if info.inverse:
+            later.append((name, value))
+        elif info.store:
+            _set(row, name, convert(env, model, name, info, value, row.get(name, ())))
+    return later
 
 
 def write(env: Env, model: str, ids: Iterable[int], vals: Mapping[str, Any]) -> bool:
@@ -67,18 +73,9 @@ def write(env: Env, model: str, ids: Iterable[int], vals: Mapping[str, Any]) -> 
 
 def update(env: Env, model: str, row_id: int, vals: Mapping[str, Any]) -> None:
     """Write one row, without asking for rights."""
-    table = env.table(model)
     old = env.row(model, row_id)
     row = dict(old)
-    later: list[tuple[str, Any]] = []
-    for name, value in records.before_write(env, model, vals).items():
-        info = table.model.fields[name]
-        if name in _MAGIC:
-            continue
-        if info.inverse:
-            later.append((name, value))
-        elif info.store:
-            _set(row, name, convert(env, model, name, info, value, row.get(name, ())))
+    later = _assign(env, model, row, records.before_write(env, model, vals))
     row["write_date"], row["write_uid"] = env.start, env.uid
     records.derive(env, model, row)
     records.check_row(env, model, row_id, row)
