@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from connectors.odoo import OdooConnector, OdooSettings
-from connectors.sim.kernel import Call, Fault, Kernel, Request, Response, serve
+from connectors.sim.kernel import Call, Kernel, Request, Response, serve
 from connectors.sim.odoo import OdooSim
 from syncd.model import Field, StreamSpec
 from tests.conformance.lab import RecordLab, StatusLab
+from tests.conformance.simulated_lab import SimulatedLab
 
-SIDE = "odoo"
 
-
-class OdooLab(RecordLab, StatusLab):
+class OdooLab(SimulatedLab, RecordLab, StatusLab):
     """Hands at a server with partners and two mailing lists."""
 
+    side = "odoo"
     spec = StreamSpec("res.partner", fields=(Field("email"), Field("name"), Field("function")))
     email, text, writable = "email", "name", "function"
     refused = ("name", None)
@@ -45,15 +45,6 @@ class OdooLab(RecordLab, StatusLab):
         self.server.shutdown()
         self.server.server_close()
 
-    def settle(self) -> None:
-        self.kernel.clock.advance(1.0)
-
-    def throttle(self, seconds: int) -> None:
-        self.kernel.faults.add(Fault(SIDE, "http_429", count=1, seconds=seconds))
-
-    def break_read(self) -> None:
-        self.kernel.faults.add(Fault(SIDE, "http_500", count=1))
-
     def revoke(self) -> None:
         self.sim.access.users[8].keys = ()
         self.sim.access.verified.clear()
@@ -62,7 +53,7 @@ class OdooLab(RecordLab, StatusLab):
         self.losing = True
 
     def _do(self, do: str, model: str = "res.partner", **about: Any) -> dict[str, Any]:
-        return self.sim.act({"actor": "crm_user", "crm": SIDE, "do": do, "object": model, **about})
+        return self.sim.act({"actor": "crm_user", "crm": self.side, "do": do, "object": model, **about})
 
     def create(self, email: str, text: str) -> str:
         return str(self._do("create", set={"email": email, "name": text})["id"])

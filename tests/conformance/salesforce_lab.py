@@ -6,17 +6,17 @@ from dataclasses import replace
 from typing import Any
 
 from connectors.salesforce import SalesforceConnector, SalesforceSettings
-from connectors.sim.kernel import Fault, Kernel
+from connectors.sim.kernel import Kernel
 from connectors.sim.salesforce import SalesforceSim
 from syncd.model import Field, StreamSpec
 from tests.conformance.lab import RecordLab
+from tests.conformance.simulated_lab import SimulatedLab
 
-SIDE = "salesforce"
 
-
-class SalesforceLab(RecordLab):
+class SalesforceLab(SimulatedLab, RecordLab):
     """Hands in an organisation with contacts."""
 
+    side, pages, lag = "salesforce", "/query", 30.0
     spec = StreamSpec("Contact", fields=(Field("Email"), Field("LastName"), Field("Department"),
                                          Field("HasOptedOutOfEmail", "bool")))
     email, text, flag, writable = "Email", "LastName", "HasOptedOutOfEmail", "Department"
@@ -36,24 +36,15 @@ class SalesforceLab(RecordLab):
                                      **settings)
         self.connector = SalesforceConnector(account, clock=kernel.clock.now, sleep=kernel.clock.advance)
 
-    def settle(self) -> None:
-        self.kernel.clock.advance(30.0)
-
-    def throttle(self, seconds: int) -> None:
-        self.kernel.faults.add(Fault(SIDE, "http_429", count=1, seconds=seconds))
-
     def revoke(self) -> None:
         self.sim.options.client_secret = "another"
         self.sim.tokens.revoke()
 
-    def break_read(self) -> None:
-        self.kernel.faults.add(Fault(SIDE, "http_500", route="/query", count=1))
-
     def lose_reply(self, kind: str) -> None:
-        self.kernel.faults.add(Fault(SIDE, "reset_after", route="PATCH", count=1))
+        self.fault("reset_after", route="PATCH")
 
     def _do(self, do: str, **about: Any) -> dict[str, Any]:
-        return self.sim.act({"actor": "crm_user", "crm": SIDE, "do": do, "object": "Contact", **about})
+        return self.sim.act({"actor": "crm_user", "crm": self.side, "do": do, "object": "Contact", **about})
 
     def create(self, email: str, text: str) -> str:
         party = {"IndividualId": self.individual} if self.individual else {}

@@ -309,6 +309,16 @@ def done(report: Report) -> int:
     return sum(sum(d.counts.values()) for d in report.delivered.values())
 
 
+def came_back(lab: Lab) -> None:
+    """p1 was stopped in the CRM and comes back at the provider: the next cycle unticks her box."""
+    lab.contacts(2)
+    lab.link()
+    lab.edit("p1", no_news=1)
+    lab.settle()
+    lab.advance(3600)
+    lab.world.act("mc", "resubscribe", email="p1@mail.example", list="L2")
+
+
 # --------------------------------------------------------------------------- shared addresses
 
 SHARED = "team@mail.example"

@@ -10,7 +10,7 @@ import pytest
 from connectors.wrappers import Wrapper
 from syncd import guard
 from syncd.model import Page, StreamSpec
-from tests.system.lab import MAPPING, NEWS, OFFERS, ONLY_AT_THE_PROVIDER, Lab
+from tests.system.lab import MAPPING, NEWS, OFFERS, ONLY_AT_THE_PROVIDER, Lab, came_back
 
 SHARED = "team@mail.example"
 
@@ -156,12 +156,7 @@ def test_who_parts_from_the_holder_of_the_own_key_is_mailed_under_another(lab: L
 
 def test_who_came_back_can_be_stopped_again_in_the_crm(lab: Lab) -> None:
     """A box that only says no is unticked when the person comes back; left ticked, nobody could tick it again."""
-    lab.contacts(2)
-    lab.link()
-    lab.edit("p1", no_news=1)
-    lab.settle()
-    lab.advance(3600)
-    lab.world.act("mc", "resubscribe", email="p1@mail.example", list="L2")
+    came_back(lab)
     lab.settle()
     assert lab.keys(NEWS) == {"p0", "p1"}
     assert lab.flags("p1")["no_news"] == 0

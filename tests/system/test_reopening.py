@@ -7,21 +7,11 @@ from typing import Any
 
 import pytest
 
-from tests.system.lab import NEWS, OFFERS, Lab
+from tests.system.lab import NEWS, OFFERS, Lab, came_back
 
 
 class Killed(BaseException):
     """Stands for the end of the process: nothing catches it."""
-
-
-def came_back(lab: Lab) -> None:
-    """p1 was stopped in the CRM and comes back at the provider: the next cycle unticks her box."""
-    lab.contacts(2)
-    lab.link()
-    lab.edit("p1", no_news=1)
-    lab.settle()
-    lab.advance(3600)
-    lab.world.act("mc", "resubscribe", email="p1@mail.example", list="L2")
 
 
 def ticked_again(lab: Lab) -> None:

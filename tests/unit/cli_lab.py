@@ -96,6 +96,13 @@ class Lab:
         assert result.exit_code == exit, (result.exit_code, result.output)
         return json.loads(result.stdout)
 
+    def leave_offers(self, address: str) -> None:
+        """After the first plan and a send: somebody unsubscribes from offers at the ESP, and syncd hears of it."""
+        self.ask("once", "--approve")
+        self.world.send("mc", "de:OFFERS", "L1")
+        self.world.act("mc", "unsubscribe", email=address, list="L1")
+        self.ask("once")
+
     def rows(self, audience: str) -> int:
         """How many rows the ESP holds."""
         return len(self.world.truth()["mc"]["audiences"][f"de:{audience}"]["rows"])

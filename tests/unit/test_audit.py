@@ -17,10 +17,7 @@ P31 = "p31@example.org\n"
 def linked() -> Iterator[Lab]:
     """After the first plan and a send; p31 has left offers at the ESP."""
     with lab() as made:
-        made.ask("once", "--approve")
-        made.world.send("mc", "de:OFFERS", "L1")
-        made.world.act("mc", "unsubscribe", email=P31.strip(), list="L1")
-        made.ask("once")
+        made.leave_offers(P31.strip())
         yield made
 
 

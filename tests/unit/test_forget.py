@@ -30,10 +30,7 @@ TRACES = (b"p31@example.org", b"P31@Example.org", b"Name31")
 def linked() -> Iterator[Lab]:
     """After the first plan, a send, and some history of p31: an opt-out, a grant with her address in its evidence."""
     with lab() as made:
-        made.ask("once", "--approve")
-        made.world.send("mc", "de:OFFERS", "L1")
-        made.world.act("mc", "unsubscribe", email=P31.strip(), list="L1")
-        made.ask("once")
+        made.leave_offers(P31.strip())
         made.ask("consent", "grant", "-", "--topic", "offers", "--evidence", "mail from P31@Example.org", "--by", "Kim",
                  input=P31)
         made.ask("once")
