@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -58,7 +59,12 @@ class Cycle:
         as it stands then; what it raises ends the run. ``deadline`` is in monotonic seconds."""
         now = self.clock()
         with runs.begun(self.store, trigger, self.rel.fingerprint, self.clock) as run:
-            return self._run(run, now, full=full, deliver=deliver, approve=approve, deadline=deadline, wait=wait)
+            try:
+                return self._run(run, now, full=full, deliver=deliver, approve=approve, deadline=deadline, wait=wait)
+            except OSError:  # the journal's disk: nothing new can be recorded, but what was is owed to everybody
+                if deliver:
+                    self._send_opt_outs()
+                raise
 
     def _run(self, run: int, now: Micros, *, full: bool, deliver: bool, approve: Callable[[Plan], Plan] | None,
              deadline: float | None, wait: bool) -> Report:
@@ -125,6 +131,12 @@ class Cycle:
         with ThreadPoolExecutor(len(self.lanes), thread_name_prefix="lane") as pool:
             futures = {name: pool.submit(lane.drain, deadline, wait=wait) for name, lane in self.lanes.items()}
             return {name: future.result() for name, future in futures.items()}
+
+    def _send_opt_outs(self) -> None:
+        """Send the opt-outs that are queued and due, wherever they are taken now."""
+        for lane in self.lanes.values():
+            with suppress(ConnectorError):  # they stay queued
+                lane.express(Delivered())
 
     # ------------------------------------------------------------------ what is known
 

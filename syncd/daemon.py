@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from state.db import OperationalError
 from syncd import compose, logs, sends
 from syncd.desk import control, views
 from syncd.desk.answers import Answer, problem
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 
 LONGEST_PAUSE = 900.0
 """Seconds between two tries while cycles fail altogether."""
+
+LONGEST_LOCAL_PAUSE = 60.0
+"""The same where it is this machine's disks that fail: to try them costs nobody anything, and opt-outs wait."""
 
 SHORTEST_DEADLINE = 30.0
 """Seconds a cycle waits for slow destinations at least, however short the schedule."""
@@ -179,7 +183,8 @@ class Daemon:
             if failure.exit_code == DAMAGED:
                 raise failure from error
             self.failures += 1
-            pause = float(min(LONGEST_PAUSE, max(poll, 1.0) * 2 ** min(self.failures, 10)))
+            longest = LONGEST_LOCAL_PAUSE if isinstance(error, OSError | OperationalError) else LONGEST_PAUSE
+            pause = float(min(longest, max(poll, 1.0) * 2 ** min(self.failures, 10)))
             if not self.stopping.is_set():
                 self.log.error(logs.CYCLE_FAILED, **failure.as_json(), next_try_seconds=round(pause))
                 notify(f"STATUS=failed: {failure.code}")

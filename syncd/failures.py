@@ -48,7 +48,8 @@ _BY_CLASS: Mapping[str, tuple[int, str]] = {
 _OF_SQLITE: Mapping[str, tuple[str, str]] = {
     "database or disk is full": ("there is no room left on the disk of the state; what was stored stays stored.",
                                  "Make room, then go on: nothing else is to be done."),
-    "disk I/O error": ("the disk of the state fails.", "Look at the system's log, then run `syncd doctor`."),
+    "disk I/O error": ("the state's disk has no room left, or fails.",
+                       "Look with `df` and at the system's log, then run `syncd doctor`."),
     "attempt to write a readonly database": ("the state may not be written.",
                                              "Let syncd's user write it, and the directory it is in."),
     "unable to open database file": ("the state cannot be opened.",
@@ -105,6 +106,9 @@ def failure_of(error: BaseException) -> Failure:
     if isinstance(error, OSError) and error.strerror and isinstance(error.filename, str):
         return Failure(FAILED, f"{error.filename}: {error.strerror}.", code=type(error).__name__,
                        next=getattr(error, "remedy", "Correct that, then run the command again: nothing is lost."))
+    if isinstance(error, OSError) and error.strerror:
+        return Failure(FAILED, f"{error.strerror}, at {_place(error)}.", code=type(error).__name__,
+                       next="Correct that, then run the command again.")
     return Failure(FAILED, f"unexpected {type(error).__name__} at {_place(error)}.", code=type(error).__name__,
                    next="Run the command again with --debug and report what it prints.")
 

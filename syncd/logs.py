@@ -9,6 +9,7 @@ import os
 import re
 import sys
 from collections.abc import Mapping, MutableMapping
+from contextlib import suppress
 from typing import Any, TextIO
 
 import structlog
@@ -107,9 +108,19 @@ def logger(*, pretty: bool, stream: TextIO | None = None, debug: bool = False) -
     else:
         processors += [_Json(priorities="JOURNAL_STREAM" in os.environ)]
     made: structlog.stdlib.BoundLogger = structlog.wrap_logger(
-        structlog.PrintLogger(out), processors=processors,
+        _Printer(out), processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger("debug" if debug else "info"))
     return made
+
+
+class _Printer(structlog.PrintLogger):
+    """Writes lines as long as they are taken: a log whose disk is full, or that nobody reads any more, ends no service."""
+
+    def msg(self, message: str) -> None:
+        with suppress(OSError):
+            super().msg(message)
+
+    log = debug = info = warn = warning = fatal = failure = err = error = critical = exception = msg
 
 
 class _Json:

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -105,7 +105,8 @@ def fail(obj: Context, error: BaseException) -> NoReturn:
 
         traceback.print_exception(error)
     if obj.json:
-        emit({"error": failure.as_json()})
+        with suppress(OSError):  # that standard output takes nothing may be what went wrong
+            emit({"error": failure.as_json()})
     say(failure.message if failure.code == "problems" else f"syncd: {failure.message}")
     if failure.next:
         say(f"  {failure.next}")
