@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -20,7 +19,7 @@ from state.relations import Relations
 from state.store import Store
 from syncd import bursts, guard, runs
 from syncd.decide import Decider
-from syncd.deliver import Delivered, Lane
+from syncd.deliver import Delivered, Lane, send_opt_outs
 from syncd.feeds import Feed
 from syncd.guard import Limits, Plan
 from syncd.inbox import Resolver
@@ -54,16 +53,15 @@ class Cycle:
 
     def run(self, trigger: str, *, full: bool = False, deliver: bool = True, approve: Callable[[Plan], Plan] | None = None,
             deadline: float | None = None, wait: bool = True) -> Report:
-        """One cycle; without ``wait`` it leaves requests in flight to the next one. ``approve`` is shown
-        the plan before anything of it is sent, may approve or hold, and returns the plan
-        as it stands then; what it raises ends the run. ``deadline`` is in monotonic seconds."""
+        """One cycle; without ``wait`` it leaves requests in flight to the next one. ``approve`` is shown the plan before
+        anything is sent, may approve or hold, and returns the plan as it stands then; what it raises ends the run.
+        ``deadline`` is in monotonic seconds."""
         now = self.clock()
         with runs.begun(self.store, trigger, self.rel.fingerprint, self.clock) as run:
             try:
                 return self._run(run, now, full=full, deliver=deliver, approve=approve, deadline=deadline, wait=wait)
             except OSError:  # the journal's disk: nothing new can be recorded, but what was is owed to everybody
-                if deliver:
-                    self._send_opt_outs()
+                send_opt_outs(self.lanes.values() if deliver else ())
                 raise
 
     def _run(self, run: int, now: Micros, *, full: bool, deliver: bool, approve: Callable[[Plan], Plan] | None,
@@ -131,12 +129,6 @@ class Cycle:
         with ThreadPoolExecutor(len(self.lanes), thread_name_prefix="lane") as pool:
             futures = {name: pool.submit(lane.drain, deadline, wait=wait) for name, lane in self.lanes.items()}
             return {name: future.result() for name, future in futures.items()}
-
-    def _send_opt_outs(self) -> None:
-        """Send the opt-outs that are queued and due, wherever they are taken now."""
-        for lane in self.lanes.values():
-            with suppress(ConnectorError):  # they stay queued
-                lane.express(Delivered())
 
     # ------------------------------------------------------------------ what is known
 

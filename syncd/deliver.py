@@ -9,7 +9,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from operator import attrgetter
@@ -333,6 +334,13 @@ class Lane:
             types = {f.name: f.type for fields in self.rel.streams.values() for f in fields}
             return StreamSpec(batch.object, "record", tuple(Field(c, types.get(c, "text")) for c in batch.columns))
         return StreamSpec(batch.object, "row", tuple(Field(c) for c in batch.columns))
+
+
+def send_opt_outs(lanes: Iterable[Lane]) -> None:
+    """Send the opt-outs that are queued and due, wherever they are taken now; the others stay queued."""
+    for lane in lanes:
+        with suppress(ConnectorError):
+            lane.express(Delivered())
 
 
 def _holds(batch: Batch, op: Op, row: Mapping[str, Any] | None) -> bool:
