@@ -65,11 +65,38 @@ def begin(conn: db.Connection, rel: Relations, connection: int, after: int, most
     count, upto = conn.execute(q["upto"], {**given, "limit": most}).fetchone()
     if not count:
         return 0, after
-    rows = " OR ".join(f"EXISTS (SELECT 1 FROM {a.table} t WHERE t.person = subscriber_key.person)"
-                       for a in rel.audiences if a.connection == connection) or "0"
-    conn.execute(q["next"].replace(":has_rows", rows).replace(":value", value_of(rel, connection)), {**given, "upto": upto})
+    sql = q["next"].replace(":has_rows", _has_rows(rel, connection)).replace(":value", value_of(rel, connection))
+    conn.execute(sql, {**given, "upto": upto})
     conn.execute(q["dirty_next"], {**given, "upto": upto})
     return count, upto
+
+
+def _has_rows(rel: Relations, connection: int) -> str:
+    """SQL over subscriber_key: a row stands under the key."""
+    return " OR ".join(f"EXISTS (SELECT 1 FROM {a.table} t WHERE t.person = subscriber_key.person)"
+                       for a in rel.audiences if a.connection == connection) or "0"
+
+
+def survive(conn: db.Connection, rel: Relations) -> None:
+    """Of the chunk's people whose records were merged: whoever is known under another key than that which is to stay moves
+    to it, once nothing of its former owner is there or on its way."""
+    sql = load("keys")["survive"]
+    for (connection,) in conn.execute("SELECT id FROM connection WHERE approved_at IS NOT NULL").fetchall():
+        if connection in rel.key_values:
+            conn.execute(sql.replace(":has_rows", _has_rows(rel, connection)), {"connection": connection})
+
+
+def part(conn: db.Connection, rel: Relations) -> None:
+    """Of the records that the last step of identifying took from their people: whose id another had moved to as key has it
+    again, with the rows under it, and the other one uses the key before."""
+    q = load("keys")
+    for connection, key, user, owner in conn.execute(q["lent"]).fetchall():
+        given = {"connection": connection, "key": key, "user": user, "owner": owner}
+        for name in ("hand_back", "use_again"):
+            conn.execute(q[name], given)
+        for a in rel.audiences:
+            if a.connection == connection:
+                conn.execute(f"UPDATE OR IGNORE {a.table} SET person = :owner WHERE person = :user AND key = :key", given)
 
 
 def stop(conn: db.Connection, connection: int) -> int:

@@ -277,6 +277,7 @@ def _apply(conn: db.Connection, rel: Relations, batch_id: int, batch: Batch, now
         conn.execute(f"DELETE FROM {audience.table} WHERE person IN (SELECT person FROM operation"
                      f" WHERE batch = :batch AND state = {SEALED} AND record = 0)", {"batch": batch_id})
         conn.execute(q["foreign_removed"], {"batch": batch_id})
+        conn.execute(q["dirty_merged"], {"batch": batch_id})
     elif kind == "update":
         conn.executemany(q["reasserted"], ({"batch": batch_id, "field": column} for column in batch.columns))
         for stream, fields in rel.streams.items():

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mappings.functions import clock_parameters
-from state import attributes, drift, identify, people, plan, ranks, statuses, suppressions
+from state import attributes, drift, identify, keys, people, plan, ranks, statuses, suppressions
 from state.pace import Pace
 from state.queries import load
 from state.relations import Relations
@@ -53,6 +53,7 @@ class Decider:
     def _identify(self, conn: Any, now: Micros, most: int) -> int:
         """One chunk of components; how many records that were. A record that leaves its person takes refusals along."""
         count = identify.step(conn, self.rel, now, most)
+        keys.part(conn, self.rel)
         entries = [from_parting(source, topic, self.objects[source.stream][0], *row, now)
                    for source in self.rel.sources for topic, was in ((None, ()), *((t.id, t.was) for t in self.rel.topics))
                    for row in identify.parted(conn, source, topic, was)]
@@ -211,6 +212,8 @@ class Decider:
 
     def _plan_chunk(self, conn: Any, run: int, bound: Mapping[str, Any], *, only_suppressions: bool = False) -> None:
         queued = plan.forget_wishes(conn)
+        if not only_suppressions:
+            keys.survive(conn, self.rel)
         plan.containers(conn, self.rel, run)
         plan.audiences(conn, self.rel, run, bound)
         if not only_suppressions:

@@ -38,6 +38,45 @@ OR subscriber_key.person <> excluded.person
   AND NOT EXISTS (SELECT 1 FROM operation o WHERE o.person = subscriber_key.person AND o.connection = :connection AND o.state < 10)
   AND NOT (:has_rows);
 
+-- name: survive
+-- Of people whose records were merged and had keys of their own: the key that stays is that of a subscriber the provider knows;
+-- of several, that of the surviving record; then the oldest. A key of another is taken over as above.
+INSERT INTO subscriber_key (connection, person, key, until)
+SELECT :connection, b.person, b.key, -1 FROM (
+  SELECT c.person, k.key, k.person AS owner, row_number() OVER (PARTITION BY c.person ORDER BY
+    EXISTS (SELECT 1 FROM remote_status s WHERE s.connection = :connection AND s.container = '' AND s.key = k.key
+      AND s.status <> 'removed') DESC,
+    EXISTS (SELECT 1 FROM record l WHERE l.person = c.person AND l.rid = k.key AND l.merged_into IS NULL) DESC,
+    r.merged_into IS NULL DESC, r.first_seen, r.rid) AS place
+  FROM chunk c CROSS JOIN record r ON r.person = c.person
+  CROSS JOIN subscriber_key k ON k.connection = :connection AND k.person = r.id AND k.until = 0
+  WHERE c.records > 1 AND EXISTS (SELECT 1 FROM record m WHERE m.person = c.person AND m.merged_into IS NOT NULL)) b
+WHERE b.place = 1 AND b.owner <> b.person
+AND EXISTS (SELECT 1 FROM attr a WHERE a.person = b.person AND a.address IS NOT NULL)
+AND EXISTS (SELECT 1 FROM subscriber_key k WHERE k.connection = :connection AND k.person = b.person AND k.until = 0)
+AND NOT EXISTS (SELECT 1 FROM subscriber_key n WHERE n.connection = :connection AND n.person = b.person AND n.until = -1)
+ON CONFLICT (connection, key) DO UPDATE SET person = excluded.person, until = -1
+WHERE NOT EXISTS (SELECT 1 FROM operation o WHERE o.person = subscriber_key.person AND o.connection = :connection AND o.state < 10)
+  AND NOT (:has_rows);
+
+-- name: lent
+-- Of records that parted from a person who uses their own id as key, having moved to it when they were merged: connection, key,
+-- that person, whose it is now. What is in flight under the key would come back to the wrong one: it stays as it is then.
+SELECT k.connection, k.key, k.person, r.person FROM parted p CROSS JOIN record r ON r.id = p.record
+CROSS JOIN connection c CROSS JOIN subscriber_key k ON k.connection = c.id AND k.key = r.rid AND k.until = 0
+CROSS JOIN record h ON h.id = k.person
+WHERE h.person <> r.person AND r.deleted = 0
+AND EXISTS (SELECT 1 FROM subscriber_key f WHERE f.connection = c.id AND f.person = k.person AND f.until > 0)
+AND NOT EXISTS (SELECT 1 FROM subscriber_key o WHERE o.connection = c.id AND o.person = r.person AND o.until = 0)
+AND NOT EXISTS (SELECT 1 FROM operation o WHERE o.person = k.person AND o.connection = c.id AND o.state = 3);
+
+-- name: hand_back
+UPDATE subscriber_key SET person = :owner WHERE connection = :connection AND key = :key;
+
+-- name: use_again
+UPDATE subscriber_key SET until = 0 WHERE connection = :connection AND person = :user
+AND until = (SELECT max(f.until) FROM subscriber_key f WHERE f.connection = :connection AND f.person = :user);
+
 -- name: dirty_next
 INSERT OR IGNORE INTO dirty SELECT person FROM subscriber_key WHERE connection = :connection AND until = -1
 AND person > :after AND person <= :upto;

@@ -157,6 +157,11 @@ DELETE FROM foreign_row WHERE id IN (SELECT f.id FROM (SELECT 1 FROM foreign_row
 -- name: foreign_removed
 DELETE FROM foreign_row WHERE id IN (SELECT record FROM operation WHERE batch = :batch AND state = 3 AND record <> 0);
 
+-- name: dirty_merged
+-- A row of somebody who is part of another by now: that one may move to the key that is free by this.
+INSERT OR IGNORE INTO dirty SELECT r.person FROM operation o CROSS JOIN record r ON r.id = o.person
+WHERE o.batch = :batch AND o.state = 3 AND r.person <> r.id;
+
 -- name: reread
 INSERT INTO reread (record, since) SELECT o.record, b.sealed_at FROM operation o CROSS JOIN batch b ON b.id = o.batch
 WHERE o.batch = :batch AND o.state = 3

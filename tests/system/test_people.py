@@ -98,6 +98,7 @@ def test_an_unmerge_gives_each_her_own_history_back(lab: Lab) -> None:
     lab.world.act("sf", "undelete", object="Contact", id=lab.ids["p1"])
     lab.cycle()
     assert lab.keys(OFFERS) == {"p0", "p2"}
+    assert lab.keys(NEWS) == {"p0", "p1", "p2"}
 
 
 # --------------------------------------------------------------------------- addresses

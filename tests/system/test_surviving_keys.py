@@ -1,0 +1,81 @@
+"""After a merge of two records that were known at the provider: which of the two keys stays does not depend on which record
+was read first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.system.lab import NEWS, OFFERS, Lab
+
+BOTH = [("ann", "old"), ("old", "ann")]
+"""In which order the records come: the one that survives is ann's."""
+
+
+@pytest.fixture(params=BOTH, ids=["survivor-first", "survivor-last"])
+def lab(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Lab]:
+    with Lab(tmp_path) as found:
+        for name in request.param:
+            found.contact(name, first_name="Ann")
+        found.contact("bob")
+        yield found
+
+
+def merge(lab: Lab) -> None:
+    lab.world.act("sf", "merge", object="Contact", id=lab.ids["old"], into=lab.ids["ann"])
+    lab.settle()
+    lab.settle()
+
+
+def news(lab: Lab) -> set[str]:
+    return lab.keys(NEWS)
+
+
+def test_the_surviving_records_key_stays(lab: Lab) -> None:
+    lab.link()
+    assert news(lab) == {"ann", "old", "bob"}
+    merge(lab)
+    assert news(lab) == lab.keys(OFFERS) == {"ann", "bob"}
+    lab.edit("ann", first_name="Anna")
+    lab.settle()
+    row = lab.row(NEWS, "ann")
+    assert row is not None
+    assert row["first_name"] == "Anna"
+    assert lab.send(NEWS) == {"ann", "bob"}
+
+
+def test_the_key_of_a_subscriber_stays_where_the_other_never_became_one(lab: Lab) -> None:
+    """Nobody has sent to the rows yet: only the former record's key was a subscriber before."""
+    lab.world.act("mc", "import", list="L2", members={lab.ids["old"]: "old@mail.example"})
+    plan = lab.cycle(deliver=False).plan
+    assert plan is not None
+    lab.approve(plan)
+    lab.settle()
+    merge(lab)
+    assert news(lab) == {"old", "bob"}
+
+
+def test_every_refusal_goes_along_before_a_row(lab: Lab) -> None:
+    lab.link()
+    lab.unsubscribe("old", "L1")
+    lab.settle()
+    merge(lab)
+    assert lab.keys(OFFERS) == {"bob"}
+    assert news(lab) == {"ann", "bob"}
+    assert (lab.status("ann", "L1"), lab.status("old", "L1")) == ("unsubscribed", "unsubscribed")
+    lab.unsubscribe("old", "L2")  # by the link in an old mail
+    lab.settle()
+    assert news(lab) == {"bob"}
+    assert lab.status("ann", "L2") == "unsubscribed"
+
+
+def test_nobody_moves_twice(lab: Lab) -> None:
+    lab.link()
+    merge(lab)
+    before = lab.rows("SELECT * FROM subscriber_key ORDER BY key")
+    lab.edit("ann", last_name="Doe-Ray")
+    lab.settle()
+    assert lab.rows("SELECT * FROM subscriber_key ORDER BY key") == before
+    assert lab.rows("SELECT 1 FROM subscriber_key WHERE until < 0") == []
