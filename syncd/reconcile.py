@@ -29,6 +29,8 @@ class Reconciler:
         self.policy = policy(topics, clock_tolerance)
         self.units = units
         self._now = {former: topic.id for topic in topics for former in topic.was}
+        self._purposes = {topic.id: topic.purpose for topic in topics}
+        self._as_said = not self._now and {*self._purposes.values()} <= {"marketing"}
         self._by_unit: dict[str | None, list[str]] = {None: [], **{unit: [] for unit in units}}
         for topic in topics:
             self._by_unit.setdefault(topic.unit, []).append(topic.id)
@@ -36,18 +38,23 @@ class Reconciler:
 
     def decision(self, case: Case) -> Decision:
         """The full answer: each topic's for its business unit, all mail's for mail that may come from any."""
-        case = self._renamed(case)
+        case = self._of_today(case)
         folds = self._folds(case, case.statements)
         topics = {topic: folds[unit].topics[topic] for unit, names in self._by_unit.items() for topic in names}
         return Decision(topics, folds[None].master, folds[None].blocked_by)
 
-    def _renamed(self, case: Case) -> Case:
-        """The case with every topic under the id it has now."""
-        if not self._now:
+    def _of_today(self, case: Case) -> Case:
+        """The case with every topic under the id it has now. What was said about a topic is about mail of its purpose: who
+        said it knew of no purposes."""
+        if self._as_said:
             return case
-        return case._replace(statements=[replace(s, scope=replace(
-            s.scope, topic=self._now.get(s.scope.topic, s.scope.topic) if s.scope.topic is not None else None,
-            all_except=tuple(self._now.get(t, t) for t in s.scope.all_except))) for s in case.statements])
+        return case._replace(statements=[self._statement(s) for s in case.statements])
+
+    def _statement(self, s: Statement) -> Statement:
+        topic = self._now.get(s.scope.topic, s.scope.topic) if s.scope.topic is not None else None
+        scope = replace(s.scope, topic=topic, all_except=tuple(self._now.get(t, t) for t in s.scope.all_except))
+        purpose = self._purposes.get(topic, s.purpose) if topic is not None and scope.level == "topic" else s.purpose
+        return replace(s, scope=scope, purpose=purpose)
 
     def _folds(self, case: Case, statements: Sequence[Statement]) -> dict[str | None, Decision]:
         return {unit: consent.fold(case.person, case.address, statements, case.holders, self.policy, unit=unit)
@@ -56,7 +63,7 @@ class Reconciler:
     def decided(self, case: Case) -> Decided:
         """The decision in codes. ``standing`` of a topic is what was said about that topic itself: a master opt-out
         must not set a topic's own flag. Neither must that of one business unit set what is about all mail everywhere."""
-        case = self._renamed(case)
+        case = self._of_today(case)
         full = self._folds(case, case.statements)
         narrow: dict[str | None, Decision] | None = None
         topics = {unit_id(unit): (int(full[unit].master.mailable), self._code(full[unit].master)) for unit in self.units}

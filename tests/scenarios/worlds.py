@@ -68,6 +68,8 @@ def _after(text: str, place: str, more: str) -> str:
 WORLD: dict[str, Callable[[str], str]] = {
     r"people who share an address are different people":
         lambda t: t.replace("same_email: one_person", "same_email: separate"),
+    r"offers are mail of the service, no marketing":
+        lambda t: t.replace("name: Offers\n    purpose: marketing", "name: Offers\n    purpose: service"),
     r"offers need a confirmation": lambda t: t.replace("opt_in: required", "opt_in: confirmed"),
     r"there are leads": lambda t: _after(t.replace("topics:", LEAD + "topics:", 1),
                                          "opt_in: none\n    consent:\n", LEAD_CONSENT),
