@@ -161,7 +161,10 @@ def _campaigns(mapping: Mapping) -> Iterator[Problem]:
 def _destinations(mapping: Mapping, connections: Map[str, str]) -> Iterator[Problem]:
     attributes = mapping.person_attributes
     owners: dict[tuple[str, str], str] = {}
+    yield from _lists(mapping)
+    first: dict[str, Destination] = {}
     for destination in mapping.destinations.values():
+        yield from _alike(destination, first.setdefault(destination.connection, destination))
         yield from _connection(destination.place, destination.connection, connections, ESP_TYPES, "a destination")
         yield from _known(destination.place, "attribute", destination.key_value, attributes)
         yield from _delivered(mapping, destination)
@@ -172,6 +175,31 @@ def _destinations(mapping: Mapping, connections: Map[str, str]) -> Iterator[Prob
             if topic.publication_list is not None:
                 place = (destination.connection, f"list {topic.publication_list}")
                 yield from _taken(topic.place, place, f'the topic "{topic.topic}"', owners)
+
+
+def _lists(mapping: Mapping) -> Iterator[Problem]:
+    """What a list says must be about one topic: who leaves one of two would leave both, and be put back for the other."""
+    delivered = {(d.connection, delivery.publication_list): delivery.topic
+                 for d in mapping.destinations.values() for delivery in d.topics.values()}
+    owners: dict[tuple[str, str], str] = {}
+    for topic in mapping.topics.values():
+        for held in topic.lists.values():
+            place = (held.connection, held.container)
+            owner = owners.setdefault(place, delivered.get(place, topic.id))
+            if owner != topic.id:
+                yield Problem.at(held.place, f'The list {held.container} of "{held.connection}" is already that of the '
+                                 f'topic "{owner}".', "Give each topic a list of its own.")
+
+
+def _alike(destination: Destination, first: Destination) -> Iterator[Problem]:
+    """Two destinations at one connection: its people have one key each, and its stops of all mail one meaning."""
+    for what, own, other in (
+            ("unit", destination.unit, first.unit),
+            ("unknown_subscriber", destination.unknown_subscriber, first.unknown_subscriber),
+            ("subscriber_key", (destination.key_value, destination.key_existing), (first.key_value, first.key_existing))):
+        if own != other:
+            yield Problem.at(destination.place, f'"{first.id}" delivers to "{destination.connection}" with another {what}.',
+                             f"Make both alike, or one destination of them: {what} is the connection's.")
 
 
 def _leaving(delivery: TopicDelivery, type_: str | None) -> Iterator[Problem]:

@@ -243,7 +243,7 @@ class DestinationCompiler:
                 master = feed if not spec.container else master
                 specs[spec.container or ""] = spec
         for container in specs:
-            meant: list[str | None] = [None] if container == "" else [*lists.topics.get(container, [])]
+            meant: list[str | None] = [None] if container == "" else [*dict.fromkeys(lists.topics.get(container, ()))]
             found.containers.extend(rel.ContainerDef(
                 self.store.object(w.id, container, "container"), w.id, container, topic_id,
                 lists.create_unknown, w.connector.capabilities.keyed_by,

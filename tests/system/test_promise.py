@@ -308,3 +308,15 @@ def test_a_permission_found_at_a_first_link_is_not_given_anew_because_another_bo
     lab.settle()
     assert lab.entries() == before + 1
     assert "eva" not in lab.keys(OFFERS)
+
+
+def test_a_list_may_be_named_as_the_place_of_consent_and_of_delivery(tmp_path: Path) -> None:
+    news = "    opt_in: none\n    consent:\n"
+    text = MAPPING.replace(news, news + "      mc: {publication_list: L2}\n")
+    with Lab(tmp_path, text) as lab:
+        lab.contacts(2)
+        lab.link()
+        lab.edit("p1", no_news=1)
+        lab.settle()
+        assert lab.send(NEWS) == {"p0"}
+        assert lab.status("p1", "L2") == "unsubscribed"

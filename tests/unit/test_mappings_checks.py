@@ -331,3 +331,30 @@ def test_consent_values_must_exist() -> None:
     field = FieldInfo("Offers_Opt_In__c", "text", choices=("Subscribed", "Unsubscribed"))
     found = online(salesforce(contact(Offers_Opt_In__c=field)), mapping=changed)
     assert found == ['error: "Subscribd" is not a value of "Offers_Opt_In__c". Did you mean "Subscribed"?']
+
+
+def test_a_list_that_holds_consent_belongs_to_one_topic() -> None:
+    both = PEOPLE + """
+topics:
+  a: {name: A, opt_in: none, consent: {odoo: {mailing_list: 7}}}
+  b: {name: B, opt_in: none, consent: {odoo: {mailing_list: 7}}}
+"""
+    assert 'The list 7 of "odoo" is already that of the topic "a".' in single(both)
+    held = PEOPLE + """
+topics: {a: {name: A, opt_in: none}, b: {name: B, opt_in: none, consent: {mc: {publication_list: 5}}}}
+"""
+    found = single(held + destination("a: {publication_list: 5}"))
+    assert 'The list 5 of "mc" is already that of the topic "a".' in found
+    assert problems_of(held + destination("b: {publication_list: 5}")) == []
+
+
+@pytest.mark.parametrize(("more", "what"), [
+    ("unit: shop", "unit"), ("subscriber_key: {value: email}", "subscriber_key"),
+    ("unknown_subscriber: create_unsubscribed", "unknown_subscriber")])
+def test_two_destinations_at_one_connection_agree_on_what_is_the_connections(more: str, what: str) -> None:
+    text = PEOPLE + TOPIC + f"""
+destinations:
+  one: {{connection: mc, topics: {{offers: {{publication_list: 1}}}}}}
+  two: {{connection: mc, {more}}}
+"""
+    assert f'"one" delivers to "mc" with another {what}.' in single(text)
