@@ -84,7 +84,7 @@ class Journal:
         """Write and fsync; raises OSError, upon which the caller's transaction is rolled back."""
         if self._fd is None:
             return
-        self._come_home()
+        self.come_home()
         data, before = orjson.dumps(line) + b"\n", os.fstat(self._fd).st_size
         written = 0
         try:
@@ -97,14 +97,14 @@ class Journal:
                 error.filename = str(self._path)
             raise
 
-    def _come_home(self) -> None:
+    def come_home(self) -> None:
         """See that the open file is the one at its path: what is written to one that was taken away, or to a disk that was
         unmounted, nobody finds again. A copy that was put there is gone on with.
 
         :raises JournalGone: it is not there, or is another one
         """
-        assert self._fd is not None
-        assert self._path is not None
+        if self._fd is None or self._path is None:
+            return
         ours = os.fstat(self._fd)
         try:
             there = os.stat(self._path)
@@ -171,7 +171,7 @@ class Journal:
         where the next line begins. May run while lines are appended: ``replace`` copies those."""
         if self._fd is None or self._path is None:
             return 0
-        self._come_home()
+        self.come_home()
         part = os.open(_part(self._path), os.O_WRONLY | os.O_CREAT | (os.O_APPEND if after else os.O_TRUNC), 0o600)
         with self._path.open("rb") as lines, os.fdopen(part, "wb") as copy:
             lines.seek(after)

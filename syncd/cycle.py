@@ -130,8 +130,6 @@ class Cycle:
             futures = {name: pool.submit(lane.drain, deadline, wait=wait) for name, lane in self.lanes.items()}
             return {name: future.result() for name, future in futures.items()}
 
-    # ------------------------------------------------------------------ what is known
-
     def linked(self) -> bool:
         """Every stream was read to its end at least once: a first plan from half a picture would be wrong."""
         ids = {f.stream for f in self.feeds}

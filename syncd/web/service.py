@@ -98,7 +98,7 @@ class Service:
 def _writable(store: Store) -> bool:
     """Whether a delivery would be stored now."""
     try:
-        store.write(lambda conn: None, urgent=True, timeout=1.0)
+        store.write(lambda conn: store.journal.come_home(), urgent=True, timeout=1.0)
     except Exception:
         return False
     return True
