@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import ThreadingHTTPServer
 from typing import Any
 
 from connectors.marketing_cloud import MarketingCloudConnector, MarketingCloudSettings
 from connectors.sim.kernel import Call, Clock, Kernel, Request, Response, serve
 from connectors.sim.marketing_cloud import MarketingCloudSim
+from syncd.model import Batch, Outcome
 
 MID, SISTER, ENTERPRISE = 12345, 777, 1
 LIST = "4711"
@@ -159,3 +161,43 @@ def threads(count: int, work: Callable[[], object]) -> None:
         each.start()
     for each in started:
         each.join()
+
+
+# --------------------------------------------------------------------------- batches
+
+OBJECT = "de:OFFERS"
+
+
+def end(world: World, batch: Batch, outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """The outcomes once the queue has run; the accepted ones must share one request."""
+    accepted = [op for op, o in zip(batch.ops, outcomes, strict=True) if o.state == "accepted"]
+    if not accepted:
+        return list(outcomes)
+    [request] = {o.request_id for o in outcomes if o.state == "accepted"}
+    assert request is not None
+    world.kernel.clock.advance(60)
+    settled = world.connector.settle(request, replace(batch, ops=accepted))
+    assert settled is not None
+    ends = iter(settled)
+    return [next(ends) if o.state == "accepted" else o for o in outcomes]
+
+
+def drive(world: World, batch: Batch) -> list[Outcome]:
+    """Final outcomes, cutting batches as the connector asks."""
+    finals: dict[int, Outcome] = {}
+    waiting = [list(batch.ops)]
+    for _ in range(60):
+        if not waiting:
+            break
+        part = replace(batch, ops=waiting.pop(0))
+        outcomes = end(world, part, world.connector.apply(part))
+        again = [op for op, o in zip(part.ops, outcomes, strict=True) if o.state == "retry"]
+        finals.update((op.id, o) for op, o in zip(part.ops, outcomes, strict=True) if o.state != "retry")
+        size = min((o.max_batch or len(part.ops) for o in outcomes if o.state == "retry"), default=1)
+        waiting += [again[at:at + size] for at in range(0, len(again), size)]
+    assert not waiting, "the same rows again and again"
+    return [finals[op.id] for op in batch.ops]
+
+
+def states(outcomes: Sequence[Outcome]) -> list[str]:
+    return [o.state for o in outcomes]

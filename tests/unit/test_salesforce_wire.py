@@ -1,8 +1,8 @@
-"""Sessions, quota, pages and writes against a scripted server: what Salesforce does when it does not do its best."""
+"""Sessions, quota, pages and writes against a scripted organisation: what Salesforce does when it does not do its best."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -21,91 +21,17 @@ from connectors.http import Http
 from connectors.salesforce import SalesforceConnector, SalesforceSettings
 from connectors.salesforce.records.reading import Cursor
 from connectors.salesforce.wire.calls import Session, Wire
-from connectors.sim.kernel import Call, Kernel, Request, Response, serve
-from syncd.model import Batch, Field, Op, StreamSpec
+from connectors.sim.kernel import Request, Response
+from syncd.model import Batch, Op, StreamSpec
+from tests.unit.salesforce_scripted import ROOT, SPEC, Make, Org, orgs
 
-ROOT = "/services/data/v67.0"
 ID = "0035g0000000001AAA"
-FIELDS = [{"name": n, "type": t, "updateable": u} for n, t, u in (
-    ("Id", "id", False), ("SystemModstamp", "datetime", False), ("IsDeleted", "boolean", False),
-    ("MasterRecordId", "reference", False), ("Email", "email", True), ("HasOptedOutOfEmail", "boolean", True),
-    ("Born__c", "datetime", True))]
-
-Answer = Callable[[Request], Response | None]
-
-
-class Org:
-    """A scripted org: ``answers`` are asked first, in order; the rest is plain."""
-
-    def __init__(self, **settings: Any) -> None:
-        self.kernel = Kernel()
-        self.answers: list[Answer] = []
-        self.requests: list[Request] = []
-        self.tokens = 0
-        self.usage = "api-usage=275/15000"
-        self.server = serve(self.kernel, "salesforce", self.handle)
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
-        self.connector = SalesforceConnector(
-            SalesforceSettings(**{"client_id": "key", "client_secret": "s3cret", "endpoint": self.url, **settings}),
-            clock=self.kernel.clock.now, sleep=lambda seconds: None)
-
-    def handle(self, request: Request, call: Call) -> Response:
-        self.requests.append(request)
-        for answer in self.answers:
-            response = answer(request)
-            if response is not None:
-                return response
-        response = self.plain(request)
-        response.headers["Sforce-Limit-Info"] = self.usage
-        return response
-
-    def plain(self, request: Request) -> Response:
-        path = request.path.removeprefix(ROOT)
-        if path == "/services/oauth2/token":
-            self.tokens += 1
-            return Response(200, {"access_token": f"T{self.tokens}", "instance_url": self.url, "token_type": "Bearer",
-                                  "id": "https://login.salesforce.com/id/00D5g000000000AEAQ/0055g000000000AAAQ"})
-        if path == "/sobjects/Contact/describe":
-            return Response(200, {"name": "Contact", "fields": FIELDS})
-        if path.startswith("/query"):
-            return Response(200, {"totalSize": 0, "done": True, "records": []})
-        if path == "/limits":
-            return Response(200, {"DailyApiRequests": {"Max": 15000, "Remaining": 14000}})
-        if path == "/composite/sobjects":
-            return Response(200, [{"id": r["id"], "success": True, "errors": []} for r in request.json()["records"]])
-        return Response(404, [{"errorCode": "NOT_FOUND", "message": "The requested resource does not exist"}])
-
-    def on(self, part: str, response: Response, times: int = 10**6) -> None:
-        """Answer the next ``times`` requests whose path contains ``part``."""
-        left = [times]
-
-        def answer(request: Request) -> Response | None:
-            if part not in request.path or not left[0]:
-                return None
-            left[0] -= 1
-            return response
-        self.answers.append(answer)
-
-    def paths(self, part: str = "") -> list[str]:
-        return [r.path for r in self.requests if part in r.path]
 
 
 @pytest.fixture
-def org() -> Iterator[Callable[..., Org]]:
-    made: list[Org] = []
-
-    def make(**settings: Any) -> Org:
-        made.append(Org(**settings))
-        return made[-1]
-    yield make
-    for one in made:
-        one.connector.close()
-        one.server.shutdown()
-        one.server.server_close()
-
-
-Make = Callable[..., Org]
-SPEC = StreamSpec("Contact", fields=(Field("Email"), Field("HasOptedOutOfEmail", "bool")))
+def org() -> Iterator[Make]:
+    with orgs() as make:
+        yield make
 EXPIRED = Response(401, [{"errorCode": "INVALID_SESSION_ID", "message": "Session expired or invalid"}])
 
 
@@ -413,50 +339,6 @@ def test_one_record_that_sinks_a_call_is_found_by_halving(org: Make) -> None:
 
 def test_settle_knows_nothing(org: Make) -> None:
     assert [x.state for x in org().connector.settle("x", update(1, 1)) or ()] == ["unknown", "unknown"]
-
-
-# --------------------------------------------------------------------------- check
-
-def test_health_of_a_good_org(org: Make) -> None:
-    o = org()
-    health = o.connector.check()
-    assert health.ok
-    assert health.account.startswith("org 00D5g000000000AEAQ as user 0055g000000000AAAQ at 127.0.0.1:")
-    assert health.quota == {"DailyApiRequests": (1000, 15000)}
-    assert [f.level for f in health.findings] == ["info"]  # no field history here
-
-
-def hidden(*names: str) -> Response:
-    return Response(200, {"name": "Contact", "fields": [f for f in FIELDS if f["name"] not in names]})
-
-
-def test_a_hidden_opt_out_flag_stops_the_connection_until_it_is_shown(org: Make) -> None:
-    o = org()
-    o.on("/Contact/describe", hidden("HasOptedOutOfEmail"), times=1)
-    health = o.connector.check()
-    assert not health.ok
-    assert any("Contact.HasOptedOutOfEmail" in f.message for f in health.findings if f.level == "error")
-    assert o.connector.check().ok
-
-
-def test_findings(org: Make) -> None:
-    o = org()
-    o.on("/limits", Response(403, [{"errorCode": "INSUFFICIENT_ACCESS", "message": "x"}],
-                             {"Sforce-Limit-Info": "api-usage=14900/15000"}))
-    o.on("et4ae5__", Response(200, {"name": "et4ae5__SendDefinition__c", "fields": []}))
-    o.on("/Contact/describe", Response(200, {"name": "Contact", "fields": FIELDS, "updateable": False}))
-    warnings = " ".join(f.message for f in o.connector.check().findings if f.level == "warning")
-    for part in ("quota cannot be read", "only opt-outs", "cannot edit Contact.HasOptedOutOfEmail", "Cloud Connect"):
-        assert part in warnings
-
-
-def test_an_org_without_people_is_an_error(org: Make) -> None:
-    o = org()
-    o.on("/describe", Response(404, [{"errorCode": "NOT_FOUND", "message": "x"}]))
-    assert not o.connector.check().ok
-    assert o.connector.describe(["Contact"]).objects == {}
-    with pytest.raises(Misconfigured, match="object Contact"):
-        o.connector.changes(SPEC, None)
 
 
 def test_streams_that_salesforce_does_not_have(org: Make) -> None:
