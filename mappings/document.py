@@ -234,8 +234,10 @@ class DestinationDoc(Doc):
     subscriber_key: Annotated[SubscriberKey, Field(description="How people are named there.")] = SubscriberKey()
     unknown_subscriber: Annotated[Literal["skip", "create_unsubscribed"], Field(
         description="Refusals of people who are no subscribers there: kept here, or written there before any row.")] = "skip"
-    existing_members: Annotated[Literal["keep", "adopt"], Field(
-        description="What members found on a list mean: nothing, or a wish for the first plan to approve.")] = "keep"
+    existing_members: Annotated[Literal["keep", "adopt", "remove"], Field(
+        description="What is there before syncd. keep: means nothing, and stays. adopt: who is on a list wants its topic, "
+                    "if the first plan is approved. remove: rows of an audience that the mapping does not want are "
+                    "removed, once, if that is approved.")] = "keep"
     unit: Annotated[Name | None, Field(
         description="The business unit or brand: who stops all mail there stops only its mail, and its topics'.")] = None
     topics: Annotated[dict[Name, TopicTarget], Field(description="The topics it gets.")] = {}

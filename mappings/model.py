@@ -237,7 +237,7 @@ class Destination:
     key_value: str
     key_existing: Literal["match_email", "refuse"]
     unknown_subscriber: Literal["skip", "create_unsubscribed"]
-    existing_members: Literal["keep", "adopt"]
+    existing_members: Literal["keep", "adopt", "remove"]
     topics: Map[str, TopicDelivery]
     segments: Map[str, SegmentDelivery]
     unit: str | None = None

@@ -133,9 +133,16 @@ def judged(conn: db.Connection, rows: Iterable[int], refused: Iterable[tuple[int
     conn.executemany(q["judged"], ((row,) for row in rows))
 
 
+def to_clear(conn: db.Connection, a: AudienceDef) -> tuple[bool, bool]:
+    """Of an audience that is to be cleared of what was there before us: (whether that has not been done, whether nothing is
+    left to do). Only a whole listing tells; and nobody has agreed before the first plan was approved."""
+    row = conn.execute(load("drift")["to_clear"], (a.object,)).fetchone()
+    return (bool(row[0]), bool(row[1])) if row is not None else (False, False)
+
+
 def own(conn: db.Connection, a: AudienceDef, run: int, after: str, most: int) -> tuple[int, str]:
-    """Where the mapping owns all rows: plan to remove those of the next so many foreign rows that nobody is wanted under.
-    Returns how many were looked at, and the last of their keys."""
+    """Where the mapping owns all rows, or clears them: plan to remove those of the next so many foreign rows that nobody is
+    wanted under. Returns how many were looked at, and the last of their keys."""
     q, given = load("drift"), {"object": a.object, "connection": a.connection, "run": run, "after": after, "most": most}
     if not after:
         conn.execute(q["forget_owned"], given)

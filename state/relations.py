@@ -110,7 +110,8 @@ class TopicDef:
 @dataclass(frozen=True, slots=True)
 class AudienceDef:
     """What one remote audience should hold. ``where``/``order_by`` are SQL over ``a``; ``fields`` are (remote column,
-    SQL over a, type)."""
+    SQL over a, type). Rows that are not ours are removed where the mapping owns all (``exclusive``); once, where it
+    ``clears`` what was there before us."""
 
     object: int
     connection: int
@@ -124,6 +125,7 @@ class AudienceDef:
     limit: int | None = None
     due: str | None = None
     exclusive: bool = False
+    clears: bool = False
 
     @property
     def table(self) -> str:

@@ -10,7 +10,7 @@ from mappings.functions import clock_parameters
 from state import attributes, drift, identify, keys, people, plan, ranks, statuses, suppressions
 from state.pace import Pace
 from state.queries import load
-from state.relations import Relations
+from state.relations import AudienceDef, Relations
 from state.store import Store
 from syncd.model import Micros
 from syncd.reconcile import Reconciler
@@ -119,11 +119,18 @@ class Decider:
         while self._rank(bound):
             total += self._chunks(run, bound)
         for audience in self.rel.audiences:
-            if audience.exclusive:
+            if audience.exclusive or (audience.clears and self._is_cluttered(audience, now)):
                 self.store.walk(lambda conn, after, most, a=audience: drift.own(conn, a, run, after, most), "")  # type: ignore[misc]
         if self.store.rows("SELECT 1 FROM judging LIMIT 1"):
             self.store.bit_by_bit(lambda conn, most: self._judge(conn, run, most))
         return total
+
+    def _is_cluttered(self, audience: AudienceDef, now: Micros) -> bool:
+        """Whether rows from before us are still to go; once there are none, what comes later is somebody else's affair."""
+        todo, done = self.store.look(lambda conn: drift.to_clear(conn, audience))
+        if todo and done:
+            self.store.write(lambda conn: conn.execute(load("drift")["cleared"], (now, audience.object)).rowcount)
+        return todo and not done
 
     def _judge(self, conn: Any, run: int, most: int) -> int:
         """Foreign rows at addresses that nobody has: they go where somebody refused their topic under the address."""

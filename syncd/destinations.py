@@ -131,11 +131,13 @@ class DestinationCompiler:
     def _audiences(self, found: Destinations) -> None:
         for d in self.mapping.destinations.values():
             connection = self.wiring[d.connection].id
-            found.audiences += [self._audience(connection, delivery.topic, None, delivery.audience)
+            clears = d.existing_members == "remove"
+            found.audiences += [self._audience(connection, delivery.topic, None, delivery.audience, clears)
                                 for delivery in d.topics.values() if delivery.audience is not None]
             for part in d.segments.values():
                 segment = self.mapping.segments[part.segment]
-                found.audiences.append(self._audience(connection, segment.topic, part.segment, part.audience))
+                found.audiences.append(self._audience(connection, segment.topic, part.segment, part.audience,
+                                                       clears))
                 if segment.expected_churn is not None:
                     found.churn[found.audiences[-1].object] = segment.expected_churn
             for _, audience in d.audiences:
@@ -144,7 +146,8 @@ class DestinationCompiler:
                 if audience.create:
                     found.creates[object_] = (d.connection, self._definition(audience))
 
-    def _audience(self, connection: int, topic: str, segment: str | None, audience: Audience) -> rel.AudienceDef:
+    def _audience(self, connection: int, topic: str, segment: str | None, audience: Audience,
+                  clears: bool) -> rel.AudienceDef:
         object_ = self.store.object(connection, audience.object, "audience")
         columns = self.scope.columns
         fields = tuple((remote, columns[a].sql, str(columns[a].type).replace("null", "text"))
@@ -159,7 +162,7 @@ class DestinationCompiler:
             limit = s.limit
             where = " AND ".join(conditions) or None
         return rel.AudienceDef(object_, connection, topic, where, fields, audience.primary_key, audience.email_field,
-                               segment, order, limit, due, audience.rows == "exclusive")
+                               segment, order, limit, due, audience.rows == "exclusive", clears)
 
     def _rules(self, s: Segment) -> tuple[list[str], str | None, str | None]:
         """Conditions of a segment, its order, and when an answer flips, as SQL.

@@ -113,6 +113,16 @@ FROM operation o CROSS JOIN :target t ON t.person = o.person
 WHERE o.batch = :batch AND o.state = 3 AND o.before IS NOT NULL AND t.key <> o.key
 ON CONFLICT (object, key) DO UPDATE SET sweep = excluded.sweep, former = 1;
 
+-- name: to_clear
+SELECT b.cleared_at IS NULL,
+  c.approved_at IS NOT NULL AND NOT EXISTS (SELECT 1 FROM foreign_row f WHERE f.object = b.id AND f.former = 0)
+FROM object b CROSS JOIN connection c ON c.id = b.connection
+CROSS JOIN stream s ON s.connection = b.connection AND s.object = b.name AND s.kind = 'row' AND s.full_at IS NOT NULL
+WHERE b.id = ?;
+
+-- name: cleared
+UPDATE object SET cleared_at = ? WHERE id = ?;
+
 -- name: foreign_range
 -- How many of the next foreign rows there are, and the last of their keys.
 SELECT count(*), coalesce(max(key), :after)

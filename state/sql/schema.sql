@@ -188,6 +188,7 @@ CREATE TABLE object (
   name TEXT NOT NULL,
   kind TEXT NOT NULL,                -- audience | container | record
   created_at INTEGER,                -- µs: the remote object is known to exist
+  cleared_at INTEGER,                -- µs: what an audience held before us is gone, as the mapping asked
   UNIQUE (connection, name, kind)
 ) STRICT;
 
