@@ -61,25 +61,21 @@ def seal(conn: db.Connection, rel: Relations, connection: int, limits: Mapping[s
                                  "size": size, "batch": batch})
         if kind == "update":
             conn.execute(q["stamp"], {"batch": batch})
-        rows = _pass(conn, rel, batch, object_, kind)
-        if rows:
-            return _sealed(conn, batch, rows[0][4], _ops(rows))
+        _gate(conn, rel, batch, object_, kind)
+        ops = operations(conn, batch)
+        if ops:
+            return _sealed(conn, batch, class_, ops)
         conn.execute(q["close_batch"], (batch,))
 
 
-def _pass(conn: db.Connection, rel: Relations, batch: int, object_: int, kind: str) -> list[tuple[Any, ...]]:
-    """The operations of a batch that pass the gate: id, key, address, payload and class first. What the decisions no longer
-    permit is dropped; people with unfolded news are planned again, not sent."""
+def _gate(conn: db.Connection, rel: Relations, batch: int, object_: int, kind: str) -> None:
+    """Drop what the decisions no longer permit. People with unfolded news are planned again, not sent."""
     q = load("outbox")
     audience = next((a for a in rel.audiences if a.object == object_ and kind == "upsert"), None)
-    forbidden = "0" if audience is None else q["forbids"].replace(":mailable", f"d.{mailable(audience.topic)}")
-    rows = conn.execute(q["gate"].replace(":forbidden", forbidden), {"batch": batch}).fetchall()
-    stopped = [row for row in rows if row[5] or row[6]]
-    if not stopped:
-        return rows
-    conn.executemany(q["drop_stale"], ((row[0],) for row in stopped if row[5]))
-    conn.executemany(q["drop_forbidden"], ((row[0],) for row in stopped if not row[5]))
-    return [row for row in rows if not (row[5] or row[6])]
+    forbidden = "0" if audience is None else q["forbidden"].replace(":mailable", f"d.{mailable(audience.topic)}")
+    stopped = conn.execute(q["gate"].replace(":forbidden", forbidden), {"batch": batch}).fetchall()
+    conn.executemany(q["drop_stale"], ((op,) for op, stale in stopped if stale))
+    conn.executemany(q["drop_forbidden"], ((op,) for op, stale in stopped if not stale))
 
 
 class Unread(Sequence[Op]):
@@ -123,15 +119,11 @@ def _sealed(conn: db.Connection, batch: int, class_: int, ops: Sequence[Op]) -> 
 
 def operations(conn: db.Connection, batch: int) -> list[Op]:
     """The sealed operations of a batch, in order."""
-    return _ops(conn.execute(load("outbox")["batch_ops"], (batch,)).fetchall())
-
-
-def _ops(rows: Sequence[tuple[Any, ...]]) -> list[Op]:
-    if not rows:
+    found = conn.execute(load("outbox")["batch_ops"], (batch,)).fetchone()
+    if found[3] is None:
         return []
-    ids, keys, emails, payloads, *_ = zip(*rows, strict=True)
-    values = orjson.loads(f"[{','.join(payloads)}]")  # one call, not one per row
-    return list(map(Op, ids, keys, emails, map(tuple, values)))
+    ids, keys, emails, values = map(orjson.loads, found)
+    return list(map(Op._make, zip(ids, keys, emails, map(tuple, values), strict=True)))
 
 
 def open_batches(conn: db.Connection, connection: int, *, only_suppressions: bool = False,

@@ -39,9 +39,10 @@ INSERT OR IGNORE INTO judging SELECT id FROM foreign_row WHERE address = ?;
 
 -- name: judge_left
 -- Addresses under which the dirty people said something and that they have no more.
-INSERT OR IGNORE INTO judging SELECT f.id FROM dirty d CROSS JOIN record r ON r.person = d.person
+INSERT OR IGNORE INTO judging SELECT f.id FROM (SELECT 1 FROM foreign_row LIMIT 1)   -- mostly there is none
+CROSS JOIN dirty d CROSS JOIN record r ON r.person = d.person
 CROSS JOIN entry e ON e.record = r.id AND (e.address IS NOT r.address OR r.deleted) CROSS JOIN foreign_row f ON f.address = e.address
-WHERE d.person > :after AND d.person <= :upto AND EXISTS (SELECT 1 FROM foreign_row);
+WHERE d.person > :after AND d.person <= :upto;
 
 -- name: judging
 SELECT j.row, f.address, f.object FROM judging j LEFT JOIN foreign_row f ON f.id = j.row

@@ -72,11 +72,11 @@ AND u.id = entry.utterance AND k.connection = u.connection AND k.key = entry.key
 -- name: bind_of_chunk
 -- What was said under the key of somebody in the chunk before the key was known to be theirs.
 UPDATE entry SET record = (SELECT k.person FROM subscriber_key k WHERE k.connection = :connection AND k.key = entry.key)
-WHERE position IN (SELECT e.position FROM chunk c
-  CROSS JOIN subscriber_key k ON k.connection = :connection AND k.person = c.person
+WHERE position IN (SELECT e.position
+  FROM (SELECT 1 FROM entry INDEXED BY entry_unbound WHERE record IS NULL AND key > '' LIMIT 1)   -- mostly there is none
+  CROSS JOIN chunk c CROSS JOIN subscriber_key k ON k.connection = :connection AND k.person = c.person
   CROSS JOIN entry e INDEXED BY entry_unbound ON e.key = k.key AND e.record IS NULL AND e.key IS NOT NULL
-  CROSS JOIN utterance u ON u.id = e.utterance AND u.connection = :connection
-  WHERE EXISTS (SELECT 1 FROM entry INDEXED BY entry_unbound WHERE record IS NULL AND key > ''));   -- mostly there is none
+  CROSS JOIN utterance u ON u.id = e.utterance AND u.connection = :connection);
 
 -- name: find_addresses
 -- A list member's entry can come before the subscriber whose address it is. 2 = so the address is not in the commitment.

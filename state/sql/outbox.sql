@@ -34,17 +34,19 @@ UPDATE operation SET state = 3, batch = :batch, attempts = attempts + 1 WHERE id
 UPDATE operation SET stamp = (SELECT r.stamp FROM record r WHERE r.id = operation.record) WHERE batch = :batch AND state = 3;
 
 -- name: gate
--- The sealed operations, whether somebody said something about their people that is not folded yet, so that these are dirty and
--- will be planned again, and whether the decisions forbid them.
-SELECT o.id, o.key, a.email, o.payload, o.class, o.class > 0 AND (
-  o.person IN (SELECT person FROM dirty)
-  OR (o.attempts > 1 AND o.person IN (SELECT person FROM waiting))   -- it came back while news waited for another operation
-  OR o.person IN (SELECT r.person FROM dirty_record t CROSS JOIN record r ON r.id = t.record)), :forbidden
-FROM operation o LEFT JOIN address a ON a.id = o.address WHERE o.batch = :batch AND o.state = 3 ORDER BY o.id;
+-- Those of the sealed operations that must not go: somebody said something about their people that is not folded yet (so these
+-- are dirty and will be planned again), or the decisions forbid them.
+SELECT id, stale FROM (SELECT o.id, o.class > 0 AND (
+    o.person IN (SELECT person FROM dirty)
+    OR (o.attempts > 1 AND o.person IN (SELECT person FROM waiting))   -- it came back while news waited for another operation
+    OR o.person IN (SELECT r.person FROM dirty_record t CROSS JOIN record r ON r.id = t.record)) AS stale,
+  :forbidden AS forbidden
+  FROM operation o LEFT JOIN decision d ON d.person = o.person LEFT JOIN attr v ON v.person = o.person
+  WHERE o.batch = :batch AND o.state = 3)
+WHERE stale OR forbidden;
 
--- name: forbids
-NOT EXISTS (SELECT 1 FROM decision d CROSS JOIN attr v ON v.person = d.person
-  WHERE d.person = o.person AND :mailable = 1 AND v.address IS o.address);
+-- name: forbidden
+v.person IS NULL OR v.address IS NOT o.address OR :mailable IS NOT 1;
 
 -- name: drop_stale
 DELETE FROM operation WHERE id = ?;
@@ -62,8 +64,10 @@ SELECT count(*), max(class) FROM operation WHERE batch = ? AND state = 3;
 SELECT stamp FROM operation WHERE batch = ? AND state = 3 ORDER BY id;
 
 -- name: batch_ops
-SELECT o.id, o.key, a.email, o.payload FROM operation o LEFT JOIN address a ON a.id = o.address
-WHERE o.batch = ? AND o.state = 3 ORDER BY o.id;
+-- By columns, each as one JSON list: thousands of rows come in one step.
+SELECT json_group_array(id), json_group_array(key), json_group_array(email), '[' || group_concat(payload) || ']'
+FROM (SELECT o.id, o.key, a.email, o.payload FROM operation o LEFT JOIN address a ON a.id = o.address
+  WHERE o.batch = ? AND o.state = 3 ORDER BY o.id);
 
 -- name: close_batch
 UPDATE batch SET state = 'closed' WHERE id = ?;

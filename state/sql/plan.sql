@@ -89,8 +89,9 @@ AND NOT EXISTS (SELECT 1 FROM operation f WHERE f.person = k.person AND f.object
 
 -- name: shut
 -- Whose key is blocked anywhere at a connection: few, looked for once for all its containers.
-INSERT INTO shut SELECT s.id, c.person FROM chunk c
-CROSS JOIN subscriber_key k ON k.connection = :connection AND k.person = c.person AND k.until = 0
+INSERT INTO shut SELECT s.id, c.person
+FROM (SELECT 1 FROM remote_status WHERE connection = :connection AND status = 'unsubscribed' LIMIT 1)   -- or nobody's is
+CROSS JOIN chunk c CROSS JOIN subscriber_key k ON k.connection = :connection AND k.person = c.person AND k.until = 0
 CROSS JOIN remote_status s INDEXED BY remote_status_blocked ON s.connection = :connection AND s.key = k.key
   AND s.status = 'unsubscribed';
 
