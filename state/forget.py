@@ -14,13 +14,16 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from state import db, ledger, suppressions
+from state import db, ledger, statuses, suppressions
 from state.ledger import NewEntry, Utterance
 from state.queries import load
 from state.relations import Relations, quote, rec
 
 SOURCE = "forget"
 """Source and method of the opt-out that keeps a forgotten address blocked."""
+
+SHARED = "shared"
+"""Method of the opt-outs that stay at an address which somebody else holds, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,14 @@ class Begun(NamedTuple):
     left_alone: tuple[tuple[str, str, str], ...]
 
 
+class Kept(NamedTuple):
+    """Opt-outs that stay at an address of somebody else's."""
+
+    address: int
+    hash: bytes
+    words: Sequence[Utterance]
+
+
 MARK, DELETE = "mark", "delete"
 """What is to become of a record of a CRM. Such a key of an erasure is "mark Contact 003…"."""
 
@@ -94,13 +105,14 @@ def records(conn: db.Connection, people: Sequence[int]) -> list[tuple[str, str, 
 
 
 def begin(conn: db.Connection, book: ledger.Book, hash_: bytes, people: Sequence[int], blocks: Sequence[Utterance],
-          now: int, crms: Mapping[int, str]) -> Begun:
+          now: int, crms: Mapping[int, str], kept: Sequence[Kept] = ()) -> Begun:
     """Name what is to go, block the addresses and drop what was going to be written. One that was begun for this address
     before goes on.
 
     :param people: everyone who is to be forgotten, with all records
     :param blocks: the opt-outs that stay under each address
     :param crms: connection -> what is to become of its records, MARK or DELETE; the others' are left alone
+    :param kept: what was refused at addresses that others hold
     """
     q = load("forget")
     known = conn.execute(q["open"], (hash_,)).fetchone()
@@ -122,8 +134,10 @@ def begin(conn: db.Connection, book: ledger.Book, hash_: bytes, people: Sequence
     _begin_records(conn, id_, crms)
     entries = [NewEntry(utterance, None, address, None, now, hash=bytes(h))
                for address, h in conn.execute(q["unblocked"]).fetchall() for utterance in blocks]
-    if entries:
-        book.append(conn, entries, now)
+    others = [NewEntry(u, None, k.address, None, now, hash=k.hash) for k in kept for u in k.words]
+    if entries or others:
+        book.append(conn, [*entries, *others], now)
+    statuses.mark(conn, others)
     conn.execute(q["mark_addresses"], given)
     conn.execute(q["mark_records"], given)
     conn.execute(q["drop_wishes"])

@@ -37,6 +37,14 @@ INSERT OR IGNORE INTO gone_address SELECT a.id, a.hash, a.email FROM (
     CROSS JOIN remote_status s ON s.connection = k.connection AND s.container = '' AND s.key = k.key
 ) x CROSS JOIN address a ON a.id = x.address;
 
+-- name: shared_addresses
+-- Addresses that these people have or had, and that somebody else holds; whether one of their records has it.
+SELECT a.id, a.hash, EXISTS (SELECT 1 FROM record h WHERE h.address = a.id AND h.person IN (SELECT value FROM json_each(:people)))
+FROM (SELECT r.address FROM json_each(:people) j CROSS JOIN record r ON r.person = j.value
+  UNION SELECT e.address FROM json_each(:people) j CROSS JOIN record r ON r.person = j.value CROSS JOIN entry e ON e.record = r.id
+) x CROSS JOIN address a ON a.id = x.address
+WHERE EXISTS (SELECT 1 FROM record o WHERE o.address = a.id AND o.deleted = 0 AND o.person NOT IN (SELECT value FROM json_each(:people)));
+
 -- name: spare_shared
 -- An address that somebody else holds stays that one's.
 DELETE FROM gone_address WHERE id IN (SELECT r.address FROM gone_address a CROSS JOIN record r ON r.address = a.id

@@ -26,7 +26,7 @@ from state.ledger import Utterance
 from syncd import normalise
 from syncd.catalogues import LIFE
 from syncd.cycle import Cycle
-from syncd.desk import erasing
+from syncd.desk import erasing, sharing
 from syncd.desk.answers import Answer
 from syncd.desk.instance import Instance
 from syncd.desk.subjects import Subject, at_address, of_record
@@ -69,7 +69,10 @@ def run(instance: Instance, address: str, *, crm_id: str | None = None, everyone
     store, kinds, how = instance.store, words(instance.mapping), erasing.asked(instance, crms, delete=delete)
     if preview:
         return Answer(erasing.preview(instance, people, how, delete=delete))
-    begun = store.write(lambda conn: state.begin(conn, store.book, hash_, people, kinds, instance.now(), how), urgent=True)
+    with store.reading() as conn:
+        kept = sharing.kept(conn, cycle.decider.reconciler, people)
+    begun = store.write(lambda conn: state.begin(conn, store.book, hash_, people, kinds, instance.now(), how, kept),
+                        urgent=True)
     cycle.failpoint("forget_begun")
     # What is with a provider already would come back after it was deleted.
     if any(_in_flight(instance, begun.id, connection) for connection in _providers(instance, cycle).values()):

@@ -71,7 +71,7 @@ def _prepare(config: Config, part: Path, told: Path) -> Json:
         if told.exists():
             waiting = store.write(lambda conn: inbox.restore(conn, journal.notes(told)))
             digests = store.write(lambda conn: suppressions.restore(conn, journal.notes(told)))
-        forgotten = [line for line in lines if line.spoken[0] == forget.SOURCE]
+        forgotten = [line for line in lines if line.spoken[:2] == (forget.SOURCE, forget.SOURCE)]
         for seen_at, group in groupby(forgotten, key=lambda line: line.seen_at):
             _forget(store, list(group), seen_at)
         if forgotten:

@@ -170,7 +170,7 @@ class Teller:
         self.lab.settle()
         desk = Desk(self._config(), self.lab.app.store, self.lab.app.mapping, clock=self.lab.now)
         desk._app = self.lab.app  # the connections are the lab's
-        assert forget.run(desk, str(self.fields(name)["email"])).data["done"]
+        assert forget.run(desk, str(self.fields(name)["email"]), crm_id=self.lab.ids[name]).data["done"]
 
     def list_says_no(self, name: str, topic: str | None) -> None:
         """What `syncd consent import` does with a list that holds one address."""
