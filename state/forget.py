@@ -318,18 +318,33 @@ def known(conn: db.Connection) -> tuple[frozenset[bytes], frozenset[tuple[int, s
             frozenset((row[0], row[1]) for row in conn.execute(q["known_records"])))
 
 
-def spoken_again(conn: db.Connection, tolerance: int) -> dict[int, list[tuple[int, str]]]:
-    """Forgotten addresses whose person has since asked for mail, each with the records (stream, id) to read again."""
-    q = load("forget")
-    return {row[0]: conn.execute(q["records_again"], (row[0],)).fetchall()
-            for row in conn.execute(q["spoken_again"], {"tolerance": tolerance}).fetchall()}
+class Again(NamedTuple):
+    """A forgotten address where somebody has since asked for mail. ``people``: JSON, who did; None = nobody in particular,
+    so whoever has it. ``records``: theirs (stream, id), to be read again."""
+
+    address: int
+    people: str | None
+    records: Sequence[tuple[int, str]]
 
 
-def lift(conn: db.Connection, address: int) -> None:
+def spoken_again(conn: db.Connection, tolerance: int) -> list[Again]:
+    """Who was forgotten and is to be known again; others who have the address, and were forgotten, are not."""
+    q, speakers = load("forget"), dict[int, set[int | None]]()
+    for address, person in conn.execute(q["spoken_again"], {"tolerance": tolerance}):
+        speakers.setdefault(address, set()).add(person)
+    found = []
+    for address, who in speakers.items():
+        people = None if None in who else orjson.dumps([*who]).decode()
+        records = conn.execute(q["records_again"], {"address": address, "people": people}).fetchall()
+        found.append(Again(address, people, records))
+    return found
+
+
+def lift(conn: db.Connection, again: Again) -> None:
     """Who comes with this address is known again."""
     q = load("forget")
-    conn.execute(q["lift_records"], (address,))
-    conn.execute(q["lift_address"], (address,))
+    conn.execute(q["lift_records"], {"address": again.address, "people": again.people})
+    conn.execute(q["lift_address"], (again.address,))
 
 
 # --------------------------------------------------------------------------- what is with the providers

@@ -74,17 +74,17 @@ class Puller:
             return
         with self.store.reading() as conn:
             again = forget.spoken_again(conn, self.clock_tolerance)
-        for address, stubs in again.items():
-            (hash_,), = self.store.rows("SELECT hash FROM address WHERE id = ?", (address,))
-            self.rows.know(self.rows.forgotten - {bytes(hash_)}, self.rows.stubs - set(stubs))
+        for one in again:
+            (hash_,), = self.store.rows("SELECT hash FROM address WHERE id = ?", (one.address,))
+            self.rows.know(self.rows.forgotten - {bytes(hash_)}, self.rows.stubs - set(one.records))
             try:
                 for feed in feeds:
-                    if rids := [rid for stream, rid in stubs if stream == feed.stream]:
+                    if rids := [rid for stream, rid in one.records if stream == feed.stream]:
                         self.take(feed, feed.connector.fetch(feed.spec, rids).rows, now)
             except ConnectorError as error:
                 self._failed(feed, error, pulled)  # she stays forgotten until the next pull
                 continue
-            self.store.write(lambda conn, a=address: forget.lift(conn, a))  # type: ignore[misc]
+            self.store.write(lambda conn, one=one: forget.lift(conn, one))  # type: ignore[misc]  # bound now
 
     def again(self, feeds: Sequence[Feed], now: Micros, pulled: Pulled) -> None:
         """Read the records again that somebody may have changed while a write of ours to them was unresolved. One that

@@ -240,21 +240,25 @@ SELECT hash FROM address WHERE forgotten IS NOT NULL;
 SELECT stream, rid FROM record WHERE forgotten IS NOT NULL;
 
 -- name: spoken_again
--- Forgotten addresses whose person said, or an admin recorded, after that that mail is wanted.
-SELECT DISTINCT a.id FROM address a
+-- Forgotten addresses whose person said, or an admin recorded, after that that mail is wanted; and who that is, if anybody.
+SELECT DISTINCT a.id, r.person FROM address a
 CROSS JOIN (SELECT e.address AS address, max(e.position) AS position FROM address f CROSS JOIN entry e ON e.address = f.id
   CROSS JOIN utterance u ON u.id = e.utterance AND u.source = 'forget' WHERE f.forgotten IS NOT NULL GROUP BY e.address) b
   ON b.address = a.id
 CROSS JOIN entry e ON e.address = a.id AND e.position > b.position CROSS JOIN utterance u ON u.id = e.utterance
+LEFT JOIN record r ON r.id = e.record
 WHERE a.forgotten IS NOT NULL AND u.person_made AND e.retracts IS NULL AND instr(u.said, '"opt_in"')
 AND (e.said_lo > a.forgotten + :tolerance OR e.knowledge >= b.position);
 
 -- name: records_again
-SELECT r.stream, r.rid FROM record r WHERE r.forgotten IS NOT NULL AND r.deleted = 0
-AND r.person IN (SELECT person FROM record WHERE address = ?);
+-- All that is known of them so far is what a stub keeps.
+SELECT o.stream, o.rid FROM (SELECT DISTINCT person FROM record WHERE address = :address) w
+CROSS JOIN record o ON o.person = w.person AND o.deleted = 0
+WHERE :people IS NULL OR w.person IN (SELECT value FROM json_each(:people));
 
 -- name: lift_records
-UPDATE record SET forgotten = NULL WHERE person IN (SELECT person FROM record WHERE address = ?);
+UPDATE record SET forgotten = NULL WHERE person IN (SELECT person FROM record WHERE address = :address)
+AND (:people IS NULL OR person IN (SELECT value FROM json_each(:people)));
 
 -- name: lift_address
 UPDATE address SET forgotten = NULL WHERE id = ?;

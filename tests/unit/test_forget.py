@@ -276,3 +276,20 @@ def test_of_two_people_at_one_address_one_is_forgotten(linked: Lab) -> None:
     left = linked.ask("explain", "-", input=P31)["people"]
     assert "Wife" in str(left)
     assert b"Name31" not in (linked.directory / "state" / "syncd.db").read_bytes()
+
+
+def test_what_somebody_else_with_her_address_wants_brings_nothing_of_her_back() -> None:
+    with lab() as made:
+        made.write(mapping=MAPPING.replace("same_email: one_person", "same_email: separate"))
+        made.ask("once", "--approve")
+        made.ask("forget", "--yes", "-", input=P31)
+        [tom] = made.world.load("sf", "Contact", [
+            {"email": P31.strip(), "first_name": "Tom", "opted_out": 0, "offers": 0, "spent": "1.00"}])
+        made.ask("once")
+        made.ask("consent", "grant", "-", "--topic", "news", "--crm-id", tom, "--evidence", "a call", "--by", "Kim",
+                 input=P31)
+        made.ask("once")
+        made.ask("once")
+        rows = made.world.truth()["mc"]["audiences"]["de:NEWS"]["rows"]
+        assert [r["first_name"] for r in rows if r["email"] == P31.strip()] == ["Tom"]
+        assert not [found for found in traces(made) if found[1] == b"Name31"]
