@@ -19,7 +19,7 @@ from state.plan import GRANT, HARMLESS, SUPPRESS
 from state.queries import load
 from state.relations import AudienceDef, Relations, quote
 from state.store import Store
-from syncd import doubles
+from syncd import doubles, meaning
 from syncd.model import Micros
 
 
@@ -45,6 +45,7 @@ Todo = tuple[str, Mapping[str, Any]]
 """An UPDATE that changes a part of what it is about, and what it is given."""
 
 FIRST_PLAN = "the first plan of this connection needs approval"
+CHANGED = "the mapping changed since the last approved plan"
 MOST = 20_000
 """Operations changed at a time, at most: that is quicker than planning them."""
 PART = 5_000
@@ -86,15 +87,17 @@ class Count(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The exact operations that wait: its id is a hash of them, so equal plans have equal ids."""
+    """The exact operations that wait: its id is a hash of them, so equal plans have equal ids. ``notes`` are sentences about
+    what they mean."""
 
     id: str
     counts: tuple[Count, ...]
     holds: tuple[Hold, ...]
+    notes: tuple[str, ...] = ()
 
     def approved(self) -> Plan:
         """The same plan, nothing of it waiting for approval."""
-        return Plan(self.id, tuple(c._replace(state="queued") for c in self.counts), ())
+        return Plan(self.id, tuple(c._replace(state="queued") for c in self.counts), (), self.notes)
 
     @property
     def empty(self) -> bool:
@@ -141,8 +144,8 @@ def _unapproved(conn: Any, rel: Relations) -> list[Wanted]:
         for connection, known in approved.items():
             if known and conn.execute("SELECT 1 FROM operation WHERE state < 2 AND state = 0 AND class > 0"
                                       " AND connection = ? LIMIT 1", (connection,)).fetchone():
-                found.append(Wanted(connection, None, "mapping", "the mapping changed since the last approved plan",
-                                    "hold_open"))
+                reason = ". ".join([CHANGED, *meaning.notes(conn, rel, connection)])
+                found.append(Wanted(connection, None, "mapping", reason, "hold_open"))
     return found
 
 
@@ -243,7 +246,8 @@ def current_plan(store: Store, rel: Relations, now: Micros) -> Plan:
 def _plan(conn: Any, rel: Relations) -> tuple[Plan, tuple[int, int]]:
     """The plan, and what it has seen: the last ledger position and the last operation."""
     q = load("guard")
-    plan = Plan(_digest(conn, rel), _counts(conn), tuple(Hold(*row) for row in conn.execute(q["open_holds"])))
+    plan = Plan(_digest(conn, rel), _counts(conn), tuple(Hold(*row) for row in conn.execute(q["open_holds"])),
+                meaning.notes(conn, rel))
     head = conn.execute("SELECT coalesce(max(position), 0) FROM entry").fetchone()[0]
     return plan, (head, conn.execute(q["last_operation"]).fetchone()[0])
 

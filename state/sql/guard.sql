@@ -162,6 +162,11 @@ SELECT group_concat(w.line, '') FROM (
   WHERE o.state < 3 AND o.object = :object AND o.person > :after AND o.person <= :until AND o.state > 0 AND o.class > 0
   ORDER BY o.person, o.record) w;
 
+-- name: past_a_stop
+-- Of the people who are to be added to an audience, how many had stopped all marketing.
+SELECT count(*), coalesce(sum(:stopped), 0) FROM operation o INDEXED BY operation_wish CROSS JOIN decision d ON d.person = o.person
+WHERE o.state < 3 AND o.object = :object AND o.kind = 'upsert' AND o.before IS NULL;
+
 -- name: held_counts
 SELECT o.object, o.kind, o.class, count(*), sum(o.before IS NULL)
 FROM operation o INDEXED BY operation_guarded WHERE o.state < 2 AND o.state = 1 GROUP BY o.object, o.kind, o.class;

@@ -77,9 +77,10 @@ UPDATE operation SET not_before = NULL WHERE connection = :connection AND key = 
 
 -- name: plan_operations
 SELECT c.name, b.name, o.kind, o.class, o.before IS NULL, iif(c.approved_at IS NULL, 1, o.state), o.person, o.key, o.columns,
-  o.before, o.payload, o.permit
+  o.before, o.payload, o.permit, coalesce(d.master, 0) >= 3
 FROM (SELECT id FROM operation WHERE state < 2 AND state = 1 UNION ALL SELECT id FROM operation WHERE state = 2) w
 CROSS JOIN operation o ON o.id = w.id CROSS JOIN object b ON b.id = o.object CROSS JOIN connection c ON c.id = o.connection
+LEFT JOIN decision d ON d.person = o.person
 ORDER BY o.class > 0, o.id;
 
 -- name: unfinished_first

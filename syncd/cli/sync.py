@@ -131,6 +131,8 @@ def _run_text(data: dict[str, Any]) -> Iterator[str]:
         for c in plan["counts"]:
             yield f"  {c['connection']} {c['object'] or 'all mail'}: {c['sort']} {c['count']}" + (
                 " (held)" if c["state"] == "held" else "")
+        for note in plan["notes"]:
+            yield f"  {note}"
     for name, delivered in data["delivered"].items():
         counts = ", ".join(f"{OUTCOMES.get(k, k)} {v}" for k, v in delivered.items()
                            if isinstance(v, int) and v and k != "accepted")  # that is not an end

@@ -92,7 +92,8 @@ def plan_json(plan: Plan | None) -> Json | None:
     """A plan as every command prints it."""
     if plan is None:
         return None
-    return {"id": plan.id, "counts": [count_json(c) for c in plan.counts], "holds": [hold_json(h) for h in plan.holds]}
+    return {"id": plan.id, "counts": [count_json(c) for c in plan.counts], "holds": [hold_json(h) for h in plan.holds],
+            "notes": list(plan.notes)}
 
 
 def count_json(count: Count) -> Json:
@@ -130,11 +131,12 @@ def plan_operations(store: Store) -> list[Json]:
     """Every operation that waits, with the values before and after: for a file only its owner reads."""
     found = []
     for row in store.rows(load("views")["plan_operations"]):
-        connection, object_, kind, class_, fresh, state, person, key, columns, before, payload, permit = row
+        connection, object_, kind, class_, fresh, state, person, key, columns, before, payload, permit, stopped = row
         found.append({
             "connection": connection, "object": object_, "kind": kind, "sort": sort_of(kind, class_, bool(fresh)),
             "state": "held" if state == 1 else "queued", "person": person, "key": key,
-            "columns": orjson.loads(columns), "before": _values(before), "after": _values(payload), "permit": permit})
+            "columns": orjson.loads(columns), "before": _values(before), "after": _values(payload), "permit": permit,
+            "stopped_marketing": bool(stopped)})
     return found
 
 
