@@ -34,11 +34,12 @@ def _entry(conn: db.Connection, line: Line, connections: Mapping[str, int]) -> N
     source = str(line.spoken[0])
     connection, _, object_ = source.partition(".")
     key, record, address = line.key, None, None
-    if line.rid is not None:
-        row = conn.execute(q["record"], {"connection": connection, "object": object_, "rid": line.rid}).fetchone()
-        record, key = (row[0], key) if row else (None, line.rid)
     if line.hash is not None:
         address = addresses.known(conn, bytes.fromhex(line.hash))
+    if line.rid is not None:
+        row = conn.execute(q["record"], {"connection": connection, "object": object_, "rid": line.rid,
+                                         "address": address}).fetchone()
+        record, key = (row[0], key) if row else (None, line.rid)
     return NewEntry(Utterance(connections.get(connection), *line.spoken), record, address, line.said_lo, line.said_hi,
                     key, line.evidence, line.knowledge, line.retracts)
 

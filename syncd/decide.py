@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
+
 from mappings.functions import clock_parameters
 from state import attributes, drift, identify, keys, people, plan, ranks, statuses, suppressions
 from state.pace import Pace
@@ -94,8 +96,10 @@ class Decider:
         conn.executemany(load("statuses")["mark_address"], ((a,) for a in found))
         conn.executemany(load("drift")["judge_at"], ((a,) for a in found))
         found = [row[0] for row in conn.execute(q["bind_by_key"], keys)]
+        streams = orjson.dumps([source.stream for source in self.rel.sources]).decode()
         for source in self.rel.sources:
-            found += [row[0] for row in conn.execute(q["bind"], {**keys, "stream": source.stream})]
+            given = {**keys, "stream": source.stream, "source": source.name, "streams": streams}
+            found += [row[0] for row in conn.execute(q["bind"], given)]
         conn.executemany(load("records")["dirty_person_of_record"], ((r,) for r in found))
 
     @staticmethod

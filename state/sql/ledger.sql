@@ -58,10 +58,14 @@ FROM entry e LEFT JOIN record r ON r.id = e.record LEFT JOIN address a ON a.id =
 LEFT JOIN utterance u ON u.id = e.utterance WHERE e.position > :after ORDER BY e.position;
 
 -- name: bind
--- A keyed entry that arrived before the record it belongs to.
+-- A keyed entry that arrived before the record it belongs to. What a stream said is about a record of that stream; a key that a
+-- provider, or an admin, named may be the id of several people's, and is then that of who has the address.
 UPDATE entry SET record = (SELECT r.id FROM record r WHERE r.stream = :stream AND r.rid = entry.key)
 WHERE record IS NULL AND key IS NOT NULL AND key > :after AND key <= :upto
-AND EXISTS (SELECT 1 FROM record r WHERE r.stream = :stream AND r.rid = entry.key)
+AND EXISTS (SELECT 1 FROM record r CROSS JOIN utterance u ON u.id = entry.utterance
+  WHERE r.stream = :stream AND r.rid = entry.key AND (u.source = :source OR (instr(u.source, '.') = 0
+    AND (r.address = entry.address OR NOT EXISTS (SELECT 1 FROM json_each(:streams) s
+      CROSS JOIN record o ON o.stream = s.value AND o.rid = entry.key WHERE s.value <> :stream)))))
 RETURNING record;
 
 -- name: bind_by_key

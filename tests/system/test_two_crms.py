@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from connectors.memory.client import fields
+from state import addresses
 from state.ledger import NewEntry, Utterance
+from syncd import normalise
 from tests.system.lab import HOUR, MAPPING, NEWS, OFFERS, SHARED, Lab, couple, separate
 
 SECOND = """    odoo.Partner: {attributes: {email: email, first_name: name}}
@@ -144,3 +146,26 @@ def test_a_flag_of_a_parent_stops_all_mail_and_is_left_as_it_is(tmp_path: Path) 
             [partner] = lab.world.truth()["odoo"]["people"]
             assert (partner["fields"]["out"], partner["fields"]["Individual.Solicit"]) == (1, value)
             assert lab.send(NEWS) == {"p0"}
+
+
+def test_records_that_two_crms_count_alike_keep_their_own_words_after_a_restore(tmp_path: Path) -> None:
+    """A state made of the journal names records by their ids until they are read."""
+    text = MAPPING.replace("topics:", SECOND + "topics:", 1)
+    with Lab(tmp_path, text, build=with_odoo) as lab:
+        lab.contact("ann")
+        lab.link()
+
+        def speak(conn: Any) -> None:
+            bob = addresses.known(conn, normalise.hasher(lab.policy.hash_key)("bob@mail.example"))
+            for source, state, address in (("sf.Contact", "opt_out", None), ("odoo.Partner", "opt_out", None),
+                                           ("admin", "opt_in", bob), ("admin", "opt_in", None)):
+                said = Utterance(None, source, "grant", 1, 0, f'[["master",null,"{state}"]]')
+                lab.app.store.book.append(conn, [NewEntry(said, None, address, lab.now(), lab.now(), "7")], lab.now())
+        lab.app.store.write(speak)
+        lab.world.load("odoo", "Partner", [{"id": "7", "email": "bob@mail.example", "name": "Bob", "out": 0}])
+        lab.world.load("sf", "Contact", [{"id": "7", "email": "eva@mail.example", "first_name": "Eva"}])
+        lab.cycle()
+        assert lab.rows("SELECT u.source, s.object FROM entry e JOIN utterance u ON u.id = e.utterance"
+                        " LEFT JOIN record r ON r.id = e.record LEFT JOIN stream s ON s.id = r.stream"
+                        " WHERE u.method = 'grant' ORDER BY e.position") == [
+            ("sf.Contact", "Contact"), ("odoo.Partner", "Partner"), ("admin", "Partner"), ("admin", None)]

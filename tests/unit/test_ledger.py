@@ -294,7 +294,7 @@ def test_the_journal_belongs_to_its_owner_alone(tmp_path: Path) -> None:
 def test_words_under_a_record_id_that_comes_later_are_bound_to_it(lab: StateLab) -> None:
     lab.say("opt_out", key="c1")
     lab.put(contact(1))
-    given = {"stream": lab.stream, "after": "", "upto": b""}
+    given = {"stream": lab.stream, "source": "crm.Contact", "streams": "[1]", "after": "", "upto": b""}
     lab.store.write(lambda conn: conn.execute(load("ledger")["bind"], given).fetchall())
     assert lab.rows("SELECT record FROM entry") == [(1,)]
     assert checked(lab) == (1, [])
