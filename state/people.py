@@ -15,7 +15,7 @@ from syncd.model import Scope, Statement
 
 CHUNK = 5_000
 """People per transaction: about 100 ms of writing."""
-DEAR = 1_000
+DEAR = 400
 """Of them at most so many who have to be folded one by one."""
 
 

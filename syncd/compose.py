@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -172,4 +173,7 @@ def app(config: Config, mapping: MappingFile, opened: Store, stop: threading.Eve
     # Pages of rows are many short-lived tuples and no cycles: looking for cycles among them every 700 tuples would take a
     # tenth of the time of a first link.
     gc.set_threshold(100_000, 20, 20)
+    # Threads that turn pages into rows take turns with the one that writes: it gives way at every statement, and would wait
+    # 5 ms each time, a transaction under way.
+    sys.setswitchinterval(0.001)
     return App(opened, mapping, endpoints(config, mapping, stop), policy(config), clock=clock, stop=stop)

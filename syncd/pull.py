@@ -251,6 +251,7 @@ class Puller:
                     listed = self.rows.listed(rows)
                     self.store.write(feed.pace.over(len(rows), lambda conn, listed=listed: drift.store(  # type: ignore[misc]
                         conn, audience, listed, sweep)))
+                    self.failpoint("page_stored")
                 count += len(page.rows)
                 complete = complete or (page.last and page.complete)
             pulled.rows[feed.name] = count
@@ -309,6 +310,7 @@ class Puller:
                 ids = [str(r[0]) for r in rows]
                 strangers += self.store.write(feed.pace.over(
                     len(ids), lambda conn, ids=ids: records.seen_ids(conn, feed.stream, ids, sweep)))  # type: ignore[misc]
+                self.failpoint("page_stored")
             complete = complete or (page.last and page.complete)
         for start in range(0, len(strangers), ROWS_PER_FETCH):
             self.refetch(feed, strangers[start:start + ROWS_PER_FETCH], now)

@@ -24,6 +24,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from pkgutil import resolve_name
@@ -45,6 +46,8 @@ from tests.passing import Passing
 
 HASH_KEY = b"faults"
 ROLES = {"sf": "crm", "mc": "esp"}
+PART = 2
+"""Rows of a page that one transaction stores: a process dies between the parts of a page, too."""
 PATIENCE = 30.0
 """Seconds of real time one cycle may take."""
 WARM = ("email_validator", "sqlglot.dialects.sqlite", "sqlite_utils", "connectors.marketing_cloud", "connectors.odoo",
@@ -61,6 +64,7 @@ def cycle(request: dict[str, Any], mapping: Mapping) -> dict[str, Any]:
     endpoints = {name: Endpoint(role, world.connector(name)) for name, role in ROLES.items()}
     app = App(store, mapping, endpoints, Policy(hash_key=HASH_KEY), clock=world.now, stop=Passing(partial(world.tick, 0)))
     running = app.cycle()
+    running.feeds = [replace(feed, pace=Pace(PART, least=PART, most=PART)) for feed in running.feeds]
 
     def approve(plan: guard.Plan) -> guard.Plan:
         if request.get("approve") and plan.held:
