@@ -135,7 +135,8 @@ class App:
         before, cold = self.compiled, self.catalogues.remembered
         if before is None or before.unfit:
             self.catalogues.review()
-            return self.compile(life, whole=whole)
+            linked = self.store.rows("SELECT 1 FROM connection WHERE approved_at IS NOT NULL LIMIT 1")
+            return self.compile(life, whole=whole or not linked)
         if self.catalogues.good(life):
             return before
         try:

@@ -58,12 +58,14 @@ class CompiledMapping:
 class Compiler:
     """Compiles one mapping against one state. ``wiring`` by connection name.
 
-    :param unfit: where given, what does not fit is put there and left out (docs/decisions/0022-what-fits.md)
+    :param unfit: where given, what does not fit is put there and left out (docs/decisions/0022-what-fits.md); connections
+        that could not be asked are there already
     """
 
     def __init__(self, mapping: MappingFile, store: Store, wiring: Mapping[str, Wiring],
                  unfit: dict[str, ConnectorError] | None = None) -> None:
         self.unfit = unfit
+        self.unseen = bool(unfit)
         self.mapping = mapping
         self.store = store
         self.wiring = wiring
@@ -118,8 +120,11 @@ class Compiler:
         except (MappingProblems, ConnectorError) as error:
             if self.unfit is None:
                 raise
-            self.unfit.setdefault(of, error if isinstance(error, ConnectorError) else Misconfigured(
-                str(error), remedy="Correct the mapping or what it names; then `syncd check --online`.", code="mapping"))
+            if isinstance(error, ConnectorError):
+                self.unfit.setdefault(of, error)
+            elif not (of == REST and self.unseen):  # what follows from a connection that nobody could ask is not told too
+                self.unfit.setdefault(of, Misconfigured(str(error), code="mapping", remedy="Correct the mapping or what it"
+                                                        " names; then `syncd check --online`."))
             return None
 
     def _expression(self, of: str, text: str, scope: ExpressionScope, expect: Type | None, place: Place) -> Compiled | None:

@@ -145,14 +145,15 @@ def _together(failed: dict[str, Any]) -> dict[tuple[str, str], list[str]]:
     found: dict[tuple[str, str], list[str]] = {}
     for name, error in failed.items():
         connection, _, stream = name.partition(".")
-        found.setdefault((connection, error["message"]), []).append(stream)
+        found.setdefault((connection, error["message"]), []).extend(filter(None, [stream]))
     return found
 
 
 def _advise(data: dict[str, Any], code: int) -> None:
     """What failed, what waits, and the next command."""
     for (connection, message), streams in _together(data["failed"]).items():
-        say(f"syncd: {connection} ({', '.join(streams)}) could not be read: {message}")
+        told = f" ({', '.join(streams)}) could not be read" if streams else ""
+        say(f"syncd: {connection}{told}: {message}")
     for name, delivered in data["delivered"].items():
         if "error" in delivered:
             say(f"syncd: {name} could not be written: {delivered['error']['message']}")
