@@ -98,6 +98,7 @@ class Store:
                 raise db.StateDamaged("the journal is another state's; name the one that was written with this state")
             ledger.retell(conn, self.journal, end)
             inbox.retell(conn, self.book)
+            suppressions.retell(conn, self.book)
         return max(0, head - end)
 
     @staticmethod

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from itertools import groupby
 from typing import Any, NamedTuple
 
 import orjson
@@ -78,6 +79,16 @@ def restore(conn: db.Connection, notes: Iterable[Mapping[str, Any]]) -> int:
     """Put back the digests that the journal noted and the state lacks; returns how many."""
     return sum(_wait(conn, ledger.utterance_id(conn, Utterance(None, *words)), evidence, list(map(bytes.fromhex, digests)))
                for words, evidence, digests in (note["digests"] for note in notes if "digests" in note))
+
+
+def retell(conn: db.Connection, book: ledger.Book) -> None:
+    """Note once more what waits, for a journal that lost it."""
+    q = load("suppressions")
+    rows = conn.execute(q["digests"]).fetchall()
+    for (spoken, evidence), group in groupby(rows, key=lambda row: row[:2]):
+        words, digests = conn.execute(q["utterance"], (spoken,)).fetchone()[1:], [digest.hex() for _, _, digest in group]
+        for start in range(0, len(digests), ledger.RETOLD):
+            book.note({"digests": [words, evidence, digests[start:start + ledger.RETOLD]]})
 
 
 def compare(conn: db.Connection, book: ledger.Book, now: int) -> bool:

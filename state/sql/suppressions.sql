@@ -34,6 +34,9 @@ SELECT EXISTS (SELECT 1 FROM digest), coalesce((SELECT value FROM meta WHERE nam
 -- name: undigested
 SELECT id, hash, email FROM address WHERE id > ? AND email IS NOT NULL ORDER BY id LIMIT ?;
 
+-- name: digests
+SELECT utterance, evidence, digest FROM digest ORDER BY utterance, evidence;
+
 -- name: digests_of
 SELECT utterance, evidence FROM digest WHERE digest = ?;
 

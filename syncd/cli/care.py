@@ -152,6 +152,9 @@ def restore(obj: Context, source: str | None, yes: bool) -> None:
                                     f" {d['replayed']} of them from the journal"]))
     if data["kept"]:
         say(f"  The state before is kept as {data['kept']}.")
+    if data["forgotten"]:
+        say(f"  {data['forgotten']} addresses were forgotten since that backup, and are forgotten here. Where a provider or"
+            "\n  CRM had not erased them by then, nobody asks it any more: after the next run, `syncd forget` them again.")
     say("  Now run `syncd plan`, look at it, and `syncd apply` it.")
 
 

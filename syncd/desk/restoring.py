@@ -36,6 +36,7 @@ def restore(config: Config, source: Path | None) -> Json:
             _copy(source, part)
         try:
             data = _prepare(config, part, Path(config.journal))
+            _whole(part)
         except BaseException:
             _discard(part)
             raise
@@ -58,6 +59,17 @@ def _copy(source: Path, part: Path) -> None:
         os.umask(before)
 
 
+def _whole(part: Path) -> None:
+    """What was written to a state is in its file once it is closed, if there was room to put it there.
+
+    :raises Failure: there was not
+    """
+    log = Path(f"{part}-wal")
+    if log.exists() and log.stat().st_size:
+        raise Failure(FAILED, f"there is no room left beside {part} to finish the new state; the present one is untouched.",
+                      next="Make room, then run `syncd restore` again.")
+
+
 def _prepare(config: Config, part: Path, told: Path) -> Json:
     store = open_store(part, None, config.hash_key.reveal().encode())
     try:
@@ -77,7 +89,8 @@ def _prepare(config: Config, part: Path, told: Path) -> Json:
         if forgotten:
             store.scrub()
         store.write(replaying.doubt_everything)
-        return {"ledger": store.head(), "replayed": replayed, "webhooks": waiting, "digests": digests}
+        return {"ledger": store.head(), "replayed": replayed, "webhooks": waiting, "digests": digests,
+                "forgotten": len({line.hash for line in forgotten})}
     finally:
         store.close()
 

@@ -205,6 +205,28 @@ def test_a_state_without_room_or_that_may_not_be_written(linked: Lab) -> None:
     whole(linked)
 
 
+def test_a_restore_without_room_leaves_the_state_as_it_is_or_is_whole(linked: Lab) -> None:
+    """However much room there is."""
+    path, backup = linked.directory / "state", linked.directory / "elsewhere.db"
+    linked.ask("backup", str(backup))
+    leaves(linked, 3)
+    linked.ask("once")
+    expected = linked.ask("consent", "verify")["entries"]
+    size = backup.stat().st_size // 1024
+    ended: list[int] = []
+    command = " ".join(map(shlex.quote, linked.command("restore", str(backup), "--yes")))
+    look = " ".join(map(shlex.quote, linked.command("consent", "verify", "--json")))
+    with disk(path, 8_000) as there:
+        for leave in range(64, 3 * size, size // 2):
+            there.fill(leave)
+            code, told = there.do(f"cd {ROOT}; {command}")
+            ended.append(code)
+            assert code == 0 or ("Traceback" not in told and ("room" in told or "space" in told)), told
+            there.empty()
+            assert json.loads(there.good(f"cd {ROOT}; {look}"))["entries"] == expected, (leave, code)
+    assert {*ended} == {0, 1}, ended
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
 def test_messages_that_nobody_can_store(linked: Lab) -> None:
     """The disk of the log is full: the work goes on, and a command that cannot tell its result says so by its code."""

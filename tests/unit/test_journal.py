@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from state import db, inbox, journal
+from state import db, inbox, journal, suppressions
 from state.inbox import Kept
 from state.journal import Line
+from state.ledger import Utterance
 from syncd.model import Notice
 from tests.unit.state_lab import HASHED, StateLab, contact, contacts
 
@@ -41,6 +42,9 @@ def told(lab: StateLab) -> list[Line]:
 def test_what_the_journal_lost_is_written_to_it_again(lab: StateLab, tmp_path: Path, left: str) -> None:
     lab.store.write(lambda conn: inbox.receive(conn, lab.store.book, lab.esp, b"1" * 20, [
         Kept(Notice("unsubscribe", 1, key="17", email="y@mail.example"), HASHED("y@mail.example").hex())], 5))
+    words = Utterance(None, "import", "import", 0, 1, '[["master",null,"opt_out"]]')
+    lab.store.write(lambda conn: suppressions.take(conn, lab.store.book, words, [], [b"d" * 32], evidence="list",
+                                                   now=5, dry_run=False))
     before, notes = told(lab), list(journal.notes(log(lab)))
     lab.close()
     lines = log(lab).read_bytes().splitlines(keepends=True)
@@ -50,7 +54,7 @@ def test_what_the_journal_lost_is_written_to_it_again(lab: StateLab, tmp_path: P
     again = StateLab(tmp_path)
     assert again.store.retold == (2 if left == "an old copy" else 4)
     assert told(again) == before
-    assert list(journal.notes(log(again))) == notes
+    assert [*journal.notes(log(again))] == notes
     again.say("opt_in", record=1)
     assert [line.position for line in told(again)] == [1, 2, 3, 4, 5]
     again.close()
