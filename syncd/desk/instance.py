@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 
 from mappings.model import Mapping as MappingFile
+from state.pace import Pace
 from state.store import Store
 from syncd import compose, guard
 from syncd.app import App, wall
@@ -26,6 +27,7 @@ class Instance:
         self.config = config
         self.store = store
         self.stop = threading.Event()
+        self.import_pace = Pace()
         self.mask = views.Mask(config.hash_key.reveal().encode())
         self._clock = clock
         self._mapping = mapping

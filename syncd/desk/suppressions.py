@@ -16,9 +16,11 @@ from mappings.model import Mapping as MappingFile
 from mappings.problems import did_you_mean
 from state import people, suppressions
 from state.ledger import Utterance
+from state.pace import Pace
 from state.people import Case
 from state.queries import load
 from state.store import Store
+from state.suppressions import Taken
 from syncd import normalise
 from syncd.config import Config
 from syncd.desk.subjects import case_at, case_of, reconciler, statement_json
@@ -32,12 +34,12 @@ KEYED, SHA256 = 32, 64
 """Hexadecimal digits of our own keyed hash, as `consent export` writes it, or of an MD5 of the address; and of a SHA-256."""
 
 MOST = 5_000
-"""Values of one call: a transaction of less than 200 ms."""
+"""Values of one call."""
 
 
 def take(store: Store, mapping: MappingFile, config: Config, values: Sequence[str], *, topic: str | None,
-         evidence: str | None, by: str | None, dry_run: bool, now: Micros) -> Json:
-    """Record an opt-out at every address of a list's part.
+         evidence: str | None, by: str | None, dry_run: bool, now: Micros, pace: Pace | None = None) -> Json:
+    """Record an opt-out at every address of a list's part, in transactions of ``pace``.
 
     :param values: addresses, and keyed hashes, SHA-256 or MD5 digests in hexadecimal, told apart by their looks
     :param topic: what was refused; None = all marketing
@@ -48,14 +50,22 @@ def take(store: Store, mapping: MappingFile, config: Config, values: Sequence[st
         raise Failure(USAGE, f"a part of a list has at most {MOST} values.")
     if topic is not None and topic not in mapping.topics:
         raise Failure(USAGE, f'there is no topic "{topic}".', next=did_you_mean(topic, list(mapping.topics)))
-    hashes, digests, bad = sort(values, config.hash_key.reveal().encode())
+    key, pace = config.hash_key.reveal().encode(), pace or Pace()
     note = ": ".join(part for part in (by, evidence) if part) or None
     former = [words(mapping, topic, name) for name in mapping.topics[topic].was] if topic is not None else []
-    done = store.write(lambda conn: suppressions.take(conn, store.book, words(mapping, topic), hashes, digests,
-                                                      former=former, evidence=note, now=now, dry_run=dry_run))
-    return {"addresses": done.addresses, "repeated": done.repeated, "held": done.held, "written": done.written,
-            "by_digest": len({d for d in digests if len(d) == SHA256 // 2}), "unsure": done.unsure, "bad": bad,
-            "dry_run": dry_run}
+    total, by_digest = Taken(0, 0, 0, 0, 0), 0
+    bad: list[int] = []
+    start = 0
+    for part, _ in pace.slices(values):
+        hashes, digests, wrong = sort(part, key)
+        done = store.write(pace.over(len(part), lambda conn, hashes=hashes, digests=digests: suppressions.take(  # type: ignore[misc]
+            conn, store.book, words(mapping, topic), hashes, digests, former=former, evidence=note, now=now,
+            dry_run=dry_run)))
+        total = Taken(*map(sum, zip(total, done, strict=True)))
+        by_digest += len({d for d in digests if len(d) == SHA256 // 2})
+        bad += [start + index for index in wrong]
+        start += len(part)
+    return {**total._asdict(), "by_digest": by_digest, "bad": bad, "dry_run": dry_run}
 
 
 def words(mapping: MappingFile, topic: str | None, name: str | None = None) -> Utterance:

@@ -168,7 +168,7 @@ class Desk(Instance):
                        by: str | None = None, dry_run: bool = False, more: bool = False) -> Answer:
         """Take a part of a suppression list; ``more`` = another one follows."""
         return Answer(suppressions.take(self.store, self.mapping, self.config, values, topic=topic, evidence=evidence,
-                                        by=by, dry_run=dry_run, now=self.now()))
+                                        by=by, dry_run=dry_run, now=self.now(), pace=self.import_pace))
 
     def consent_export(self, what: str, after: int = 0, limit: int = 1_000) -> Answer:
         return Answer(suppressions.part(self.store, self.mapping, self.config, what, after, limit))

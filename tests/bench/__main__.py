@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.bench import calibrate, hooks, measures
+from tests.bench import calibrate, hooks, importing, measures
 from tests.bench.measures import Figures
 
 BUDGETS = Path(__file__).with_name("budgets.toml")
@@ -47,6 +47,7 @@ def _million(people: int) -> Figures:
 PARTS: Mapping[str, Callable[[int], Figures]] = {
     "people": _million, "slow": lambda people: measures.slow(), "start": lambda people: measures.start(),
     "webhooks": lambda people: hooks.measure(min(people, BACKFILL)),
+    "import": importing.measure,
     "burst": lambda people: measures.burst(min(people, BURST)),
 }
 
