@@ -142,6 +142,7 @@ def _take_in(conn: db.Connection, rel: Relations, stream: int, given: Mapping[st
     if source is not None and known:
         conn.execute(q["dirty_moved"])
         conn.execute(q["dirty_moved_records"])
+        conn.execute(q["depart"], given)
     if source is not None and rel.join_by_address == "separate":
         conn.execute(q["dirty_neighbours"], given)
     conn.execute(sql["store"])

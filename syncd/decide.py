@@ -18,6 +18,9 @@ from syncd.model import Micros
 from syncd.reconcile import Reconciler
 from syncd.statements import from_parting
 
+DEPARTED: Micros = 30 * 86_400_000_000
+"""How long it is remembered who had an address: no vendor tells later what was said under it."""
+
 AFTER_ALL_TEXT = b""
 """SQLite sorts bytes after every text."""
 
@@ -49,7 +52,7 @@ class Decider:
         while self.store.write(lambda conn: suppressions.compare(conn, self.store.book, now)):
             pass
         self.store.bit_by_bit(lambda conn, most: self._identify(conn, now, most), self.paces.identify)
-        self.store.bit_by_bit(self._bind_by_address, self.paces.bind)
+        self.store.bit_by_bit(lambda conn, most: self._bind_by_address(conn, now, most), self.paces.bind)
         self._spread()
 
     def _identify(self, conn: Any, now: Micros, most: int) -> int:
@@ -102,18 +105,21 @@ class Decider:
             found += [row[0] for row in conn.execute(q["bind"], given)]
         conn.executemany(load("records")["dirty_person_of_record"], ((r,) for r in found))
 
-    @staticmethod
-    def _bind_by_address(conn: Any, most: int) -> int:
-        """Each entry once, at the first cycle after it came: who holds the address later did not say it. Returns how many
-        entries were looked at."""
+    def _bind_by_address(self, conn: Any, now: Micros, most: int) -> int:
+        """Each entry once, at the first cycle after it came: who comes to hold the address later did not say it. Returns how
+        many entries were looked at."""
         head = conn.execute("SELECT coalesce(max(position), 0) FROM chain").fetchone()[0]
         row = conn.execute("SELECT value FROM meta WHERE name = 'bound_to'").fetchone()
         after = row[0] if row else 0
-        upto = min(head, after + most)
-        if after < upto:
-            conn.execute(load("ledger")["bind_by_address"], {"after": after, "upto": upto})
-            conn.execute("INSERT OR REPLACE INTO meta VALUES ('bound_to', ?)", (upto,))
-        return int(upto - after)
+        given = {"after": after, "upto": min(head, after + most), "tolerance": self.reconciler.policy.clock_tolerance}
+        if after < given["upto"]:
+            q = load("ledger")
+            conn.execute(q["long_departed"], (now - DEPARTED,))
+            conn.execute(q["bind_by_address"], given)
+            found = conn.execute(q["bind_by_departed"], given).fetchall()
+            conn.executemany(load("records")["dirty_person_of_record"], found)
+            conn.execute("INSERT OR REPLACE INTO meta VALUES ('bound_to', ?)", (given["upto"],))
+        return int(given["upto"] - after)
 
     def wishes(self, run: int, now: Micros) -> int:
         """Attributes, decisions, keys and wishes of every dirty person. Returns how many people that were."""

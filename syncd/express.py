@@ -51,9 +51,7 @@ class Courier:
         """Send whenever something is due, until stopped."""
         while not self.stop.is_set():
             try:
-                lane = self.lane()
-                lane.express(Delivered())
-                waiting = lane.opt_outs_open()
+                waiting = self.send()
             except Exception as error:  # the outbox keeps it; the thread must outlive any trouble
                 self.failures += 1
                 self.failed(error)
@@ -65,9 +63,19 @@ class Courier:
             self.wake.wait(AGAIN if waiting else None)
             self.wake.clear()
 
+    def send(self) -> bool:
+        """Send what is due; whether an opt-out waits for its time or for an answer.
+
+        :raises ConnectorError: the destination does not take them now
+        """
+        lane = self.lane()
+        lane.express(Delivered())
+        return lane.opt_outs_open()
+
 
 class Express:
-    """The express way of one application; made when its mapping is compiled, closed before its connectors are."""
+    """The express way of one application; made when its mapping is compiled, closed before its connectors are. Once it is
+    started, threads of its own take its turns."""
 
     def __init__(self, app: App, log: structlog.stdlib.BoundLogger) -> None:
         """``app`` has compiled its mapping; when it compiles it anew, this follows."""
@@ -84,9 +92,12 @@ class Express:
         self._threads = [threading.Thread(target=self._run, name="express", daemon=True), *(
             threading.Thread(target=courier.run, name=f"express-{name}", daemon=True)
             for name, courier in self.couriers.items())]
+
+    def start(self) -> Express:
         for thread in self._threads:
             thread.start()
         self.wake()  # for what came before the last end
+        return self
 
     def _cycle(self) -> Cycle:
         """The parts of a cycle by the mapping as it is compiled now."""
@@ -124,14 +135,17 @@ class Express:
             if self._stop.is_set():
                 return
             try:
-                pause = self._turn()
+                pause = self.turn()
                 self._failed("inbox", None)
             except Exception as error:  # the inbox keeps it; the thread must outlive any trouble
                 self._failed("inbox", error)
                 pause = min(LONGEST_PAUSE, 2 * (pause or AGAIN))
 
-    def _turn(self) -> float | None:
-        """Look up, decide, queue; seconds until there is something to look at again, None = until woken."""
+    def turn(self) -> float | None:
+        """Look up, decide, queue; seconds until there is something to look at again, None = until woken.
+
+        :raises ConnectorError: a vendor could not be asked whom its webhooks are about; they wait
+        """
         cycle = self._cycle()
         found = cycle.inbox.run(self._app.clock())
         if found.strangers:

@@ -169,6 +169,9 @@ DELETE FROM echo WHERE record IN (SELECT id FROM gone_record);
 -- name: rereads
 DELETE FROM reread WHERE record IN (SELECT id FROM gone_record);
 
+-- name: departed
+DELETE FROM departed WHERE record IN (SELECT id FROM gone_record) OR address IN (SELECT id FROM gone_address);
+
 -- name: vanished
 DELETE FROM vanished WHERE person IN (SELECT id FROM gone_person);
 

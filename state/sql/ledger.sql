@@ -99,6 +99,21 @@ FROM (SELECT e.position, min(r.person) AS record FROM entry e CROSS JOIN record 
       AND e.utterance NOT IN (SELECT id FROM utterance WHERE source = 'forget') GROUP BY e.position HAVING count(DISTINCT r.person) = 1) h
 WHERE entry.position = h.position;
 
+-- name: bind_by_departed
+-- Where nobody has the address any more, a refusal binds whoever had it when it was said, or may have, if that is one person.
+UPDATE entry SET record = h.record, bound = coalesce(bound, 1)
+FROM (SELECT e.position, min(r.person) AS record FROM entry e CROSS JOIN departed d ON d.address = e.address
+        AND coalesce(e.said_lo, e.said_hi) <= d.until + :tolerance
+      CROSS JOIN record r ON r.id = d.record AND r.forgotten IS NULL
+      CROSS JOIN utterance u ON u.id = e.utterance AND u.source <> 'forget' AND instr(u.said, '"opt_out"') > 0
+      WHERE e.position > :after AND e.position <= :upto AND e.record IS NULL
+      AND NOT EXISTS (SELECT 1 FROM record o WHERE o.address = e.address AND o.deleted = 0)
+      GROUP BY e.position HAVING count(DISTINCT r.person) = 1) h
+WHERE entry.position = h.position RETURNING entry.record;
+
+-- name: long_departed
+DELETE FROM departed WHERE until < ?;
+
 -- name: unbound
 -- Whether a keyed statement after a key has no record.
 SELECT EXISTS (SELECT 1 FROM entry WHERE record IS NULL AND key IS NOT NULL AND key > ?);

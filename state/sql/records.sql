@@ -36,6 +36,11 @@ SELECT p.record FROM page p CROSS JOIN record r ON r.id = p.record
 WHERE p.fresh = 0 AND (((p.deleted = 0 OR p.address IS NOT NULL) AND r.address IS NOT p.address) OR r.deleted <> p.deleted
   OR r.merged_into IS NOT p.merged OR r.name IS NOT p.name);
 
+-- name: depart
+INSERT INTO departed SELECT r.address, r.id, :now FROM page p CROSS JOIN record r ON r.id = p.record
+WHERE p.fresh = 0 AND r.address IS NOT NULL AND r.deleted = 0 AND (p.deleted = 1 OR r.address IS NOT p.address)
+ON CONFLICT (address, record) DO UPDATE SET until = excluded.until;
+
 -- name: dirty_neighbours
 -- Where several people may hold one address, what each of them said concerns the others.
 INSERT OR IGNORE INTO dirty SELECT o.person FROM page p CROSS JOIN record r ON r.id = p.record

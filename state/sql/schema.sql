@@ -72,6 +72,16 @@ CREATE INDEX record_person ON record (person, stream, deleted);
 CREATE INDEX record_address ON record (address) WHERE address IS NOT NULL;
 CREATE INDEX record_merged ON record (merged_into) WHERE merged_into IS NOT NULL;
 
+-- Who had an address until lately: what was said under it before is theirs, though it is heard later.
+CREATE TABLE departed (
+  address INTEGER NOT NULL REFERENCES address,
+  record INTEGER NOT NULL REFERENCES record,
+  until INTEGER NOT NULL,            -- µs when it was read that the record has it no longer
+  PRIMARY KEY (address, record)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX departed_record ON departed (record);
+CREATE INDEX departed_until ON departed (until);
+
 CREATE TABLE dirty_record (record INTEGER PRIMARY KEY) STRICT;
 CREATE TABLE dirty (person INTEGER PRIMARY KEY) STRICT;
 CREATE TABLE waiting (person INTEGER PRIMARY KEY) STRICT;   -- dirty again once what is in flight has resolved

@@ -47,7 +47,7 @@ class Front:
         with self._guard:
             if self._service is not None and self._express is None and not self._closed:
                 self._service.use(self._desk())
-                self._express = Express(self._desk().app, self._log)
+                self._express = Express(self._desk().app, self._log).start()
 
     def pause(self) -> None:
         """End the express way: its connectors are about to go. What comes waits in the inbox."""

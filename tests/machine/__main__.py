@@ -18,8 +18,8 @@ from tests.machine.inline import inline
 from tests.machine.machine import explore
 from tests.machine.mutants import MUTANTS, keep, stored
 from tests.machine.play import run
-from tests.machine.report import report
-from tests.machine.search import breaks, find
+from tests.machine.report import fresh, report
+from tests.machine.search import afresh, breaks
 
 PATIENCE = 300.0
 """Seconds to search for one mutant."""
@@ -29,7 +29,7 @@ def check() -> int:
     """Play every stored counterexample with the mutant and without."""
     alive = []
     for mutant in MUTANTS:
-        steps = stored()[mutant.name]
+        steps = stored().get(mutant.name, [])
         right, why = run(steps), breaks(mutant, steps)
         if right is not None or why is None:
             alive.append(mutant.name)
@@ -40,15 +40,13 @@ def check() -> int:
 
 def search(names: list[str]) -> int:
     """Find counterexamples afresh."""
-    missed = []
-    for mutant in MUTANTS:
-        if not names or mutant.name in names:
-            steps = find(mutant, PATIENCE)
-            if steps is None:
-                missed.append(mutant.name)
-            else:
-                keep(mutant.name, steps)
-            print(f"{'NOT FOUND' if steps is None else 'found'} {mutant.name}: {steps}", flush=True)
+    wanted = [mutant for mutant in MUTANTS if not names or mutant.name in names]
+    found = afresh(wanted, PATIENCE, fresh())
+    for name, steps in found.items():
+        if steps is not None:
+            keep(name, steps)
+    missed = [name for name, steps in found.items() if steps is None]
+    print(f"{len(found) - len(missed)} of {len(wanted)} found afresh")
     return int(bool(missed))
 
 

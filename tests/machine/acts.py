@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from syncd.desk import grants
 from syncd.failures import Failure
+from tests.machine.oracle import HERE
 from tests.machine.scenes import ALL, MAPPINGS, MINUTE, NAMES, OBJECTS, TOPIC_OF, contact, partner
 from tests.machine.stage import LISTS, Stage
 
@@ -14,16 +15,20 @@ class Acts(Stage):
     # ------------------------------------------------------------------ recipients
 
     def do_unsubscribe(self, who: int, esp: str, scope: str) -> None:
-        name = "" if scope == "all" else LISTS[scope][esp]
-        keys = self._act(esp, "unsubscribe", email=self._address(who), list=name)["keys"]
-        self._refused_at(esp, keys, ALL if scope == "all" else frozenset({scope}))
+        self._leave(self._address(who), esp, scope)
+
+    def _leave(self, address: str, esp: str, scope: str) -> frozenset[str]:
+        """Somebody leaves at an ESP; which topics."""
+        name, topics = ("", ALL) if scope == "all" else (LISTS[scope][esp], frozenset({scope}))
+        self._refused_at(esp, self._act(esp, "unsubscribe", email=address, list=name)["keys"], topics)
+        return topics
 
     def do_complain(self, who: int, esp: str) -> None:
         self._refused_at(esp, self._act(esp, "complain", email=self._address(who))["keys"], ALL)
 
     def _refused_at(self, esp: str, keys: list[str], topics: frozenset[str]) -> None:
         for key, email in self._emails(esp, keys).items():
-            refusal = self.oracle.refuse(self.oracle.owner(key), email, topics, esp, self.company.now(), made=True)
+            refusal = self.oracle.refuse(self._owner(esp, key), email, topics, esp, self.company.now(), made=True)
             for topic in topics:
                 self.oracle.at_once[esp, key, topic] = refusal.number
 
@@ -37,14 +42,14 @@ class Acts(Stage):
 
     def do_resubscribe(self, who: int, esp: str, scope: str) -> bool:
         address, name = self._address(who), "" if scope == "all" else LISTS[scope][esp]
-        if any("@" in key and self.oracle.owner(key) is None for key in self.world.account(esp).esp.keys(address)):
+        if any("@" in key and self._owner(esp, key) is None for key in self.world.account(esp).esp.keys(address)):
             return False  # nobody could say who that was
         done = self._act(esp, "resubscribe", email=address, list=name)
         for key, email in self._emails(esp, done["keys"]).items():
-            self.oracle.come_back(self.oracle.owner(key), email, ALL if scope == "all" else frozenset({scope}),
+            self.oracle.come_back(self._owner(esp, key), email, ALL if scope == "all" else frozenset({scope}),
                                   self.company.now())
         if scope == "all":
-            self.oracle.come_back(None, address, ALL, self.company.now())
+            self.oracle.come_back(self.oracle.holder(address), address, ALL, self.company.now())
         self.oracle.doubt(address)
         return bool(done["changed"])
 
@@ -123,7 +128,7 @@ class Acts(Stage):
         """The address changes: to a fresh one, or to that of somebody else."""
         record = self._living(who)
         address = f"new{len(self.steps)}@mail.example" if to is None else self._address(to)
-        if self.scene.by_email and record.address is not None:
+        if self._by_address and record.address is not None:
             self.oracle.doubt(record.address)  # the key stays with who moves: whoever else has this address has none
         self._edit(record, email=address)
 
@@ -237,8 +242,8 @@ class Acts(Stage):
             return False
         try:
             grants.grant(self.company.app.store, self.company.rules, self.company.config(), record.address,
-                         topic=None if scope == "all" else scope, evidence="letter", by="admin", crm_id=record.id,
-                         now=self.company.host_now())
+                         topic=None if scope == "all" else self._change.ids.get(scope, scope), evidence="letter", by="admin",
+                         crm_id=record.id, now=self.company.host_now())
         except Failure:
             return False
         self.oracle.come_back(record.id, record.address, ALL if scope == "all" else frozenset({scope}), self.company.now())
@@ -280,6 +285,28 @@ class Acts(Stage):
             return False
         self.company.remap(number)
         self.oracle.undone.clear()
+        self._by_address |= self._change.rekeyed
+        return True
+
+    def do_migrate(self) -> bool:
+        """An admin lets everybody move to the subscriber key that the mapping gives."""
+        if not self.company.migrate():
+            return False
+        self.approved = True
+        self.oracle.undone.clear()
+        return True
+
+    def do_forget(self, who: int) -> bool:
+        """An admin erases somebody: what stays is that the address gets nothing, whoever has it, until they come back."""
+        record = self._who(who, fits=lambda r: r.address is not None)
+        healthy, address = self._healthy(), record.address or ""
+        blocked = self.company.forget(address, record.id)
+        if blocked is None:
+            return False
+        self.oracle.forget(record.id, address)
+        if blocked:
+            block = self.oracle.refuse(None, address, ALL, HERE, self.company.now(), made=True)
+            self.oracle.told([block], healthy | {HERE})
         return True
 
     def do_backup(self) -> None:
@@ -290,7 +317,9 @@ class Acts(Stage):
         """A backup, or the journal alone, becomes the state."""
         if not self.company.restore(number):
             return False
-        self._restored = True
+        self._restored = self._lost = True
+        if number is None:
+            self.oracle.unlink()
         self.oracle.undone.clear()
         self.approved = number is not None and self._backups[number % len(self._backups)]
         return True

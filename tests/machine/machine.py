@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import orjson
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from tests.machine.inline import inline
-from tests.machine.play import Play
-from tests.machine.steps import KINDS, WEIGHTS, Step, opening
+from tests.machine.play import Broken, Play, run
+from tests.machine.shrink import shrink
+from tests.machine.steps import KINDS, WEIGHTS, WHO, Step, opening
 
 STEPS = 50
 """Steps of one play."""
@@ -25,20 +27,35 @@ def _opening(draw: st.DrawFn) -> Step:
 
 @st.composite
 def _step(draw: st.DrawFn, kind: str) -> Step:
-    return (kind, *KINDS[kind](lambda options: draw(st.sampled_from(options))))
+    """A step about somebody of the play's cast."""
+    cast = draw(st.runner()).cast
+    return (kind, *KINDS[kind](lambda options: draw(st.sampled_from(cast if options is WHO else options))))
 
 
-def machine(counts: Counter[str]) -> type[RuleBasedStateMachine]:
-    """A machine whose plays count what they exercise in ``counts``."""
+_CAST = st.one_of(st.lists(st.sampled_from(WHO), min_size=1, max_size=4, unique=True), st.just(WHO))
+"""Whom a play is about: mostly few, so that the steps meet in them."""
+
+
+def machine(counts: Counter[str], broken: list[list[Step]]) -> type[RuleBasedStateMachine]:
+    """A machine whose plays count what they exercise in ``counts``, and are kept in ``broken`` when they break something."""
 
     class Machine(RuleBasedStateMachine):
         def __init__(self) -> None:
             super().__init__()
             self.play = Play(counts)
+            self.cast: Sequence[int] = WHO
 
-        @initialize(step=_opening())
-        def begin(self, step: Step) -> None:
-            self.play.do(step)
+        @initialize(step=_opening(), cast=_CAST)
+        def begin(self, step: Step, cast: Sequence[int]) -> None:
+            self.cast = cast
+            self.do(step)
+
+        def do(self, step: Step) -> None:
+            try:
+                self.play.do(step)
+            except Broken:
+                broken.append(self.play.steps)
+                raise
 
         def teardown(self) -> None:
             self.play.close()
@@ -51,21 +68,24 @@ def machine(counts: Counter[str]) -> type[RuleBasedStateMachine]:
 
 def _doing(kind: str) -> Callable[[Any, Step], None]:
     def do(self: Any, step: Step) -> None:
-        self.play.do(step)
+        self.do(step)
 
     do.__name__ = kind
     return do
 
 
-def explore(steps: int, counts: Counter[str], *, derandomize: bool, shrink: bool = True) -> None:
-    """Play at least so many steps.
+def explore(steps: int, counts: Counter[str], *, derandomize: bool) -> None:
+    """Play at least so many steps. What breaks something is shortened by our own means: they know what a step is.
 
-    :raises Broken: with the shortest play Hypothesis found that breaks an invariant
+    :raises Broken: with the shortest play found that breaks an invariant
     """
     with inline():
         while counts["steps"] < steps:
-            examples = max(10, (steps - counts["steps"]) // STEPS)
-            run_state_machine_as_test(machine(counts), settings=settings(
-                max_examples=examples, stateful_step_count=STEPS, deadline=None, database=None, derandomize=derandomize,
-                suppress_health_check=list(HealthCheck), print_blob=False,
-                phases=[Phase.generate, *([Phase.shrink] if shrink else [])]))
+            examples, broken = max(10, (steps - counts["steps"]) // STEPS), list[list[Step]]()
+            try:
+                run_state_machine_as_test(machine(counts, broken), settings=settings(
+                    max_examples=examples, stateful_step_count=STEPS, deadline=None, database=None, derandomize=derandomize,
+                    suppress_health_check=list(HealthCheck), print_blob=False, phases=[Phase.generate]))
+            except Broken:
+                short = shrink(broken[0], lambda less: run(less) is not None)
+                raise Broken(f"{run(short)}\npython -m tests.machine play '{orjson.dumps(short).decode()}'") from None

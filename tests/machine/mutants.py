@@ -29,11 +29,13 @@ class Edit(NamedTuple):
 
 
 class Mutant(NamedTuple):
-    """A known-bad change. ``hints``: the kinds of steps by which the search finds it sooner, if not all are of use."""
+    """A known-bad change. ``hints``: the kinds of steps by which the search finds it sooner, if not all are of use;
+    ``scene``: the one in which alone it shows."""
 
     name: str
     edits: tuple[Edit, ...]
     hints: tuple[str, ...] = ()
+    scene: int | None = None
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -71,8 +73,8 @@ def _replaced(text: str, edit: Edit) -> str:
     return text.replace(edit.old, edit.new)
 
 
-def _one(name: str, place: str, old: str, new: str, *hints: str) -> Mutant:
-    return Mutant(name, (Edit(place, old, new),), hints)
+def _one(name: str, place: str, old: str, new: str, *hints: str, scene: int | None = None) -> Mutant:
+    return Mutant(name, (Edit(place, old, new),), hints, scene)
 
 
 MUTANTS = (
@@ -105,18 +107,26 @@ MUTANTS = (
          "Knew(at, at)", "web", "tick", "wait", "cycle", "calm"),
     _one("a box ticked by a user is nobody's word where its history can be read", "syncd.statements:_groups",
          "if known is not None and known.echo and not (meaning", "if known is not None and not (meaning",
-         "tick", "wait", "cycle", "send", "calm"),
+         "tick", "wait", "cycle", "send", "calm", scene=1),
     _one("a person's tick hides behind Connect's", "syncd.history:told",
          "(not new.echo, new.at) > (not old.echo, old.at)", "new.at > old.at",
-         "tick", "untick", "connect", "cycle", "send", "calm"),
+         "tick", "untick", "connect", "cycle", "send", "calm", scene=1),
     _one("statuses of addresses without a key are not read", "syncd.listen:Listener._statuses",
          "    known, stated =", '    rows = [r for r in rows if "@" not in str(r[1])]\n    known, stated =',
-         "blacklist", "cycle", "send", "calm"),
+         "blacklist", "cycle", "send", "calm", scene=1),
     _one("whoever is taken off a list of addresses has come back", "syncd.statements:from_statuses",
          "        method, made, knew = c.origin",
          '        c = c._replace(origin="person" if c.new == "subscribed" and "@" in (c.key or "") else c.origin)\n'
          "        method, made, knew = c.origin",
-         "blacklist", "unblacklist", "wait", "cycle", "send", "calm"),
+         "blacklist", "unblacklist", "wait", "cycle", "send", "calm", scene=1),
+    _one("who left a topic under its former id never left it", "syncd.reconcile:Reconciler._renamed", "if not self._now:",
+         "if True:", "unsubscribe", "tick", "remap", "cycle", "approve", "calm"),
+    _one("nobody listens to webhooks before the next cycle", "syncd.inbox:Resolver._store",
+         "return len(said), statuses.people(conn, said)", "return len(said), set()", "click", "cycle", "calm"),
+    _one("the express way plans, and sends nothing", "syncd.decide:Decider.suppress",
+         "count = plan.release_suppressions(conn)", "count = 0", "click", "cycle", "calm"),
+    _one("who is forgotten and comes back to one topic comes back to all", "syncd.desk.forget:words",
+         'said("master", None, "opt_out")', 'said("topic", "offers", "opt_out")', "forget", "create", "wait", "cycle", "calm"),
     # who is who
     _one("a merge forgets the one who was absorbed", "state.identify:_component", "if merged is not None:", "if False:",
          "unsubscribe", "merge", "cycle", "send", "calm", "tick"),
@@ -136,13 +146,16 @@ MUTANTS = (
     _one("what is said under an address alone binds nobody", "sql:ledger.bind_by_address",
          "HAVING count(DISTINCT r.person) = 1", "HAVING count(DISTINCT r.person) = 0",
          "unsubscribe", "move", "cycle", "send", "calm"),
+    _one("whoever has just left an address said nothing under it", "sql:ledger.bind_by_departed",
+         "HAVING count(DISTINCT r.person) = 1", "HAVING count(DISTINCT r.person) = 0",
+         "unsubscribe", "move", "merge", "cycle", "send", "calm", scene=2),
     # what is wished
     _one("rows of people who left stay", "state.plan:audience_sql", "WHERE (t.person IS NOT NULL OR",
          "WHERE 0 AND (t.person IS NOT NULL OR"),
     _one("the blocking status is written nowhere", "sql:plan.block_key", "WHERE s.status IS NOT 'unsubscribed'",
          "WHERE s.status IS 'unsubscribed'"),
     _one("nobody is put on a list of addresses", "sql:plan.block_address", "NOT IN ('unsubscribed', 'held')",
-         "IN ('unsubscribed', 'held')", "tick", "unsubscribe", "complain", "cycle", "calm"),
+         "IN ('unsubscribed', 'held')", "tick", "unsubscribe", "complain", "cycle", "calm", scene=2),
     _one("rows of others are left at an address that nobody has any more", "syncd.decide:Decider._judge",
          'if answer.state == "unsubscribed":', "if False:", "unsubscribe", "block", "move", "restore", "calm", "cycle"),
     _one("opt-outs are not carried to the CRM", "state.plan:flags", "    if not source.flags:", "    if source.flags:"),
@@ -154,14 +167,16 @@ MUTANTS = (
          "remap", "approve", "calm", "cycle", "spend"),
     _one("words of an admin wake nobody", "state.statuses:mark", '    conn.executemany(q["mark_record"]',
          '    return\n    conn.executemany(q["mark_record"]', "unsubscribe", "grant", "suppress", "wait", "calm", "cycle"),
+    _one("rows stay under keys that were given up", "sql:drift.remove_former", "f.former = 1\nWHERE", "f.former = 1\nWHERE 0 AND",
+         "remap", "migrate", "approve", "cycle", "calm"),
     # what may leave
     _one("opt-outs wait behind a hold", "sql:guard.hold_open", "AND class > 0", "", "remap", "unsubscribe", "cycle", "send",
          "tick", "web", "spend"),
     _one("nobody leaves while a burst is undecided", "sql:bursts.planned", "kind IN ('status', 'update')",
-         "kind IN ('status', 'update', 'remove')", "import_flags", "cycle", "send", "calm"),
+         "kind IN ('status', 'update', 'remove')", "import_flags", "cycle", "send", "calm", scene=3),
     _one("a burst that is retracted takes along what was said later", "sql:bursts.to_retract",
          "AND e.position <= :upto ", "AND :upto > 0 ",
-         "import_flags", "tick", "approve", "retract_burst", "cycle", "send", "calm"),
+         "import_flags", "tick", "approve", "retract_burst", "cycle", "send", "calm", scene=3),
     _one("grants leave while a feed is down", "syncd.cycle:Cycle.consent_is_fresh", "return ids <= fresh", "return True",
          "down", "wait", "create", "cycle", "web"),
     _one("the gate does not look again", "sql:outbox.gate", "o.class > 0 AND (", "0 AND (",

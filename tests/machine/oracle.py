@@ -17,6 +17,8 @@ from dataclasses import dataclass, field, replace
 
 TOLERANCE = 10 * 60_000_000
 """How far the clocks of the company differ at most, in µs."""
+MOST_RECORDS = 5
+"""More living records at one address are not taken for one person."""
 BACKOFF = 70 * 60_000_000
 """After so long (µs), whatever was put off by a fault is due again."""
 
@@ -65,6 +67,9 @@ class Return:
 
 FLAGS = ("opted_out", "no_news")
 
+HERE = "syncd"
+"""Where a refusal was made that no vendor knows."""
+
 Pair = tuple[int, str]
 """A refusal's number and an address it must keep quiet."""
 
@@ -83,6 +88,7 @@ class Oracle:
         self.read: set[int] = set()
         self._dated: dict[int, int] = {}
         """When those of them that were older than syncd's first look were read: nobody knows more of when they were made."""
+        self._unlinked = False
         self._had: dict[str, set[str]] = {}
         """Address -> the records that ever had it."""
         self._addressed: set[int] = set()
@@ -128,6 +134,11 @@ class Oracle:
     def holders(self, address: str) -> list[Record]:
         return [r for r in self.records.values() if r.live and r.address == address]
 
+    def holder(self, address: str) -> str | None:
+        """A record of whoever has an address, where that is one person."""
+        found = [r.id for r in self.holders(address)]
+        return found[0] if found and not self.ambiguous(self.component(found[0])) else None
+
     def put(self, record: Record) -> None:
         """A record is new or was edited."""
         self.records[record.id] = record
@@ -167,7 +178,7 @@ class Oracle:
         return refusal
 
     def come_back(self, record: str | None, address: str, topics: frozenset[str], at: int) -> None:
-        answers = frozenset(r.number for r in self.refusals if r.number in self.read
+        answers = frozenset(r.number for r in self.refusals if r.number in self.read and not self._unlinked
                             and at > self._dated.get(r.number, r.at) + 3 * TOLERANCE)
         self.returns.append(Return(record, address, topics, at, answers))
         self._stirred(address, record or address)
@@ -185,6 +196,20 @@ class Oracle:
             if not r.made and r.at > 0 and r.connection == connection:
                 self.retracted.add(r.number)
                 self.doubt(r.address)
+
+    def forget(self, record: str, address: str) -> None:
+        """Whoever has a record, at this address, was forgotten: what they, or whom they may be, said is gone."""
+        groups = {self._group(record), self._group(address)}
+        for r in self.refusals:
+            if groups & {self._group(r.address), self._group(r.record or r.address)}:
+                self.retracted.add(r.number)
+        self.doubt(record, address)
+
+    def unlink(self) -> None:
+        """All that is left is what was said: every side is read as at a first link, and what refuses there may have been said
+        until then. Nobody has surely come back who comes back before that."""
+        self._unlinked = True
+        self.returns = [replace(r, answers=frozenset()) for r in self.returns]
 
     def unsaid(self, address: str, connection: str) -> None:
         """An employee took back what an employee did about an address there; if nobody had read it, nobody ever will."""
@@ -234,9 +259,9 @@ class Oracle:
         return found
 
     def ambiguous(self, component: set[str]) -> bool:
-        """Whether one CRM has two of different names in it: then they may be two people after all."""
+        """Whether one CRM has two of different names in it: then they may be two people after all. So may many."""
         living = [r for r in map(self.records.__getitem__, component) if r.live]
-        return any(a.name != b.name for a in living for b in living if a.connection == b.connection)
+        return len(living) > MOST_RECORDS or any(a.name != b.name for a in living for b in living if a.connection == b.connection)
 
     # ------------------------------------------------------------------ what syncd could learn
 
@@ -247,27 +272,44 @@ class Oracle:
             for flag in FLAGS:
                 self._glimpsed.setdefault((record.id, flag), set()).add(record.fields.get(flag))
 
-    def cycled(self, healthy: frozenset[str], now: int, *, full: bool) -> None:
+    def cycled(self, healthy: frozenset[str], now: int, *, full: bool, upto: int | None = None) -> None:
         """A cycle that began now ran to its end, and every connection of ``healthy`` was reachable all the while. Call it
-        with the model as it was when the cycle began: nobody acts meanwhile."""
+        with the model as it was when the cycle began: what is said meanwhile are refusals from number ``upto`` on."""
         for record in self.records.values():
             if record.connection in healthy:
                 self.seen[record.id] = replace(record, fields=dict(record.fields))
                 self._glimpsed |= {(record.id, flag): {record.fields.get(flag)} for flag in FLAGS}
-        for r in self.refusals:
+        for r in self.refusals[:upto]:
             if r.number not in self.read and r.connection in healthy and self._legible(r):
-                self.read.add(r.number)
                 if r.at == 0:
                     self._dated[r.number] = now
-                if r.flag is None or self.records[r.record or ""].address == r.address:
-                    self._addressed.add(r.number)
+                self._reading(r)
+        if self._unlinked and healthy >= self.learnt.keys() | {r.connection for r in self.records.values()}:
+            self._unlinked = False
+            self._dated |= {r.number: now for r in self.refusals[:upto]}
         for destination in self.learnt.keys() & healthy:
             if full:
                 self.touched[destination].clear()
                 self.missed |= {row for row in self.undone if row[0] == destination}
-            self.learnt[destination] |= {
-                (r.number, address) for r in self.refusals if r.number in self.read for address in self.addresses(r)
-                if address not in self.touched[destination] and self._placed(r, address)}
+        self._learn(healthy, (r for r in self.refusals if r.number in self.read))
+
+    def told(self, refusals: Iterable[Refusal], healthy: frozenset[str]) -> None:
+        """These were just heard by themselves, and all that follows from them was written wherever it could be."""
+        said = [r for r in refusals if r.connection in healthy]
+        for r in said:
+            self._reading(r)
+        self._learn(healthy, said)
+
+    def _reading(self, r: Refusal) -> None:
+        self.read.add(r.number)
+        if r.flag is None or self.records[r.record or ""].address == r.address:
+            self._addressed.add(r.number)
+
+    def _learn(self, healthy: frozenset[str], refusals: Iterable[Refusal]) -> None:
+        for r in refusals:
+            for destination in self.learnt.keys() & healthy:
+                self.learnt[destination] |= {(r.number, address) for address in self.addresses(r)
+                                             if address not in self.touched[destination] and self._placed(r, address)}
 
     def heard(self, healthy: frozenset[str], address: str, topic: str) -> Refusal | None:
         """A refusal against this address that whoever has just read these connections knows."""

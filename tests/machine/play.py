@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from connectors.memory.table import BadCall
+from syncd.model import Notice
 from tests.machine.acts import Acts
-from tests.machine.oracle import BACKOFF, Record, Refusal
-from tests.machine.scenes import ALL, MAPPINGS, MINUTE, ROLES, TOPIC_OF, Change
+from tests.machine.oracle import Record, Refusal
+from tests.machine.scenes import ALL, MINUTE, ROLES, TOPIC_OF
 from tests.machine.stage import ESPS, FIELD_TOPICS, LISTS
 from tests.machine.steps import Step
 
@@ -94,19 +95,37 @@ class Play(Acts):
                 if refusal is not None:
                     raise Broken(f"{esp} {audience}: {key} was added in spite of {refusal}, which had just been read")
 
-    def _healthy(self) -> frozenset[str]:
-        """Connections that can be reached, and to which nothing is put off any more."""
-        now = self.company.now()
-        return frozenset(c for c in ROLES if c not in self._down and now - self._struck[c] >= BACKOFF)
-
     def do_crash(self, point: str, passing: int) -> bool:
         self.oracle.glimpsed()
         return self.company.cycle(crash=(point, passing)) is None
 
-    def _cycle(self, *, full: bool = False) -> None:
-        now, healthy, before = self.company.now(), self._healthy(), self._rows()
+    def do_click(self, who: int, esp: str, scope: str, moment: str | None) -> None:
+        """A recipient leaves, and a webhook tells it at once: between two cycles, or while one is at work."""
+        address = self._address(who)
+        self._key(esp, address)
+        if moment is None:
+            self._click(address, esp, scope)
+        else:
+            self._cycle(meanwhile=(moment, lambda: self._click(address, esp, scope)))
+
+    def _click(self, address: str, esp: str, scope: str) -> None:
+        """The express way carries it everywhere before anybody sends again."""
+        healthy, events, upto = self._healthy(), self.world.account(esp).esp.events.rows, len(self.oracle.refusals)
+        before = set(events)
+        topics = self._leave(address, esp, scope)
+        notices = [Notice(kind, at, container, send, None, key, email, name)
+                   for name, kind, container, send, key, email, at, _ in events.values() if name not in before]
+        if notices and self.company.hear(esp, notices) and self.approved and not self._restored:
+            self.oracle.told(self.oracle.refusals[upto:], healthy)
+            self.counts["refusals told by a webhook"] += 1
+            for (place, audience), topic in TOPIC_OF.items():
+                if topic in topics:
+                    self._send(place, audience)
+
+    def _cycle(self, *, full: bool = False, meanwhile: tuple[str, Callable[[], None]] | None = None) -> None:
+        now, healthy, before, upto = self.company.now(), self._healthy(), self._rows(), len(self.oracle.refusals)
         self.oracle.glimpsed()
-        if self.company.cycle(full=full) is None:
+        if self.company.cycle(full=full, meanwhile=meanwhile) is None:
             return
         self._bursting()
         after = self._rows()
@@ -119,7 +138,7 @@ class Play(Acts):
             self._lifted.clear()
         self._restored = self._restored and healthy != frozenset(ROLES)
         if self.approved:
-            self.oracle.cycled(healthy, now, full=full)
+            self.oracle.cycled(healthy, now, full=full, upto=upto)
 
     def _rows(self) -> Rows:
         """(ESP, audience, key) of every row, with its address."""
@@ -165,10 +184,6 @@ class Play(Acts):
                     if record.address not in reached:
                         raise Broken(f"{esp} {audience}: {topic} did not reach {record.id} at {record.address}")
 
-    @property
-    def _change(self) -> Change:
-        return MAPPINGS[self.company.mapping]
-
     def _asked(self, esp: str, audience: str, reached: set[str]) -> None:
         """Where an opt-in is needed, nobody gets anything who never asked for it."""
         topic = TOPIC_OF[esp, audience]
@@ -183,6 +198,9 @@ class Play(Acts):
             self.counts["rows taken out by hand"] += 1
             if row in rows:
                 raise Broken(f"{row} was taken out by hand and came back")
+        for (esp, audience, address), count in Counter((e, a, address) for (e, a, _), address in rows.items()).items():
+            if count > 1 and not self._lost and not self.oracle.doubtful(address):
+                raise Broken(f"{esp} {audience}: {address} has {count} rows")
         for refusal, record in self.oracle.settled():
             self.counts["refusals that had to be carried"] += 1
             for (esp, audience, key), address in rows.items():

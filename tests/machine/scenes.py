@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from connectors.memory.client import fields
 from connectors.memory.world import World
 from mappings.loader import load_mapping
-from mappings.model import Mapping
+from mappings.model import Mapping as MappingFile
 from syncd.guard import Limits
 from tests.system.lab import AUDIENCES, SEGMENT
 from tests.system.lab import TOPICS as TOPICS_TEXT
@@ -56,22 +58,28 @@ SCENES = (
 )
 
 class Change(NamedTuple):
-    """What admins change in the mapping: a piece of text, and what replaces it. ``same``: topics that whoever wanted them
-    before gets as before; ``asks``: topics that need an opt-in now."""
+    """What admins change in the mapping: pieces of text, and what replaces each. ``same``: topics that whoever wanted them
+    before gets as before; ``asks``: topics that need an opt-in now; ``ids``: topics that have another id now; ``rekeyed``:
+    one ESP's subscriber keys are of the other sort."""
 
     name: str
-    old: str = ""
-    new: str = ""
+    edits: tuple[tuple[str, str], ...] = ()
     same: frozenset[str] = ALL
     asks: frozenset[str] = frozenset()
+    ids: Mapping[str, str] = MappingProxyType({})
+    rekeyed: bool = False
 
 
 NEWS = frozenset({"news"})
 MAPPINGS = (
     Change("as it was"),
-    Change("a segment's rule is another", "spent > 100", "spent > 500"),
-    Change("news needs an opt-in", "opt_in: none", "opt_in: required", ALL - NEWS, NEWS),
-    Change("a filter", "sf.Contact: {attributes", "sf.Contact: {where: spent > 20, attributes", frozenset()),
+    Change("a segment's rule is another", (("spent > 100", "spent > 500"),)),
+    Change("news needs an opt-in", (("opt_in: none", "opt_in: required"),), ALL - NEWS, NEWS),
+    Change("a filter", (("sf.Contact: {attributes", "sf.Contact: {where: spent > 20, attributes"),), frozenset()),
+    Change("news have another id", (
+        ("  news:\n    name: News\n    was: [letters]", "  letters:\n    name: News\n    was: [news]"),
+        ("      news: {publication_list", "      letters: {publication_list")), ids=MappingProxyType({"news": "letters"})),
+    Change("other keys", rekeyed=True),
 )
 
 _PEOPLE = """
@@ -83,7 +91,7 @@ people:
     odoo.Partner: {attributes: {email: email, first_name: first_name, last_name: last_name}}
 """
 
-_MAPPING = _PEOPLE + TOPICS_TEXT + """\
+_MAPPING = _PEOPLE + TOPICS_TEXT.replace("    name: News\n", "    name: News\n    was: [letters]\n") + """\
       odoo.Partner: {field: no_news, "true": opt_out, "false": unknown, holds: opt_out_only}
 segments:
   rich: {topic: offers, where: "spent > 100"}
@@ -104,12 +112,13 @@ _CONTACT = [*_PERSON, *fields("offers_how", offers="bool", offers_at="instant", 
 
 
 @cache
-def mapping(number: int, scene: Scene = SCENES[0]) -> Mapping:
+def mapping(number: int, scene: Scene = SCENES[0]) -> MappingFile:
     """One of ``MAPPINGS`` in a scene, loaded."""
-    text = _MAPPING.replace("MC_KEY", "email" if scene.by_email else "crm_id")
     change = MAPPINGS[number]
-    assert change.old in text, change.name
-    text = text.replace(change.old, change.new) if change.old else text
+    text = _MAPPING.replace("MC_KEY", "email" if scene.by_email != change.rekeyed else "crm_id")
+    for old, new in change.edits:
+        assert old in text, change.name
+        text = text.replace(old, new)
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "mapping.yaml"
         path.write_text(text, encoding="utf-8")

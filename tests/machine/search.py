@@ -1,7 +1,7 @@
 """Looking for a play that tells a mutant from the product.
 
 Most plays never come near the fault. One after which mutant and product differ in anything at all, though no invariant is
-broken yet, is worth more: it is kept, and every other play is one of those with a few steps more.
+broken yet, is worth more: what makes them differ is kept, and every other play is that with a few steps more.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from collections.abc import Sequence
 
 from tests.machine.mutants import Mutant
 from tests.machine.play import Broken, Play, run
-from tests.machine.shrink import shrink
+from tests.machine.shrink import shorter, shrink
 from tests.machine.steps import Step
 from tests.machine.swarm import Swarm
 
-NEAR = 6
+NEAR = 5
 """So many plays in which mutant and product differ are kept."""
 
 
@@ -33,39 +33,62 @@ def breaks(mutant: Mutant, steps: Sequence[Step]) -> str | None:
 
 
 def find(mutant: Mutant, seconds: float, seed: int = 0) -> list[Step] | None:
-    """A short play that tells the mutant from the product; None when so many seconds were not enough."""
+    """A short play that tells the mutant from the product; None when so many seconds were not enough.
+
+    :raises Broken: the product itself breaks an invariant
+    """
     until = time.monotonic() + seconds
     near: list[list[Step]] = []
     while time.monotonic() < until:
         rng = random.Random(f"{mutant.name}/{seed}")
         seed += 1
-        swarm = Swarm(rng, mutant.hints)
+        swarm = Swarm(rng, mutant.hints, mutant.scene)
         steps = _longer(rng, rng.choice(near), swarm) if near and rng.random() < 0.5 else swarm.play()
         with mutant.applied():
             end = _end(steps)
+        right = _end(steps) if end is None or len(near) < NEAR else end
+        if right is None:
+            raise Broken(f"{run(steps)}\nthe product itself, in {steps}")
         if end is None:
-            if run(steps) is None:
-                return shrink(steps, lambda shorter: tells(mutant, shorter))
-        elif len(near) < NEAR and end != _end(steps):
-            near.append(steps)
+            return shrink(steps, lambda less: tells(mutant, less))
+        if end != right:
+            short = shorter(steps, lambda less: _differs(mutant, less))
+            if short not in near:
+                near.append(short)
     return None
 
 
-def _longer(rng: random.Random, steps: Sequence[Step], swarm: Swarm) -> list[Step]:
-    """A play with a few more steps in it, and perhaps without one."""
-    found = list(steps)
-    if len(found) > 3 and rng.random() < 0.5:
-        del found[rng.randrange(1, len(found) - 1)]
-    for _ in range(rng.randint(1, 5)):
-        found.insert(rng.randint(1, len(found) - 1), swarm.step())
+def afresh(mutants: Sequence[Mutant], seconds: float, seed: int = 0) -> dict[str, list[Step] | None]:
+    """Search for each mutant for so many seconds, and say what became of it; the play of each, None where there is none."""
+    found: dict[str, list[Step] | None] = {}
+    for mutant in mutants:
+        began = time.monotonic()
+        steps = found[mutant.name] = find(mutant, seconds, seed)
+        print(f"{time.monotonic() - began:6.1f} s  {mutant.name}: {'NOT FOUND' if steps is None else steps}", flush=True)
     return found
+
+
+def _longer(rng: random.Random, steps: Sequence[Step], swarm: Swarm) -> list[Step]:
+    """A play with a few more steps in it, mostly at its end, and perhaps without one."""
+    found = list(steps)
+    if len(found) > 2 and rng.random() < 0.3:
+        del found[rng.randrange(1, len(found))]
+    for _ in range(rng.randint(1, 5)):
+        found.insert(rng.choice((len(found), rng.randint(1, len(found)))), swarm.step())
+    return [*found, ("calm",)]
+
+
+def _differs(mutant: Mutant, steps: Sequence[Step]) -> bool:
+    with mutant.applied():
+        end = _end(steps)
+    return end is not None and end != _end(steps)
 
 
 def _end(steps: Sequence[Step]) -> tuple[object, ...] | None:
     """What the play comes to: the world, and what syncd has written down and decided. None when an invariant broke."""
     play = Play()
     try:
-        for step in steps:
+        for step in steps or [("calm",)]:
             play.do(step)
         store = play.company.app.store
         return (play.world.digest(), *store.rows("SELECT record, address, said_hi, knowledge FROM entry ORDER BY position"),

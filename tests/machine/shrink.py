@@ -10,27 +10,33 @@ Fails = Callable[[Sequence[Step]], bool]
 
 
 def shrink(steps: Sequence[Step], fails: Fails) -> list[Step]:
-    """The shortest list found that still fails. ``steps`` must fail."""
-    found = list(steps)
-    size = max(1, len(found) // 2)
-    while size:
-        start, shorter = 0, False
-        while start < len(found):
-            rest = found[:start] + found[start + size:]
-            if fails(rest):
-                found, shorter = rest, True
-            else:
-                start += size
-        if not shorter or size > 1:
-            size = size // 2 if not shorter or size > 1 else size
-            if size == 0:
-                break
+    """The shortest and plainest list found that still fails. ``steps`` must fail."""
+    found = shorter(steps, fails)
     for index, step in enumerate(found):
         for plainer in _plainer(step):
             candidate = [*found[:index], plainer, *found[index + 1:]]
             if fails(candidate):
                 found = candidate
                 break
+    return found
+
+
+def shorter(steps: Sequence[Step], fails: Fails) -> list[Step]:
+    """Without all steps that can be left out. ``steps`` must fail."""
+    found = list(steps)
+    size = max(1, len(found) // 2)
+    while size:
+        start, less = 0, False
+        while start < len(found):
+            rest = found[:start] + found[start + size:]
+            if fails(rest):
+                found, less = rest, True
+            else:
+                start += size
+        if size > 1:
+            size //= 2
+        elif not less:
+            break
     return found
 
 

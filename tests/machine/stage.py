@@ -9,7 +9,7 @@ from typing import Any
 from connectors.memory.table import BadCall
 from tests.machine.company import Company
 from tests.machine.oracle import BACKOFF, Oracle, Record
-from tests.machine.scenes import ALL, MINUTE, OBJECTS, ROLES, SCENES, TOPICS, Scene
+from tests.machine.scenes import ALL, MAPPINGS, MINUTE, OBJECTS, ROLES, SCENES, TOPICS, Change, Scene
 from tests.machine.steps import Step
 
 ESPS = tuple(name for name, role in ROLES.items() if role == "esp")
@@ -32,6 +32,8 @@ class Stage:
         self._down: set[str] = set()
         self._restored = False
         """The state may not know the rows it wrote."""
+        self._lost = False
+        """It may have given people other keys since: what it wrote before is somebody else's."""
         self._silent: dict[str, int] = {}
         """Connections that cannot be reached at all, since when."""
         self._unticked: set[str] = set()
@@ -42,12 +44,15 @@ class Stage:
         """Those of them that nobody may have read yet."""
         self._bursts: dict[int, int] = {}
         """So many refusals were made before a burst ended at the latest."""
+        self._by_address = False
+        """An ESP's subscriber keys may be addresses."""
         self._forms: list[tuple[int, str, dict[str, Any]]] = []
         """What people filled in on the web site and the CRM does not have yet: when it arrives, whose record, the fields."""
 
     def close(self) -> None:
         if self._company is not None:
             self._company.close()
+
     # ------------------------------------------------------------------ who is who
 
     @property
@@ -61,6 +66,7 @@ class Stage:
         self._company = (Company.linked if linked else Company.unlinked)(SCENES[scene % len(SCENES)])
         self._company.host_ahead, self.site_ahead = host * MINUTE, site * MINUTE
         self.approved = bool(linked)
+        self._by_address = self.scene.by_email
         for crm in OBJECTS:
             for row in self.world.truth()[crm]["people"]:
                 self._meet(crm, row["id"])
@@ -76,6 +82,11 @@ class Stage:
     @property
     def scene(self) -> Scene:
         return self.company.scene
+
+    @property
+    def _change(self) -> Change:
+        """What is different in the mapping in force."""
+        return MAPPINGS[self.company.mapping]
 
     @property
     def world(self) -> Any:
@@ -111,12 +122,19 @@ class Stage:
         for (hold,) in self.company.app.store.rows("SELECT id FROM hold WHERE class = 'burst' AND closed_at IS NULL"):
             self._bursts[hold] = self.oracle.glimpses
 
+    def _healthy(self) -> frozenset[str]:
+        """Connections that can be reached, and to which nothing is put off any more."""
+        now = self.company.now()
+        return frozenset(c for c in ROLES if c not in self._down and now - self._struck[c] >= BACKOFF)
+
     def _who(self, n: int, crm: str | None = None, fits: Callable[[Record], object] = lambda record: True) -> Record:
-        """The n-th record of those that fit."""
-        found = [r for r in self.oracle.records.values() if crm in (None, r.connection) and fits(r)]
-        if not found:
-            raise BadCall("There is no such record.")
-        return found[n % len(found)]
+        """Record no. n, or the next after it that fits: so one number mostly means one person all through a play."""
+        order = list(self.oracle.records.values())
+        turn = n % len(order)
+        for record in order[turn:] + order[:turn]:
+            if crm in (None, record.connection) and fits(record):
+                return record
+        raise BadCall("There is no such record.")
 
     def _living(self, n: int, crm: str | None = None, fits: Callable[[Record], object] = lambda record: True) -> Record:
         return self._who(n, crm, lambda r: r.live and fits(r))
@@ -150,6 +168,14 @@ class Stage:
     def _blacklisted(self, address: str) -> bool:
         state = self.world.account("odoo").esp.containers[""].rows.get(address)
         return state is not None and state.status == "unsubscribed"
+
+    def _owner(self, esp: str, key: str) -> str | None:
+        """The record a subscriber key stands for. One that is nothing but an address stands for nobody who has it no more."""
+        owner = self.oracle.owner(key)
+        if owner is not None and self.world.account(esp).esp.keyed_by == "address":
+            record = self.oracle.records[owner]
+            return owner if record.live and record.address == key else None
+        return owner
 
     def _key(self, esp: str, address: str) -> str:
         keys: list[str] = self.world.account(esp).esp.keys(address)

@@ -21,6 +21,8 @@ EVERYWHERE = (*CRMS, *ESPS)
 SCOPES = ("offers", "news", "all")
 FLAGS = ("opted_out", "no_news")
 POINTS = ("page_stored", "pulled", "identified", "planned", "guarded", "sealed", "sent", "recorded", "settled")
+MOMENTS = ("page_stored", "pulled", "identified", "planned", "guarded")
+"""Points of a cycle at which the express way may take its turn."""
 MINUTES = (2, 11, 31, 61, 60 * 25)
 BREAKDOWNS = ("lose_reply", "lose_request", "outage", "throttle", "retry", "cursor_lost", "truncate", "unauthorised")
 SKEWS = ((0, 0), (10, 0), (-10, 0), (0, -10), (0, 10), (5, -5), (-5, 5))
@@ -29,6 +31,7 @@ SKEWS = ((0, 0), (10, 0), (-10, 0), (0, -10), (0, 10), (5, -5), (-5, 5))
 KINDS: dict[str, Callable[[Pick], Step]] = {
     # recipients
     "unsubscribe": lambda p: (p(WHO), p(ESPS), p(SCOPES)),
+    "click": lambda p: (p(WHO), p(ESPS), p(SCOPES), p((None, None, *MOMENTS))),
     "complain": lambda p: (p(WHO), p(ESPS)),
     "block": lambda p: (p(WHO), p(ESPS)),
     "resubscribe": lambda p: (p(WHO), p(ESPS), p(SCOPES)),
@@ -63,7 +66,9 @@ KINDS: dict[str, Callable[[Pick], Step]] = {
     "retract": lambda p: (p(WHO),),
     "retract_burst": lambda p: (),
     "approve": lambda p: (),
-    "remap": lambda p: (p((0, 1, 2, 3)),),
+    "remap": lambda p: (p((0, 1, 2, 3, 4, 5)),),
+    "migrate": lambda p: (),
+    "forget": lambda p: (p(WHO),),
     "backup": lambda p: (),
     "restore": lambda p: (p((0, 1, None)),),
     # faults, and time
@@ -83,7 +88,8 @@ KINDS: dict[str, Callable[[Pick], Step]] = {
 """What can happen, and how its arguments are drawn."""
 
 WEIGHTS = {"cycle": 10, "unsubscribe": 3, "tick": 2, "web": 3, "send": 3, "crash": 2, "fault": 2, "wait": 2, "calm": 2,
-           "hasty": 2, "resubscribe": 2, "grant": 2, "approve": 2}
+           "hasty": 2, "resubscribe": 2, "grant": 2, "approve": 2, "retract_burst": 2,
+           "click": 2}
 """How many times as often as the others."""
 
 _BAG = tuple(kind for kind in KINDS for _ in range(WEIGHTS.get(kind, 1)))
@@ -97,4 +103,4 @@ def any_step(pick: Pick, only: Sequence[str] = _BAG) -> Step:
 
 def opening(pick: Pick) -> Step:
     """The first step: how the clocks go, whether syncd is installed yet, and in which scene."""
-    return ("begin", *pick(SKEWS), pick((1, 1, 1, 0)), pick((0, 0, 1, 1, 2, 2, 3)))
+    return ("begin", *pick(SKEWS), pick((1, 1, 1, 0)), pick((0, 1, 2, 3)))

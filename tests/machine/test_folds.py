@@ -8,6 +8,7 @@ import pytest
 
 from tests.machine.folds import fold_at_random
 from tests.machine.report import fresh, report
+from tests.soaking import covered
 
 
 def test_identity_fold_and_gate() -> None:
@@ -23,6 +24,7 @@ def folded(steps: int, seed: int) -> None:
     counts: Counter[str] = Counter(seed=seed)
     fold_at_random(steps, seed, counts)
     report(counts)
+    covered(f"{counts['steps']} steps of identity, fold and gate alone (seed {seed})")
     assert counts["steps"] >= steps
     assert counts["had to be quiet"] >= steps // 4
     assert counts["had to be mailed"] >= steps // 20

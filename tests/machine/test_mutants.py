@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from tests.machine.inline import inline
 from tests.machine.mutants import MUTANTS, Mutant, stored
 from tests.machine.play import run
 from tests.machine.report import fresh
-from tests.machine.search import breaks, find
+from tests.machine.search import afresh, breaks
+from tests.soaking import covered
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda m: m.name)
@@ -20,7 +23,11 @@ def test_mutant_is_killed_by_its_counterexample(mutant: Mutant) -> None:
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda m: m.name)
-def test_mutant_is_found_afresh(mutant: Mutant) -> None:
+def test_every_mutant_is_found_afresh() -> None:
+    seed, began = fresh(), time.monotonic()
     with inline():
-        assert find(mutant, 600.0, seed=fresh()) is not None
+        found = afresh(MUTANTS, 600.0, seed)
+    missed = [name for name, steps in found.items() if steps is None]
+    covered(f"{len(found) - len(missed)} of {len(MUTANTS)} mutants found afresh in {time.monotonic() - began:.0f} s"
+            f" (seed {seed})")
+    assert not missed

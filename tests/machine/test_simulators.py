@@ -9,6 +9,7 @@ import pytest
 
 from tests.machine.report import fresh, report
 from tests.machine.simulated import simulate
+from tests.soaking import covered
 
 
 def test_the_simulators(tmp_path: Path) -> None:
@@ -25,6 +26,7 @@ def simulated(directory: Path, steps: int, seed: int) -> None:
     counts: Counter[str] = Counter(seed=seed)
     simulate(directory, steps, seed, counts)
     report(counts)
+    covered(f"{counts['steps']} steps on the simulators (seed {seed})")
     assert counts["steps"] >= steps
     assert counts["mails judged"] >= steps // 4, "fewer and fewer are left to be mailed"
     assert counts["addresses that had to be quiet"] >= steps

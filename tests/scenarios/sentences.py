@@ -302,7 +302,8 @@ def shop_recipients(t: Teller, m: re.Match[str]) -> None:
 
 @sentence(r"(offers|news|rich|top) go to (.+)")
 def recipients(t: Teller, m: re.Match[str]) -> None:
-    assert t.lab.send(AUDIENCES[m[1]]) == names(m[2])
+    got = t.lab.send(AUDIENCES[m[1]])
+    assert got == names(m[2]), got
 
 
 @sentence(r"the rows of (offers|news|rich|top) are (.+)")
