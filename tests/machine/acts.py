@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from syncd.desk import grants
 from syncd.failures import Failure
-from tests.machine.oracle import HERE
+from tests.machine.said import HERE
 from tests.machine.scenes import ALL, MAPPINGS, MINUTE, NAMES, OBJECTS, TOPIC_OF, contact, partner
 from tests.machine.stage import LISTS, Stage
 

@@ -204,8 +204,8 @@ class Company:
         return True
 
     def approve(self, *, mapping: bool = False) -> bool:
-        """An admin approves whatever waits, by the plan's id, and each burst; False when nothing did. ``mapping``: the mapping,
-        too, where nothing waits because of it."""
+        """An admin approves whatever waits, by the plan's id, and each burst; False when nothing did. ``mapping``: the
+        mapping, too, where nothing waits because of it."""
         try:
             compiled = self._compiled()
         except ConnectorError:

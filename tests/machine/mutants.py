@@ -126,7 +126,8 @@ MUTANTS = (
     _one("the express way plans, and sends nothing", "syncd.decide:Decider.suppress",
          "count = plan.release_suppressions(conn)", "count = 0", "click", "cycle", "calm"),
     _one("who is forgotten and comes back to one topic comes back to all", "syncd.desk.forget:words",
-         'said("master", None, "opt_out")', 'said("topic", "offers", "opt_out")', "forget", "create", "wait", "cycle", "calm"),
+         'said("master", None, "opt_out")', 'said("topic", "offers", "opt_out")',
+         "forget", "create", "wait", "cycle", "calm"),
     # who is who
     _one("a merge forgets the one who was absorbed", "state.identify:_component", "if merged is not None:", "if False:",
          "unsubscribe", "merge", "cycle", "send", "calm", "tick"),
@@ -167,8 +168,8 @@ MUTANTS = (
          "remap", "approve", "calm", "cycle", "spend"),
     _one("words of an admin wake nobody", "state.statuses:mark", '    conn.executemany(q["mark_record"]',
          '    return\n    conn.executemany(q["mark_record"]', "unsubscribe", "grant", "suppress", "wait", "calm", "cycle"),
-    _one("rows stay under keys that were given up", "sql:drift.remove_former", "f.former = 1\nWHERE", "f.former = 1\nWHERE 0 AND",
-         "remap", "migrate", "approve", "cycle", "calm"),
+    _one("rows stay under keys that were given up", "sql:drift.remove_former", "f.former = 1\nWHERE",
+         "f.former = 1\nWHERE 0 AND", "remap", "migrate", "approve", "cycle", "calm"),
     # what may leave
     _one("opt-outs wait behind a hold", "sql:guard.hold_open", "AND class > 0", "", "remap", "unsubscribe", "cycle", "send",
          "tick", "web", "spend"),

@@ -13,62 +13,9 @@ It knows no ledger, no positions, no keys and no decisions. In doubt it says fre
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
-TOLERANCE = 10 * 60_000_000
-"""How far the clocks of the company differ at most, in µs."""
-MOST_RECORDS = 5
-"""More living records at one address are not taken for one person."""
-BACKOFF = 70 * 60_000_000
-"""After so long (µs), whatever was put off by a fault is due again."""
-
-
-@dataclass(slots=True)
-class Record:
-    """A row of a CRM as its users see it. ``into`` is the record that absorbed it."""
-
-    id: str
-    connection: str
-    address: str | None
-    name: str
-    live: bool = True
-    into: str | None = None
-    fields: dict[str, object] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Somebody said no. ``record`` is whose key or row it was said under, ``flag`` the CRM field that shows it, which may be
-    turned back before anybody reads it; ``made`` by the person, not by an employee or a file. ``seen``: whoever reads the
-    field next is sure to see that it changed."""
-
-    number: int
-    record: str | None
-    address: str
-    topics: frozenset[str]
-    connection: str
-    at: int
-    made: bool
-    flag: str | None = None
-    seen: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Return:
-    """Somebody came back, at the true instant ``at``. ``answers``: the refusals it surely ends, because they were read
-    before and lie further back than any two clocks differ."""
-
-    record: str | None
-    address: str
-    topics: frozenset[str]
-    at: int
-    answers: frozenset[int]
-
-
-FLAGS = ("opted_out", "no_news")
-
-HERE = "syncd"
-"""Where a refusal was made that no vendor knows."""
+from tests.machine.said import FLAGS, MOST_RECORDS, TOLERANCE, Record, Refusal, Return
 
 Pair = tuple[int, str]
 """A refusal's number and an address it must keep quiet."""
@@ -206,8 +153,8 @@ class Oracle:
         self.doubt(record, address)
 
     def unlink(self) -> None:
-        """All that is left is what was said: every side is read as at a first link, and what refuses there may have been said
-        until then. Nobody has surely come back who comes back before that."""
+        """All that is left is what was said: every side is read as at a first link, and what refuses there may have been
+        said until then. Nobody has surely come back who comes back before that."""
         self._unlinked = True
         self.returns = [replace(r, answers=frozenset()) for r in self.returns]
 
@@ -261,7 +208,8 @@ class Oracle:
     def ambiguous(self, component: set[str]) -> bool:
         """Whether one CRM has two of different names in it: then they may be two people after all. So may many."""
         living = [r for r in map(self.records.__getitem__, component) if r.live]
-        return len(living) > MOST_RECORDS or any(a.name != b.name for a in living for b in living if a.connection == b.connection)
+        return len(living) > MOST_RECORDS or any(
+            a.name != b.name for a in living for b in living if a.connection == b.connection)
 
     # ------------------------------------------------------------------ what syncd could learn
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from connectors.memory.table import BadCall
 from syncd.model import Notice
 from tests.machine.acts import Acts
-from tests.machine.oracle import Record, Refusal
+from tests.machine.said import Record, Refusal
 from tests.machine.scenes import ALL, MINUTE, ROLES, TOPIC_OF
 from tests.machine.stage import ESPS, FIELD_TOPICS, LISTS
 from tests.machine.steps import Step

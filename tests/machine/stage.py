@@ -8,7 +8,8 @@ from typing import Any
 
 from connectors.memory.table import BadCall
 from tests.machine.company import Company
-from tests.machine.oracle import BACKOFF, Oracle, Record
+from tests.machine.oracle import Oracle
+from tests.machine.said import BACKOFF, Record
 from tests.machine.scenes import ALL, MAPPINGS, MINUTE, OBJECTS, ROLES, SCENES, TOPICS, Change, Scene
 from tests.machine.steps import Step
 
@@ -170,7 +171,7 @@ class Stage:
         return state is not None and state.status == "unsubscribed"
 
     def _owner(self, esp: str, key: str) -> str | None:
-        """The record a subscriber key stands for. One that is nothing but an address stands for nobody who has it no more."""
+        """The record a subscriber key stands for. One that is nothing but an address is nobody's who has it no more."""
         owner = self.oracle.owner(key)
         if owner is not None and self.world.account(esp).esp.keyed_by == "address":
             record = self.oracle.records[owner]
