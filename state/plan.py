@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import orjson
+
 from state import db, drift, history
 from state.queries import load
 from state.relations import (
@@ -58,7 +60,7 @@ def containers(conn: db.Connection, rel: Relations, run: int) -> None:
         conn.execute(load("plan")["shut"], {"connection": connection})
     for c in rel.containers:
         given = {"connection": c.connection, "object": c.object, "container": c.container, "run": run,
-                 "create": int(c.create_unknown),
+                 "create": int(c.create_unknown), "sisters": orjson.dumps(rel.sisters(c)).decode(),
                  "mails": int(any(a.connection == c.connection for a in rel.audiences))}
         for name, sql in _container_sql(c, rel).items():
             if name != NEWCOMER:
@@ -70,7 +72,8 @@ def newcomers(conn: db.Connection, rel: Relations, run: int) -> None:
     for c in rel.containers:
         sql = _container_sql(c, rel).get(NEWCOMER)
         if sql is not None:
-            conn.execute(sql, {"connection": c.connection, "object": c.object, "container": c.container, "run": run})
+            conn.execute(sql, {"connection": c.connection, "object": c.object, "container": c.container, "run": run,
+                               "sisters": orjson.dumps(rel.sisters(c)).decode()})
 
 
 def _container_sql(c: ContainerDef, rel: Relations) -> dict[str, str]:
@@ -183,8 +186,6 @@ def forget_rejections(conn: db.Connection, a: AudienceDef, rel: Relations, param
 def audiences(conn: db.Connection, rel: Relations, run: int, parameters: Mapping[str, Any]) -> None:
     """Row operations of every audience for the chunk. Rows of a first plan come by the million: they are queued at once, in
     a lane that its approval will open, and need not be written again."""
-    import orjson
-
     shut = {row[0] for row in conn.execute("SELECT id FROM connection WHERE approved_at IS NULL")}
     by_id = {connection for connection, (value, _) in rel.key_values.items() if value == "crm_id"}
     parts, rejections = [], conn.execute("SELECT EXISTS (SELECT 1 FROM rejection)").fetchone()[0]

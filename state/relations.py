@@ -148,6 +148,8 @@ class ContainerDef:
     create_unknown: bool
     keyed_by: str = "key"
     unit: str | None = None
+    account: str | None = None
+    """Whose subscribers they are, where connections share them: who becomes one at one of these is one at all."""
 
     @property
     def about(self) -> str | None:
@@ -170,6 +172,11 @@ class Relations:
     key_values: Mapping[int, tuple[str, bool]] = field(default_factory=dict)
     """connection -> (SQL over a for a new key or "crm_id", whether existing subscribers are matched by address)."""
     join_by_address: str = "one_person"
+
+    def sisters(self, container: ContainerDef) -> list[int]:
+        """The connections of a container's account, its own among them."""
+        return sorted({container.connection, *(c.connection for c in self.containers
+                                               if c.account is not None and c.account == container.account)})
 
     @property
     def units(self) -> tuple[str, ...]:

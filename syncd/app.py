@@ -224,9 +224,10 @@ def objects_of(mapping: MappingFile, connection: str) -> set[str]:
 
 def fields_of(mapping: MappingFile, connection: str) -> dict[str, tuple[str, ...]]:
     """The CRM objects the mapping reads at one connection, with the fields it names; and the subscribers where it says how
-    far their stops of all mail reach."""
+    far their stops of all mail reach, or where they may be another connection's, too."""
     found: dict[str, tuple[str, ...]] = {}
-    if any(d.connection == connection and d.unit is not None for d in mapping.destinations.values()):
+    several = len({d.connection for d in mapping.destinations.values()}) > 1
+    if any(d.connection == connection and (several or d.unit is not None) for d in mapping.destinations.values()):
         found["subscribers"] = ()
     for text, fields in record_fields(mapping).items():
         stream = StreamName.parse(text)

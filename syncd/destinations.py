@@ -245,9 +245,11 @@ class DestinationCompiler:
             if spec.kind == "status":
                 master = feed if not spec.container else master
                 specs[spec.container or ""] = spec
+        people = w.catalogue.objects.get("subscribers")
+        account = people.properties.get("account") if people is not None else None
         for container in specs:
             meant: list[str | None] = [None] if container == "" else [*dict.fromkeys(lists.topics.get(container, ()))]
             found.containers.extend(rel.ContainerDef(
                 self.store.object(w.id, container, "container"), w.id, container, topic_id,
                 lists.create_unknown, w.connector.capabilities.keyed_by,
-                lists.unit if topic_id is None else None) for topic_id in meant)
+                lists.unit if topic_id is None else None, str(account) if account else None) for topic_id in meant)

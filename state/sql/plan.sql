@@ -72,14 +72,16 @@ AND NOT EXISTS (SELECT 1 FROM operation f WHERE f.person = n.person AND f.object
 
 -- name: block_unknown
 -- People the ESP did not know when it was read: where the mapping asks to create them unsubscribed, wherever they ever had a
--- row, because a send makes subscribers of rows and tells nobody, and where they were known under another key.
+-- row, because a send makes subscribers of rows and tells nobody, and where they were known under another key. What is one
+-- subscriber to several business units (:sisters) is known to all as soon as one has it.
 INSERT INTO operation (connection, object, kind, class, person, record, key, address, columns, payload, permit, state, run)
 SELECT :connection, :object, 'status', 0, c.person, 0, k.key, a.address, '["status","reason","create"]',
   '["unsubscribed","syncd",1]', d.position, 0, :run
 FROM refusing c CROSS JOIN decision d ON d.person = c.person AND :opted_out CROSS JOIN attr a ON a.person = c.person
 CROSS JOIN subscriber_key k ON k.connection = :connection AND k.person = c.person AND k.until = 0
-WHERE (:create OR EXISTS (SELECT 1 FROM operation h WHERE h.person = k.person AND h.connection = :connection
-  AND h.kind = 'upsert' AND h.state IN (3, 10))
+WHERE (:create OR EXISTS (SELECT 1 FROM operation h WHERE h.person = k.person AND h.key = k.key AND h.state IN (3, 10)
+    AND h.connection IN (SELECT value FROM json_each(:sisters))
+    AND (h.kind = 'upsert' OR h.kind = 'status' AND instr(h.columns, '"create"')))
   OR EXISTS (SELECT 1 FROM subscriber_key h WHERE h.connection = :connection AND h.person = k.person AND h.until > 0))
 AND NOT EXISTS (SELECT 1 FROM remote_status m WHERE m.connection = :connection AND m.container = ''
   AND m.key = k.key AND m.status <> 'removed')
@@ -96,14 +98,15 @@ CROSS JOIN remote_status s INDEXED BY remote_status_blocked ON s.connection = :c
   AND s.status = 'unsubscribed';
 
 -- name: block_newcomer
--- People the ESP did not know when it was read and who get their first row by this very plan: the same.
+-- People the ESP did not know when it was read and who get their first row, or are made known, by this very plan: the same.
 INSERT INTO operation (connection, object, kind, class, person, record, key, address, columns, payload, permit, state, run)
 SELECT :connection, :object, 'status', 0, c.person, 0, k.key, a.address, '["status","reason","create"]',
   '["unsubscribed","syncd",1]', d.position, 0, :run
 FROM refusing c CROSS JOIN decision d ON d.person = c.person AND :opted_out CROSS JOIN attr a ON a.person = c.person
 CROSS JOIN subscriber_key k ON k.connection = :connection AND k.person = c.person AND k.until = 0
-WHERE EXISTS (SELECT 1 FROM operation h WHERE h.person = c.person AND h.connection = :connection AND h.kind = 'upsert'
-  AND h.state < 3)
+WHERE EXISTS (SELECT 1 FROM operation h WHERE h.person = c.person AND h.key = k.key AND h.state < 3
+  AND h.connection IN (SELECT value FROM json_each(:sisters))
+  AND (h.kind = 'upsert' OR h.kind = 'status' AND instr(h.columns, '"create"')))
 AND NOT EXISTS (SELECT 1 FROM remote_status m WHERE m.connection = :connection AND m.container = ''
   AND m.key = k.key AND m.status <> 'removed')
 AND NOT EXISTS (SELECT 1 FROM remote_status s WHERE s.connection = :connection AND s.container = :container

@@ -39,3 +39,12 @@ def test_a_unit_whose_stops_are_its_own_is_good(company: Company) -> None:
     limit(company, "mc_second")
     company.cli("check", "--online")
     assert company.cli("plan", exits=(4,))["plan"]["counts"]
+
+
+def test_who_becomes_a_subscriber_at_one_unit_is_refused_at_the_other_too(tmp_path: Path) -> None:
+    """The enterprise has one list of subscribers: whom we make known to the second unit, the main one knows as Active."""
+    with Company(tmp_path, 150) as company:
+        company.link()
+        found = company.cli("audit", "--all")
+        assert found["places"]
+        assert found["disagreements"] == []

@@ -111,9 +111,8 @@ class Describer:
             found |= self._extensions(keys)
         if not wanted or "subscribers" in wanted:
             unit = self.unit() or {}
-            found["subscribers"] = ObjectInfo(
-                "subscribers", "All Subscribers",
-                properties=MappingProxyType({"master_unsubscribe": unit.get("MasterUnsubscribeBehavior")}))
+            found["subscribers"] = ObjectInfo("subscribers", "All Subscribers", properties=MappingProxyType(
+                {"master_unsubscribe": unit.get("MasterUnsubscribeBehavior"), "account": self.enterprise()}))
         if not wanted or "events" in wanted:
             found["events"] = ObjectInfo("events", "Unsubscribes and bounces")
         return Catalogue(MappingProxyType(found))
