@@ -177,8 +177,9 @@ def decide(conn: db.Connection, rel: Relations, fold: Fold, default: Decided) ->
                   "spoken (person INTEGER PRIMARY KEY)"):
         conn.execute(f"CREATE TEMP TABLE IF NOT EXISTS {table}")
         conn.execute(f"DELETE FROM {table.split()[0]}")
-    conn.execute(q["single_baselines"])
-    conn.execute(q["spoken"])
+    left = conn.execute("SELECT count(*) FROM chunk").fetchone()[0] - conn.execute(q["single_baselines"]).rowcount
+    if left:
+        left -= conn.execute(q["spoken"]).rowcount
     shapes = []
     for *shape, person, address in conn.execute(q["shapes"]).fetchall():
         decided = fold(case(conn, person, address))
@@ -194,10 +195,11 @@ def decide(conn: db.Connection, rel: Relations, fold: Fold, default: Decided) ->
         decided = fold(case(conn, person, address))
         rows.append([person, decided.position, decided.master, *values(decided)])
     conn.executemany(f"{insert} VALUES ({marks}){same}", rows)
-    quiet = ", ".join(map(str, [default.position, default.master, *values(default)]))
-    conn.execute(f"{insert} SELECT c.person, {quiet} FROM chunk c WHERE NOT EXISTS"
-                 " (SELECT 1 FROM alone l WHERE l.person = c.person) AND NOT EXISTS"
-                 f" (SELECT 1 FROM spoken s WHERE s.person = c.person){same}")
+    if left:
+        quiet = ", ".join(map(str, [default.position, default.master, *values(default)]))
+        conn.execute(f"{insert} SELECT c.person, {quiet} FROM chunk c WHERE NOT EXISTS"
+                     " (SELECT 1 FROM alone l WHERE l.person = c.person) AND NOT EXISTS"
+                     f" (SELECT 1 FROM spoken s WHERE s.person = c.person){same}")
     refused = " OR ".join(f"d.{c} >= {OPTED_OUT}" for c in ("master", *map(relations.standing, rel.decided)))
     db.scratch(conn, "refusing", ["person INTEGER PRIMARY KEY"])
     conn.execute(q["refusing"].replace(":refused", refused))
@@ -213,7 +215,7 @@ def assign_keys(conn: db.Connection, rel: Relations, now: int) -> None:
         given = {"connection": connection, "now": now}
         if conn.execute(q["any_taken"], given).fetchone()[0]:
             conn.execute(q["keys_free"], given)
-        db.scratch(conn, "keyless", ["person INTEGER PRIMARY KEY"])
+        db.scratch(conn, "keyless", ["person INTEGER PRIMARY KEY", "record INTEGER", "address INTEGER"])
         left = conn.execute(q["keyless"], given).rowcount
         new = "r.rid" if value == "crm_id" else f"({value})"
         steps = [q["keys_existing"]] * match_email + [q["keys_new"].replace(":value", new)]

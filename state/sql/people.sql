@@ -81,7 +81,7 @@ FROM spoken s;
 INSERT INTO refusing SELECT c.person FROM chunk c CROSS JOIN decision d ON d.person = c.person WHERE :refused;
 
 -- name: keyless
-INSERT INTO keyless SELECT c.person FROM chunk c CROSS JOIN attr a ON a.person = c.person AND a.address IS NOT NULL
+INSERT INTO keyless SELECT c.person, a.record, a.address FROM chunk c CROSS JOIN attr a ON a.person = c.person AND a.address IS NOT NULL
 LEFT JOIN subscriber_key k ON k.connection = :connection AND k.person = c.person WHERE k.person IS NULL;
 
 -- name: keys_found
@@ -92,9 +92,9 @@ DELETE FROM keyless WHERE EXISTS (SELECT 1 FROM subscriber_key k WHERE k.connect
 -- is not the id of somebody else's record.
 INSERT OR IGNORE INTO subscriber_key (connection, person, key, existing)
 SELECT :connection, c.person, s.key, 1
-FROM keyless c CROSS JOIN attr a ON a.person = c.person CROSS JOIN record r ON r.id = a.record
+FROM keyless c CROSS JOIN record r ON r.id = c.record
 CROSS JOIN remote_status s INDEXED BY remote_status_address   -- or each person would look through all subscribers
-  ON s.address = a.address AND s.connection = :connection AND s.container = ''
+  ON s.address = c.address AND s.connection = :connection AND s.container = ''
   AND s.status <> 'removed'
 WHERE s.key = r.rid OR NOT EXISTS (SELECT 1 FROM stream t CROSS JOIN record o
   ON o.stream = t.id AND o.rid = s.key WHERE t.kind = 'record' AND o.person <> c.person)
@@ -102,8 +102,8 @@ ORDER BY c.person, s.key = r.rid DESC, s.status = 'subscribed' DESC, s.key;
 
 -- name: keys_new
 INSERT OR IGNORE INTO subscriber_key (connection, person, key)
-SELECT :connection, c.person, :value
-FROM keyless c CROSS JOIN attr a ON a.person = c.person CROSS JOIN record r ON r.id = a.record;
+SELECT :connection, c.person, :value   -- of the record or of the attributes, which then are not read
+FROM keyless c CROSS JOIN record r ON r.id = c.record LEFT JOIN attr a ON a.person = c.person;
 
 -- name: stay_dirty
 INSERT OR IGNORE INTO dirty SELECT person FROM chunk;
