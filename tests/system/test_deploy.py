@@ -235,8 +235,8 @@ def test_a_skipped_test_fails_where_its_tool_is_required(tmp_path: Path, require
         "import pytest\n\n\n@pytest.mark.node\ndef test_it():\n    pytest.skip('node is not installed')\n\n\n"
         "def test_other():\n    pytest.skip('for another reason')\n")
     ran = subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"],
-                         cwd=tmp_path, env={"PATH": "/usr/bin:/bin", "SYNCD_REQUIRE_NODE": required},
-                         capture_output=True, text=True, timeout=60, check=False)
+                         cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+                         env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "SYNCD_REQUIRE_NODE": required})
     assert ran.returncode == code, ran.stdout
     assert ("SYNCD_REQUIRE_NODE is set, and the test was skipped" in ran.stdout) is bool(required)
     assert ("1 failed, 1 skipped" if required else "2 skipped") in ran.stdout
