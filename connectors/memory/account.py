@@ -6,10 +6,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from connectors.memory.crm import Crm
-from connectors.memory.esp import Esp
-from connectors.memory.mailing import Mailing
-from connectors.memory.table import When
+from connectors.memory.sides.crm import Crm
+from connectors.memory.sides.esp import Esp
+from connectors.memory.sides.mailing import Mailing
+from connectors.memory.sides.table import When
 
 BATCH = {"upsert": 500, "remove": 500, "status": 200, "update": 200, "create_object": 1}
 Result = list[Any]

@@ -15,7 +15,7 @@ from typing import Any
 
 from connectors.memory.connector import MemoryConnector
 from connectors.memory.line import Line, ShortLine
-from connectors.memory.table import BadCall
+from connectors.memory.sides.table import BadCall
 from syncd.model import FieldInfo, Micros, Value
 
 _ROOT = str(Path(__file__).resolve().parents[2])
@@ -123,9 +123,9 @@ class World:
     def act(self, name: str, do: str, /, **args: Any) -> dict[str, Any]:
         """Somebody does something at a connection; the answer says how many things ``changed``.
 
-        CRM: create edit mass_edit delete undelete merge convert restrict (``connectors.memory.crm.Crm.do_…``).
+        CRM: create edit mass_edit delete undelete merge convert restrict (``connectors.memory.sides.crm.Crm.do_…``).
         ESP: send unsubscribe complain bounce open resubscribe confirm import suppress remove_members
-        delete_subscribers readdress write_rows delete_rows (``connectors.memory.mailing.Mailing.do_…``), and
+        delete_subscribers readdress write_rows delete_rows (``connectors.memory.sides.mailing.Mailing.do_…``), and
         forget_requests.
         """
         answer: dict[str, Any] = self._ask("act", name=name, do=do, args=args)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from connectors.memory.table import BadCall
+from connectors.memory.sides.table import BadCall
 
 NAMES: Mapping[str, str] = {
     "lose_reply": "the call is carried out, its answer never arrives",

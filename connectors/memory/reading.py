@@ -7,10 +7,10 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from connectors.memory.account import Account
-from connectors.memory.crm import Crm, record_rows
-from connectors.memory.esp import Esp, State, block_key
 from connectors.memory.faults import Fault
-from connectors.memory.table import BadCall, Table
+from connectors.memory.sides.crm import Crm, record_rows
+from connectors.memory.sides.esp import Esp, State, block_key
+from connectors.memory.sides.table import BadCall, Table
 from syncd.model import Value
 
 Row = TypeVar("Row")

@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from connectors.memory.table import BadCall
+from connectors.memory.sides.table import BadCall
 from connectors.memory.world import Broken, World
 
 _CONTROL = frozenset({"create_crm", "create_esp", "load", "people", "act", "tick", "now", "truth", "counters", "digest"})

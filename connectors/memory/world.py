@@ -16,13 +16,13 @@ from typing import Any
 import orjson
 
 from connectors.memory.account import BATCH, Account, Options, Queued, Result
-from connectors.memory.crm import Crm
-from connectors.memory.esp import Esp
 from connectors.memory.faults import Fault, Faults
-from connectors.memory.mailing import Mailing
-from connectors.memory.people import invent
 from connectors.memory.reading import Hidden, read, read_keys
-from connectors.memory.table import BadCall, Delay, Refused, Time
+from connectors.memory.sides.crm import Crm
+from connectors.memory.sides.esp import Esp
+from connectors.memory.sides.mailing import Mailing
+from connectors.memory.sides.people import invent
+from connectors.memory.sides.table import BadCall, Delay, Refused, Time
 from connectors.memory.writing import validate, write
 from syncd.model import Micros
 
@@ -98,7 +98,7 @@ class World:
         return crm.load(object, rows)
 
     def people(self, name: str, object: str, count: int, flags: Mapping[str, float], messy: bool) -> list[str]:
-        """Create ``count`` invented people; see ``connectors.memory.people``."""
+        """Create ``count`` invented people; see ``connectors.memory.sides.people``."""
         crm = self.account(name).crm
         if crm is None:
             raise BadCall(f"Connection {name} is no CRM.")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from connectors.memory.account import Account
-from connectors.memory.table import BadCall
+from connectors.memory.sides.table import BadCall
 
 
 def validate(account: Account, batch: Mapping[str, Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable
 
-from connectors.memory.table import BadCall
+from connectors.memory.sides.table import BadCall
 from syncd.model import Notice
 from tests.machine.acts import Acts
 from tests.machine.said import Record, Refusal

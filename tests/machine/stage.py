@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from connectors.memory.table import BadCall
+from connectors.memory.sides.table import BadCall
 from tests.machine.company import Company
 from tests.machine.oracle import Oracle
 from tests.machine.said import BACKOFF, Record

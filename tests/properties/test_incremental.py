@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from connectors.memory.table import BadCall
+from connectors.memory.sides.table import BadCall
 from mappings.functions import clock_parameters
 from state import attributes, people, relations
 from syncd.app import App

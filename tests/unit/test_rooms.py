@@ -8,7 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PRODUCT = ("syncd", "connectors", "mappings", "state")
-VENDORS = ("salesforce", "odoo", "marketing_cloud")
+VENDORS = ("salesforce", "odoo", "marketing_cloud", "memory")
 
 FILE, FUNCTION, ROOM = 400, 50, 1_500
 """The most lines of a file, of one function, and of a vendor's room: the files of one folder."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from connectors.memory.table import BadCall, Delay, Refused, Table, Time, When, checked, only_keys
+from connectors.memory.sides.table import BadCall, Delay, Refused, Table, Time, When, checked, only_keys
 from syncd.model import FieldInfo, Micros, ObjectInfo, Value
 
 HistoryRow = tuple[Value, ...]

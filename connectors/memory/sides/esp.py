@@ -1,6 +1,6 @@
 """The ESP half of a world: subscribers, list statuses, audiences, events, and what the API may write to them.
 
-The acts of recipients and of the ESP's users, and the sends, are in ``connectors.memory.mailing``.
+The acts of recipients and of the ESP's users, and the sends, are in ``connectors.memory.sides.mailing``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import orjson
 
-from connectors.memory.table import BadCall, Delay, Refused, Table, Time, When, checked, only_keys
+from connectors.memory.sides.table import BadCall, Delay, Refused, Table, Time, When, checked, only_keys
 from syncd.model import EventKind, FieldInfo, Micros, Origin, Status, Value
 
 KeyedBy = Literal["key", "address"]

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal
 
-from connectors.memory.esp import Esp, State, address
-from connectors.memory.table import BadCall
+from connectors.memory.sides.esp import Esp, State, address
+from connectors.memory.sides.table import BadCall
 from syncd.model import EventKind, Origin, Status, Value
 
 ALL = ""
