@@ -43,6 +43,12 @@ def found(conn: db.Connection, a: AudienceDef, rows: Iterable[tuple[Any, ...]], 
     conn.execute("DELETE FROM listed WHERE object = ?", (a.object,))
 
 
+def shown(conn: db.Connection, a: AudienceDef, sweep: int) -> int:
+    """How many rows the readings of a listing have shown together."""
+    begin(conn)
+    return int(conn.execute(load("drift")["shown"], {"object": a.object, "sweep": sweep}).fetchone()[0])
+
+
 def lacks(conn: db.Connection, a: AudienceDef, began: int, after: int, most: int) -> tuple[int, int, bool]:
     """Whether a listing that ended has not shown one of the next so many rows of ours; ``began`` as in ``vanish``.
 

@@ -112,6 +112,12 @@ def lacks(conn: db.Connection, connection: int, container: str, sweep: int) -> b
                                                          "sweep": sweep}).fetchone()[0])
 
 
+def shown(conn: db.Connection, connection: int, container: str, sweep: int) -> int:
+    """How many statuses the readings of a listing have shown together."""
+    return int(conn.execute(load("statuses")["shown"], {"connection": connection, "container": container,
+                                                        "sweep": sweep}).fetchone()[0])
+
+
 def bounces(conn: db.Connection, addresses: Iterable[tuple[int]], now: int) -> None:
     """Say anew whether these addresses are held back for bounces, once the statuses that tell it are stored."""
     q, found = load("statuses"), [address for address, in addresses]

@@ -8,8 +8,12 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple, TypeVar
 
 from connectors.base import Connector
+from connectors.errors import Outage
 
 T = TypeVar("T")
+
+CHANGES = 0.01
+"""The share of a listing that people may leave between two readings of it."""
 
 READINGS = 4
 """How often a listing is read at most that may have been cut without a word."""
@@ -23,17 +27,28 @@ class Read(NamedTuple):
     ended: bool
 
 
-def whole(connector: Connector, first: bool, read: Callable[[], Read], lacks: Callable[[], bool]) -> bool:
+def whole(connector: Connector, first: bool, read: Callable[[], Read], lacks: Callable[[], bool],
+          shown: Callable[[], int] | None = None) -> bool:
     """Whether a listing was read whole. Where it may have been cut without a word it is read again: a first one until a
-    reading is no shorter than the one before and brings nothing new, a later one that ``lacks`` something once more. What
-    any reading showed is there."""
+    reading brings nothing new and lacks nothing, a later one that ``lacks`` something once more. What any reading showed is
+    there.
+
+    :param shown: how many rows all readings showed together; without it a reading is compared with the one before
+    :raises Outage: each reading lacks what another one showed
+    """
     last = read()
     for _ in range(READINGS - 1):
         if not (last.ended and connector.capabilities.silent_cuts and (first or lacks())):
-            break
+            return last.ended
         before, last = last, read()
-        if not first or (last.rows >= before.rows and not last.news):
+        known = before.rows if shown is None else shown()
+        if not last.ended or (last.rows >= known and not (first and last.news)):
+            return last.ended
+        if not first:
             break
+    if shown is not None and last.rows < known * (1 - CHANGES):
+        raise Outage("Its readings lack each another's rows: listings are cut short there, and what they lack is not"
+                     " believed to be gone.", code="listing_cut", remedy="It is read anew with every cycle.")
     return last.ended
 
 

@@ -268,7 +268,8 @@ class Puller:
             return missing
 
         try:
-            complete = whole(feed.connector, row.full_at is None, read, lacks)
+            complete = whole(feed.connector, row.full_at is None, read, lacks,
+                             lambda: self.store.write(lambda conn: drift.shown(conn, audience, sweep)))
         except Misconfigured:
             if feed.spec.object not in self.creates:
                 raise
@@ -290,8 +291,13 @@ class Puller:
         def lacks() -> bool:
             with self.store.reading() as conn:
                 return statuses.lacks(conn, feed.connection, container, sweep)
+
+        def shown() -> int:
+            with self.store.reading() as conn:
+                return statuses.shown(conn, feed.connection, container, sweep)
         if not whole(feed.connector, row.full_at is None,
-                     lambda: self._read(feed, row, None, sweep, now, pulled, listing=True), lacks):
+                     lambda: self._read(feed, row, None, sweep, now, pulled, listing=True), lacks,
+                     shown if feed.spec.kind == "status" else None):
             return False
         if feed.spec.kind == "status":
             self.store.walk(lambda conn, after, most: statuses.vanish(

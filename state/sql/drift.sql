@@ -59,6 +59,10 @@ SELECT b.connection, f.object, 'remove', 0, 0, f.id, f.key, f.address, '[]', '[]
 FROM foreign_row f CROSS JOIN object b ON b.id = f.object WHERE f.id = :row
 AND NOT EXISTS (SELECT 1 FROM operation o WHERE o.person = 0 AND o.object = f.object AND o.record = f.id AND o.state = 3);
 
+-- name: shown
+SELECT (SELECT count(*) FROM listed WHERE object = :object)
+  + (SELECT count(*) FROM foreign_row WHERE object = :object AND sweep = :sweep);
+
 -- name: foreign_gone
 DELETE FROM foreign_row WHERE object = :object AND sweep < :sweep;
 

@@ -145,6 +145,9 @@ AND s.status <> 'removed';
 SELECT EXISTS (SELECT 1 FROM remote_status WHERE connection = :connection AND container = :container AND sweep < :sweep
   AND status <> 'removed');
 
+-- name: shown
+SELECT count(*) FROM remote_status WHERE connection = :connection AND container = :container AND sweep = :sweep;
+
 -- name: held_back_vanished
 SELECT DISTINCT address FROM remote_status WHERE connection = :connection AND container = :container
 AND key > :after AND key <= :upto AND sweep < :sweep AND container = '' AND status = 'held' AND address IS NOT NULL;

@@ -14,6 +14,7 @@ from connectors.marketing_cloud.wire import cursor as cursors
 from connectors.marketing_cloud.wire import soap, values
 from connectors.marketing_cloud.wire.calls import Wire
 from connectors.marketing_cloud.wire.describe import Describer, Schema
+from connectors.marketing_cloud.wire.parted import Parted
 from syncd.model import Page, StreamSpec, Value
 
 
@@ -34,6 +35,7 @@ class RowReader:
         self._wire = wire
         self._settings = settings
         self._describer = describer
+        self._parted = Parted(wire)
 
     def changes(self, spec: StreamSpec, cursor: str | None) -> Iterator[Page]:
         """All rows of ``spec``; ``cursor`` only tells where an interrupted listing goes on."""
@@ -41,11 +43,10 @@ class RowReader:
         state = cursors.start(cursor, self._wire.now(), 0)
         names = [field.name for field in spec.fields]
         schema = self._describer.schema(key, names)
-        whole = state.more is None
-        listing = self._wire.pages(f"DataExtensionObject[{key}]", schema.properties(names), None, state.more)
-        for raw, more in listing:
+        kind, properties = f"DataExtensionObject[{key}]", tuple(schema.properties(names))
+        for raw, after in self._parted.pages(kind, kind, properties, schema.primary, None, state):
             rows = [self._row(spec, schema, each) for each in raw]
-            yield Page(rows, state.at(more).text(), more is None, complete=whole and more is None)
+            yield Page(rows, after.text(), after.done, complete=after.done and cursor is None)
 
     def fetch(self, spec: StreamSpec, keys: Sequence[str]) -> Page:
         """The rows with these primary keys; what does not exist is absent."""

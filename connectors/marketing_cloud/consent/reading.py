@@ -18,6 +18,7 @@ from connectors.marketing_cloud.wire import cursor as cursors
 from connectors.marketing_cloud.wire import errors, soap, values
 from connectors.marketing_cloud.wire.calls import Wire
 from connectors.marketing_cloud.wire.cursor import Cursor
+from connectors.marketing_cloud.wire.parted import Parted
 from syncd.model import EventKind, Micros, Page, Status, StreamSpec, Value
 
 Tuple = tuple[Value, ...]
@@ -67,6 +68,7 @@ class StatusReader:
         self._enterprise = enterprise
         self._settings = settings
         self._zone = settings.zone
+        self._parted = Parted(wire)
 
     # ----------------------------------------------------------------- verbs
 
@@ -78,8 +80,10 @@ class StatusReader:
         if spec.object == "events":
             if state.since is None:
                 state = replace(state, since=state.until - self._settings.event_days * 86_400 * 1_000_000)
-            return self._read(self._events(), state, whole=False)
-        return self._read([self._listing(spec)], state, whole=cursor is None)
+            return self._read(self._events(), state)
+        if state.since is None:
+            return self._listed(spec.object, self._listing(spec), state, whole=cursor is None)
+        return self._read([self._listing(spec)], state)
 
     def fetch(self, spec: StreamSpec, keys: Sequence[str]) -> Page:
         """The status of ``keys`` now; one that the container does not hold is absent."""
@@ -111,14 +115,20 @@ class StatusReader:
     def _by_key(self, query: Query, keys: Sequence[str]) -> list[soap.Row]:
         return self._wire.named(query.kind, query.properties, "SubscriberKey", keys, query.where)
 
-    def _read(self, queries: Sequence[Query], state: Cursor, whole: bool) -> Iterator[Page]:
-        """The rows of ``queries``, one after the other; ``whole``: this call sees the listing from its first page."""
+    def _listed(self, name: str, query: Query, state: Cursor, whole: bool) -> Iterator[Page]:
+        """Everything there is; ``whole``: this call sees the listing from its first page."""
+        for raw, after in self._parted.pages(name, query.kind, query.properties, "SubscriberKey", query.where, state):
+            rows = [row for row in map(query.row, raw) if row is not None]
+            yield Page(rows, after.text(), after.done, complete=after.done and whole)
+
+    def _read(self, queries: Sequence[Query], state: Cursor) -> Iterator[Page]:
+        """The rows of ``queries`` within a window, one after the other."""
         for query in queries[state.part:]:
             final = query is queries[-1]
             for raw, more in self._wire.pages(query.kind, query.properties, query.filter(state.since), state.more):
                 rows = [row for row in map(query.row, raw) if row is not None]
-                after, last = state.at(more, final), final and more is None
-                yield Page(rows, after.text(), last, complete=last and whole and state.since is None)
+                after = state.at(more, final)
+                yield Page(rows, after.text(), final and more is None)
             state = after
 
     def _moved(self, state: Cursor) -> Iterator[Page]:

@@ -38,6 +38,10 @@ class Cursor:
         """The opaque form."""
         return opaque.write(VERSION, [self.since, self.until, self.part, self.more, self.done, self.seen])
 
+    def begin(self, part: int) -> Cursor:
+        """The same window, from the start of a part."""
+        return replace(self, part=part, more=None)
+
     def at(self, more: str | None, last_part: bool = True) -> Cursor:
         """The cursor that is safe after a page which ``more`` continues; None: the part is read."""
         if more is None and last_part:

@@ -69,6 +69,16 @@ def after(prop: str, at: Micros) -> Filter:
                   + leaf("DateValue", utc_text(at)))
 
 
+def compared(prop: str, how: str, value: str) -> Filter:
+    """``prop`` compared with a text by a SimpleOperator."""
+    return Filter("SimpleFilterPart", leaf("Property", prop) + leaf("SimpleOperator", how) + leaf("Value", value))
+
+
+def joined(left: Filter | None, right: Filter) -> Filter:
+    """``right``, and ``left`` where there is one."""
+    return right if left is None else both(left, right)
+
+
 def both(left: Filter, right: Filter) -> Filter:
     """``left`` and ``right``."""
     return Filter("ComplexFilterPart",
