@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from state import db
 from state.ledger import verify
 from state.store import Store
 from syncd.app import open_store
@@ -125,3 +126,21 @@ def unlike(calm: Memory, other: Memory) -> list[str]:
     return [f"{name}: {len(calm[name] ^ other[name])} differ, such as {sorted(map(str, calm[name] - other[name]))[:3]}"
             f" != {sorted(map(str, other[name] - calm[name]))[:3]}"
             for name in calm if calm[name] != other[name]]
+
+
+SPOKEN = """SELECT u.source, u.method, u.person_made, u.baseline, u.said, e.key, e.evidence,
+  datetime(e.said_lo / 1000000, 'unixepoch'),
+  datetime(e.said_hi / 1000000, 'unixepoch'), datetime(e.seen_at / 1000000, 'unixepoch')
+FROM entry e JOIN utterance u ON u.id = e.utterance JOIN address a ON a.id = e.address WHERE a.email = ? ORDER BY e.seen_at"""
+
+
+def spoken(calm: Memory, other: Memory, *states: Path) -> list[str]:
+    """For the search after causes: what two states hold of the addresses about which one knows other statements."""
+    emails = sorted({str(words[-1]) for words in calm["statements"] ^ other["statements"]})[:5]
+    found = []
+    for email in emails:
+        for state in states:
+            conn = db.connect(state, read_only=True)
+            found += [f"{email} in {state}: {row}" for row in conn.execute(SPOKEN, (email,)).fetchall()]
+            conn.close()
+    return found

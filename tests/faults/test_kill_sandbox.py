@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults.killing import EARLY, LATE, OFTEN, POINTS, TRANSACTION, counted, driving, enough, intact, unlike
+from tests.faults.killing import EARLY, LATE, OFTEN, POINTS, TRANSACTION, counted, driving, enough, intact, spoken, unlike
 from tests.faults.sandbox_side import FINE, QUEUE, Side, differences, hash_key, side
 from tests.faults.sandbox_story import Story, residents
 
@@ -104,10 +104,11 @@ def test_kills_change_nothing_that_anybody_could_see(tmp_path: Path, people: int
                 if killer.kills.total() >= least and min(killer.kills[p] for p in PLACES) >= 3:
                     break
         enough(killer.kills, PLACES, 3, least)
-        one, two = (intact(c.config.parent / "state" / "syncd.db", c.config.parent / "journal" / "consent.log",
-                           hash_key(c), people) for c in (calm, other))
+        states = [c.config.parent / "state" / "syncd.db" for c in (calm, other)]
+        one, two = (intact(state, c.config.parent / "journal" / "consent.log", hash_key(c), people)
+                    for c, state in zip((calm, other), states, strict=True))
         different = unlike(one, two)
-        assert not different, "the states know different things:\n" + "\n".join(different)
+        assert not different, "the states know different things:\n" + "\n".join([*different, *spoken(one, two, *states)])
 
 
 def _round(story: Story, n: int, calm: Side, killer: Killed) -> None:
