@@ -3,14 +3,15 @@
 One JSON object per line comes in, one per line goes out. Each request is carried out in a forked child, which opens the
 state as a started daemon would, so that a kill -9 is a kill -9 and the next request is a restart; the imports are paid once.
 
-request   failpoint ("sent:2" or ""), after (seconds until it is killed wherever it is), transactions (it dies as soon as so
-          many are committed), calls (["os.replace", 2]: it dies as soon as that function has returned for the second time),
-          constants ({"syncd.cli.lists.PART": 10}: what has another value there), pace (rows that one transaction takes on
-          where many are to be looked at), and either
+request   where it dies, if it is to: failpoint ("sent:2" or ""); after (seconds, wherever it is); transactions (as soon as
+          so many are committed); behind (as soon as one of that name is, such as "keys.begin"); calls (["os.replace", 2]:
+          as soon as that function has returned for the second time).
+          What is otherwise: mutant (of ``mutants.py``: the product has that fault), constants
+          ({"syncd.cli.lists.PART": 10}), pace (rows that one transaction takes on where there are many). And either
           words (of syncd's command line), input (for its standard input), log (the file that its messages go to), or
           world (socket), directory, approve (approve what waits), wait, full: a cycle against the world in memory
 answer    killed (the child died by SIGKILL), code, and if it was not killed what the command printed as JSON, or:
-          held, left, counts, failed, people
+          held, left, counts, failed, people, transactions (their names)
 """
 
 from __future__ import annotations
@@ -38,10 +39,11 @@ from mappings.loader import load_mapping
 from mappings.model import Mapping
 from state import db
 from state.pace import Pace
-from state.writer import Writer
+from state.writer import Writer, name_of
 from syncd import guard
 from syncd.app import App, Endpoint, Policy, open_store
 from syncd.cli import main
+from tests.faults import mutants
 from tests.passing import Passing
 
 HASH_KEY = b"faults"
@@ -74,7 +76,8 @@ def cycle(request: dict[str, Any], mapping: Mapping) -> dict[str, Any]:
     report = running.run("once", approve=approve if request.get("approve") else None, full=request.get("full", False),
                          wait=request.get("wait", True), deadline=time.monotonic() + PATIENCE)
     answer = {"held": report.held, "left": report.left, "people": report.people, "failed": sorted(report.pulled.failed),
-              "counts": {name: d.counts for name, d in report.delivered.items()}}
+              "counts": {name: d.counts for name, d in report.delivered.items()},
+              "transactions": sorted(store.writer.timings)}
     app.close()
     return answer
 
@@ -93,16 +96,18 @@ def command(request: dict[str, Any]) -> dict[str, Any]:
 
 
 class Mortal(Writer):
-    """Dies when so many transactions are committed, before whoever asked for the last one learns of that."""
+    """Dies when so many transactions, of a name if there is one, are committed, before whoever asked for the last one learns
+    of that."""
 
-    def __init__(self, conn: db.Connection, transactions: int) -> None:
+    def __init__(self, conn: db.Connection, transactions: int, name: str | None) -> None:
         super().__init__(conn)
         self._numbers = itertools.count(1)
         self._last = transactions
+        self._name = name
 
-    def run(self, *what: Any, **how: Any) -> Any:
-        result = super().run(*what, **how)
-        if next(self._numbers) == self._last:
+    def run(self, job: Callable[[db.Connection], Any], **how: Any) -> Any:
+        result = super().run(job, **how)
+        if self._name in (None, how.get("name") or name_of(job)) and next(self._numbers) == self._last:
             os.kill(os.getpid(), signal.SIGKILL)
         return result
 
@@ -124,8 +129,11 @@ def child(work: Callable[[], dict[str, Any]], pipe: int, request: dict[str, Any]
     code = 1
     os.dup2(pipe, sys.stdout.fileno())
     try:
-        if "transactions" in request:
-            patch("state.store.Writer", partial(Mortal, transactions=request["transactions"])).start()
+        if "transactions" in request or "behind" in request:
+            patch("state.store.Writer", partial(Mortal, transactions=request.get("transactions", 1),
+                                                name=request.get("behind"))).start()
+        if "mutant" in request:
+            mutants.named(request["mutant"]).apply()
         if "calls" in request:
             deadly(*request["calls"])
         for name, value in request.get("constants", {}).items():

@@ -129,9 +129,10 @@ def unlike(calm: Memory, other: Memory) -> list[str]:
 
 
 SPOKEN = """SELECT u.source, u.method, u.person_made, u.baseline, u.said, e.key, e.evidence,
-  datetime(e.said_lo / 1000000, 'unixepoch'),
-  datetime(e.said_hi / 1000000, 'unixepoch'), datetime(e.seen_at / 1000000, 'unixepoch')
-FROM entry e JOIN utterance u ON u.id = e.utterance JOIN address a ON a.id = e.address WHERE a.email = ? ORDER BY e.seen_at"""
+  datetime(e.said_lo / 1000000, 'unixepoch'), datetime(e.said_hi / 1000000, 'unixepoch'),
+  datetime(e.seen_at / 1000000, 'unixepoch')
+FROM entry e JOIN utterance u ON u.id = e.utterance JOIN address a ON a.id = e.address WHERE a.email = ?
+ORDER BY e.position"""
 
 
 def spoken(calm: Memory, other: Memory, *states: Path) -> list[str]:

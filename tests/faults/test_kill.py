@@ -140,8 +140,8 @@ def killer() -> Iterator[Driver]:
 
 
 @contextmanager
-def company(driver: Driver, directory: Path) -> Iterator[Company]:
-    found = Company(driver, directory)
+def company(driver: Driver, directory: Path, sort: type[Company] = Company) -> Iterator[Company]:
+    found = sort(driver, directory)
     try:
         yield found
     finally:

@@ -37,10 +37,14 @@ class Mutant(NamedTuple):
     hints: tuple[str, ...] = ()
     scene: int | None = None
 
+    def apply(self) -> list[Callable[[], None]]:
+        """Put the fault into the product; what takes it back."""
+        return [_apply(edit) for edit in self.edits]
+
     @contextmanager
     def applied(self) -> Iterator[None]:
         """The product with the fault in it."""
-        undo = [_apply(edit) for edit in self.edits]
+        undo = self.apply()
         try:
             yield
         finally:

@@ -37,7 +37,7 @@ def longer(*tests: str, **environment: str) -> None:
 
 
 def test_kills_in_memory() -> None:
-    longer("tests/faults/test_kill.py", SYNCD_SOAK=str(FACTOR))
+    longer("tests/faults/test_kill.py", "tests/faults/test_kill_transactions.py", SYNCD_SOAK=str(max(2, FACTOR)))
 
 
 @pytest.mark.parametrize(("name", "times"), [("consent", 100), ("expressions", 100), ("incremental", 10)])
