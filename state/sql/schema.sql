@@ -279,6 +279,7 @@ CREATE TABLE operation (
 ) STRICT;
 CREATE UNIQUE INDEX operation_wish ON operation (object, person, record) WHERE state < 3;
 CREATE INDEX operation_lane ON operation (connection, class, id) WHERE state = 2;
+CREATE INDEX operation_put_off ON operation (connection, not_before) WHERE state = 2 AND not_before IS NOT NULL;
 CREATE INDEX operation_batch ON operation (batch) WHERE state = 3;
 CREATE INDEX operation_guarded ON operation (state, object, kind, class) WHERE state < 2;
 CREATE INDEX operation_person ON operation (person);

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from state import outbox
+from state.queries import load
 from syncd.model import Outcome
 from tests.unit.state_lab import LIMITS, NOW, SECOND, StateLab, contact, contacts
 
@@ -96,14 +97,17 @@ def test_the_gate_lets_nobody_pass_about_whom_there_is_news(lab: StateLab) -> No
 
 
 def test_the_gate_asks_the_decision_again_at_the_last_moment(lab: StateLab) -> None:
-    lab.put(*contacts(3))
+    lab.put(*contacts(5))
     lab.step()
     lab.store.write(lambda conn: conn.execute('UPDATE decision SET "mailable.offers" = 0 WHERE person = 1').rowcount)
     lab.store.write(lambda conn: conn.execute("UPDATE attr SET address = 1 WHERE person = 2").rowcount)
+    lab.store.write(lambda conn: conn.execute("DELETE FROM attr WHERE person = 4").rowcount)
+    lab.store.write(lambda conn: conn.execute("DELETE FROM decision WHERE person = 5").rowcount)
     sealed = lab.seal()
     assert sealed is not None
     assert [op.key for op in sealed.batch.ops] == ["c3"]
-    assert states(lab)[:2] == [("c1", 12, "gate"), ("c2", 12, "gate")]
+    assert sorted(states(lab)) == [("c1", 12, "gate"), ("c2", 12, "gate"), ("c3", 3, None), ("c4", 12, "gate"),
+                                   ("c5", 12, "gate")]
 
 
 def test_a_batch_emptied_by_the_gate_is_passed_over(lab: StateLab) -> None:
@@ -203,6 +207,11 @@ def test_a_status_for_somebody_who_is_not_there_is_no_failure(lab: StateLab, rea
     lab.record(lab.seal(), Outcome("rejected", reason))
     assert lab.rows("SELECT count(*) FROM quarantine") == [(0,)]
     assert lab.rows("SELECT DISTINCT status FROM remote_status") == [("removed",)]
+
+
+def test_what_was_put_off_is_found_without_looking_at_all_that_waits(lab: StateLab) -> None:
+    plan = lab.store.rows("EXPLAIN QUERY PLAN " + load("outbox")["try_again"], (lab.esp, "any"))
+    assert [row[3] for row in plan] == ["SEARCH operation USING INDEX operation_put_off (connection=? AND not_before>?)"]
 
 
 def test_a_retry_gives_way_to_a_newer_wish(lab: StateLab) -> None:
