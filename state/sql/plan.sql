@@ -78,6 +78,7 @@ INSERT INTO operation (connection, object, kind, class, person, record, key, add
 SELECT :connection, :object, 'status', 0, c.person, 0, k.key, a.address, '["status","reason","create"]',
   '["unsubscribed","syncd",1]', d.position, 0, :run
 FROM refusing c CROSS JOIN decision d ON d.person = c.person AND :opted_out CROSS JOIN attr a ON a.person = c.person
+CROSS JOIN address ad ON ad.id = a.address AND ad.email IS NOT NULL   -- who is forgotten is made known to nobody
 CROSS JOIN subscriber_key k ON k.connection = :connection AND k.person = c.person AND k.until = 0
 WHERE (:create OR EXISTS (SELECT 1 FROM operation h WHERE h.person = k.person AND h.key = k.key AND h.state IN (3, 10)
     AND h.connection IN (SELECT value FROM json_each(:sisters))
@@ -103,6 +104,7 @@ INSERT INTO operation (connection, object, kind, class, person, record, key, add
 SELECT :connection, :object, 'status', 0, c.person, 0, k.key, a.address, '["status","reason","create"]',
   '["unsubscribed","syncd",1]', d.position, 0, :run
 FROM refusing c CROSS JOIN decision d ON d.person = c.person AND :opted_out CROSS JOIN attr a ON a.person = c.person
+CROSS JOIN address ad ON ad.id = a.address AND ad.email IS NOT NULL   -- who is forgotten is made known to nobody
 CROSS JOIN subscriber_key k ON k.connection = :connection AND k.person = c.person AND k.until = 0
 WHERE EXISTS (SELECT 1 FROM operation h WHERE h.person = c.person AND h.key = k.key AND h.state < 3
   AND h.connection IN (SELECT value FROM json_each(:sisters))

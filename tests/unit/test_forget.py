@@ -293,3 +293,15 @@ def test_what_somebody_else_with_her_address_wants_brings_nothing_of_her_back() 
         rows = made.world.truth()["mc"]["audiences"]["de:NEWS"]["rows"]
         assert [r["first_name"] for r in rows if r["email"] == P31.strip()] == ["Tom"]
         assert not [found for found in traces(made) if found[1] == b"Name31"]
+
+
+def test_who_is_forgotten_is_made_known_to_no_provider_again() -> None:
+    """Not even as somebody who is unsubscribed, where the mapping asks for that."""
+    with lab() as made:
+        made.write(mapping=MAPPING.replace("unknown_subscriber: skip", "unknown_subscriber: create_unsubscribed"))
+        made.ask("once", "--approve")
+        made.ask("forget", "--yes", "-", input=P31)
+        for _ in range(2):
+            assert made.ask("once")["plan"]["counts"] == []
+        assert at_provider(made, made.ids[31]) == []
+        assert made.ask("quarantine", "list")["quarantine"] == []
