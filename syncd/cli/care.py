@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from syncd.cli.common import ADDRESS, Context, call, command, say, show, table
+from syncd.cli.common import ADDRESS, Context, call, command, confirm, say, show, table
 from syncd.cli.sync import DEADLINE
 from syncd.failures import AUTH, DAMAGED, LOCKED, PARTIAL, PENDING, REMOTE
 
@@ -37,7 +37,7 @@ def forget(obj: Context, address: str, yes: bool, crm_id: str | None, everyone: 
         raise click.UsageError("--delete says what becomes of the records of --also-crm")
     asked: dict[str, Any] = {"address": address, "crm_id": crm_id, "everyone": everyone, "deadline": deadline,
                              "crms": [n for name in crms.split(",") if (n := name.strip())], "delete": delete}
-    if preview or (crms and not yes):
+    if preview or not yes:
         answer = call(obj, "forget", check=True, preview=True, **asked)
         if preview:
             show(obj, answer.data, _preview)
@@ -45,7 +45,7 @@ def forget(obj: Context, address: str, yes: bool, crm_id: str | None, everyone: 
         for line in _preview(answer.data):
             say(line)
     if not yes:
-        click.confirm("Erase everything about this person? Nothing brings it back.", abort=True, err=True)
+        confirm("Erase everything about this person? Nothing brings it back.")
     answer = call(obj, "forget", check=True, **asked)
     show(obj, answer.data, _receipt)
     return answer.exit_code
@@ -146,7 +146,7 @@ def restore(obj: Context, source: str | None, yes: bool) -> None:
 
     config = obj.config()
     if not yes:
-        click.confirm(f"Replace {config.state} by {source or 'what the journal says'}?", abort=True, err=True)
+        confirm(f"Replace {config.state} by {source or 'what the journal says'}?")
     data = restoring.restore(config, Path(source) if source else None)
     show(obj, data, lambda d: iter([f"restored up to ledger entry {d['ledger']},"
                                     f" {d['replayed']} of them from the journal"]))

@@ -142,6 +142,23 @@ def table(rows: list[tuple[Any, ...]], head: tuple[str, ...]) -> Iterator[str]:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
+def confirm(question: str) -> None:
+    """Ask; anything but yes ends the command.
+
+    :raises Failure: standard input has ended, as where an address came by a pipe
+    """
+    try:
+        agreed = click.confirm(question, err=True)
+    except click.Abort:
+        if sys.stdin.isatty():
+            raise
+        say("")
+        raise Failure(USAGE, "standard input has ended, and nobody has agreed; nothing was done.",
+                      next="Where there is nobody to ask, agree with --yes.") from None
+    if not agreed:
+        raise click.Abort
+
+
 # --------------------------------------------------------------------------- addresses
 
 class FromStdin(click.ParamType[str]):

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from syncd.cli.common import Context, call, command, emit, say, show, table
+from syncd.cli.common import Context, call, command, confirm, emit, say, show, table
 from syncd.failures import DAMAGED, LOCKED
 
 CONNECTION = click.option("--connection", required=True, metavar="NAME", help="The destination's connection.")
@@ -55,7 +55,7 @@ def migrate(obj: Context, connection: str, plan: bool, yes: bool, stop: bool) ->
     for line in _plan(planned):
         say(line)
     if not yes:
-        click.confirm("Move them?", abort=True, err=True)
+        confirm("Move them?")
     show(obj, call(obj, "migrate_keys", connection=connection).data, _moving)
     say("  The next cycles do it: `syncd once`, or the running service. `syncd keys list` shows how far they are.")
 

@@ -181,7 +181,7 @@ def test_deliveries_of_every_vendor_lose_her(linked: Lab) -> None:
 
 def test_who_is_meant_must_be_clear(linked: Lab) -> None:
     assert linked.ask("forget", "--yes", "-", input="x@nowhere.example\n", exit=2)["error"]["code"] == "unknown"
-    assert linked.run("forget", "-", input=P31).exit_code == 1  # nobody said yes
+    assert linked.run("forget", "-", input=P31).exit_code == 2  # nobody said yes
     assert traces(linked)
     done = linked.run("forget", "-", "--yes", input=P31)
     assert (done.exit_code, "left alone: sf Contact" in done.stdout) == (0, True)
@@ -305,3 +305,15 @@ def test_who_is_forgotten_is_made_known_to_no_provider_again() -> None:
             assert made.ask("once")["plan"]["counts"] == []
         assert at_provider(made, made.ids[31]) == []
         assert made.ask("quarantine", "list")["quarantine"] == []
+
+
+def test_an_address_by_a_pipe_needs_yes_and_nobody_is_asked_about_a_stranger(linked: Lab) -> None:
+    left = linked.run("forget", "-", input=P31)
+    assert left.exit_code == 2
+    assert "--yes" in left.stderr
+    assert "left alone" in left.stderr
+    assert at_provider(linked, linked.ids[31])
+    stranger = linked.run("forget", "-", input="x@nowhere.example\n")
+    assert stranger.exit_code == 2
+    assert "nobody with this address" in stranger.stderr
+    assert "Erase" not in stranger.stderr
