@@ -31,7 +31,7 @@ class Unreadable(ValueError):
 HINTS = {
     "block end": "What belongs together begins in the same column.",
     "cannot start any token": "Indent with spaces, and quote texts that begin with a sign.",
-    "mapping values are not allowed": 'Put a text that holds ": " in quotes.'}
+    "mapping values are not allowed": 'Put a text that holds ": " in quotes; a key begins in the column of its neighbours.'}
 """A part of the reader's own words -> what to do about it."""
 
 

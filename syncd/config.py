@@ -366,6 +366,9 @@ def load_config(path: Path, environment: Mapping[str, str] | None = None) -> Con
         source = read(path)
     except Unreadable as error:
         raise ConfigProblems([error.problem]) from None
+    if isinstance(source.data, dict) and "people" in source.data and "connections" not in source.data:
+        raise ConfigProblems([Problem.at(source.key(("people",)), "This is a mapping, not a configuration.",
+                                         'Name the syncd.yaml that lists it under "mappings".')])
     problems = resolve(source, path.absolute().parent, environment)
     config, found = validate(Config, source, {"base": path.absolute().parent})
     told = {problem.place for problem in problems}

@@ -22,7 +22,8 @@ def _status_text(data: dict[str, Any]) -> Iterator[str]:
     yield f"state {data['state']}: {data['bytes'] // 1024} KiB, {data['ledger']} ledger entries"
     if "service" in data:
         yield f"service: process {data['service']['pid']}"
-    yield f"last run {last['run']}: {last['outcome']}, {last['started']}" if last else "no run yet"
+    yield f"last run {last['run']}: {last['outcome']}, {last['started']}" if last else \
+        "no run yet: `syncd plan` reads everything, writes nothing and shows what would be written"
     if data["audit"]:
         audit = data["audit"]
         yield (f"last audit {audit['at']}: {audit['agreeing']} of {audit['compared']} agree,"

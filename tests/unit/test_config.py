@@ -267,3 +267,13 @@ def test_what_is_wrong_with_webhooks_is_told_with_its_place(tmp_path: Path, cred
     [told] = problems(tmp_path, HOOKED.replace("WEBHOOKS", "{one: {}}"), credentials)
     assert "nothing listens for them" in told
     assert "web: {listen: 127.0.0.1:8080}" in told
+
+
+def test_a_mapping_in_the_place_of_the_configuration_is_called_that(tmp_path: Path) -> None:
+    path = tmp_path / "mapping.yaml"
+    path.write_text("people: {sources: {}}\ntopics: {}\n")
+    with pytest.raises(ConfigProblems) as found:
+        load_config(path, {})
+    [problem] = found.value.problems
+    assert str(problem).endswith(":1:1: This is a mapping, not a configuration."
+                                 ' Name the syncd.yaml that lists it under "mappings".')
