@@ -123,7 +123,7 @@ MUTANTS = (
          '        c = c._replace(origin="person" if c.new == "subscribed" and "@" in (c.key or "") else c.origin)\n'
          "        method, made, knew = c.origin",
          "blacklist", "unblacklist", "wait", "cycle", "send", "calm", scene=1),
-    _one("who left a topic under its former id never left it", "syncd.reconcile:Reconciler._renamed", "if not self._now:",
+    _one("who left a topic under its former id never left it", "syncd.reconcile:Reconciler._of_today", "if self._as_said:",
          "if True:", "unsubscribe", "tick", "remap", "cycle", "approve", "calm"),
     _one("nobody listens to webhooks before the next cycle", "syncd.inbox:Resolver._store",
          "return len(said), statuses.people(conn, said)", "return len(said), set()", "click", "cycle", "calm"),
