@@ -176,12 +176,12 @@ def _gather(conn: db.Connection, what: Erasure) -> None:
 # --------------------------------------------------------------------------- erasing
 
 class Erased(NamedTuple):
-    """What was found and erased; ``emails`` are the addresses that were there in the clear, ``digests`` (hexadecimal) those
-    of them that lists had brought; ``waiting`` operations are with a provider and go when it has answered."""
+    """What was found and erased; ``keys`` by the name of the connection; ``emails`` are the addresses that were there in the
+    clear, ``digests`` (hexadecimal) those of them that lists had brought; ``waiting`` operations are with a provider."""
 
     counts: dict[str, int]
     positions: tuple[int, ...]
-    keys: tuple[str, ...]
+    keys: tuple[tuple[str, str], ...]
     emails: tuple[str, ...]
     digests: tuple[str, ...]
     waiting: int
@@ -196,9 +196,8 @@ def erase(conn: db.Connection, what: Erasure, kept: Shape, now: int) -> Erased:
 def _erase(conn: db.Connection, head: int, kept: Shape, now: int) -> Erased:
     q = load("forget")
     given = {"now": now, "until": head}
-    positions = tuple(row[0] for row in conn.execute(q["entries"], given).fetchall())
-    keys = tuple(row[0] for row in conn.execute("SELECT key FROM gone_key"))
-    emails = tuple(row[0] for row in conn.execute(q["emails"]))
+    positions = tuple(row[0] for row in conn.execute(q["entries"], given))
+    keys, emails = tuple(conn.execute(q["keys_named"]).fetchall()), tuple(row[0] for row in conn.execute(q["emails"]))
     counts = {"statements": len(positions), "fields": _fields(conn, kept)}
     for name in ("operations", "quarantine", "statuses", "foreign_rows", "subscriber_keys", "events", "requests", "echoes",
                  "rereads", "departed", "vanished", "ambiguous", "records"):
@@ -224,14 +223,12 @@ def _erase(conn: db.Connection, head: int, kept: Shape, now: int) -> Erased:
     return Erased({name: count for name, count in counts.items() if count}, positions, keys, emails, digests, waiting)
 
 
-def _inbox(conn: db.Connection, keys: Sequence[str]) -> int:
-    """Take the person's events out of deliveries that nobody has looked up yet; how many. An address stands there by its
-    hash, whichever the vendor and however it spells it."""
-    known = conn.execute("SELECT lower(hex(hash)), email FROM gone_address").fetchall()
-    names = {name for row in known for name in row if name} | {*keys}
+def _inbox(conn: db.Connection, keys: Sequence[tuple[str, str]]) -> int:
+    """Take the person's events out of deliveries not looked up yet; how many. An address stands there by its hash."""
+    everywhere = {name for row in conn.execute("SELECT lower(hex(hash)), email FROM gone_address") for name in row if name}
     gone = 0
-    for id_, notices in conn.execute("SELECT id, notices FROM inbox WHERE notices IS NOT NULL").fetchall():
-        events = orjson.loads(notices)
+    for id_, connection, notices in conn.execute(load("forget")["undelivered"]).fetchall():
+        events, names = orjson.loads(notices), everywhere.union(key for where, key in keys if where == connection)
         kept = [e for e in events if names.isdisjoint(cell for cell in e if isinstance(cell, str))]
         if len(kept) < len(events):
             gone += len(events) - len(kept)
@@ -387,12 +384,17 @@ def note(conn: db.Connection, id_: int, receipt: Mapping[str, Any]) -> None:
 
 def finish(conn: db.Connection, id_: int, now: int) -> None:
     """Everything is gone everywhere."""
-    q = load("forget")
-    conn.execute(q["drop_keys"], {"erasure": id_})
-    conn.execute(q["done"], {"erasure": id_, "now": now})
+    for name in ("drop_keys", "done"):
+        conn.execute(load("forget")[name], {"erasure": id_, "now": now})
 
 
 def keys_left(conn: db.Connection, id_: int) -> list[dict[str, Any]]:
     """What is still to be deleted at the providers: connection, whether it accepted, its last refusal, how many keys."""
     return [{"connection": name, "accepted": bool(accepted), "error": error, "keys": count}
             for name, accepted, error, count in conn.execute(load("forget")["keys_left"], (id_,))]
+
+
+def names(conn: db.Connection, what: Erasure) -> frozenset[tuple[str, str]]:
+    """The ids of an erasure's records, by the sources that speak of them: the stream, and its connection."""
+    sources = {id_: names for id_, *names in conn.execute(load("forget")["sources"])}
+    return frozenset((source, rid) for stream, rid in what.records for source in sources[stream])

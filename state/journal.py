@@ -48,13 +48,19 @@ ERASED = ["erased", "erased", 1, 0, "[]", "email", "marketing", None, None]
 """The utterance of a blank: it says nothing about nobody."""
 
 
+SOURCELESS = ("admin", "import")
+"""Sources of entries that are no connection's."""
+
+
 class Gone(NamedTuple):
-    """Whose entries go: their positions, and any that name these address hashes (hexadecimal), record ids, keys or digests
-    of addresses (hexadecimal)."""
+    """Whose entries go: their positions, and any that name these address hashes (hexadecimal), record ids or keys. An id or
+    key means its owner at its source alone, (source, name): another organisation may count its people alike. And digests of
+    addresses (hexadecimal)."""
 
     positions: frozenset[int]
     hashes: frozenset[str]
-    names: frozenset[str]
+    names: frozenset[tuple[str, str]]
+    digests: frozenset[str] = frozenset()
 
 
 class JournalGone(OSError):
@@ -267,8 +273,7 @@ def _without(text: bytes, gone: Gone) -> bytes:
     first, lines = _entries(text)
     _, spoken, entries = orjson.loads(text)
     going = [line.spoken[0] != "forget" and (
-        line.position in gone.positions or line.hash in gone.hashes or line.rid in gone.names or line.key in gone.names)
-        for line in lines]
+        line.position in gone.positions or line.hash in gone.hashes or _names(line, gone)) for line in lines]
     if not any(going):
         return text
     blank = min((word for word, *_ in spoken), default=1) - 1
@@ -278,17 +283,25 @@ def _without(text: bytes, gone: Gone) -> bytes:
     return orjson.dumps([first, [w for w in [[blank, *ERASED], *spoken] if w[0] in words], kept]) + b"\n"
 
 
+def _names(line: Line, gone: Gone) -> bool:
+    """Whether an entry names one of the records or keys. What an admin recorded is of no source, and goes by the address
+    where it has one."""
+    source, called = line.spoken[0], {line.rid, line.key}
+    return any(name in called and (where == source or (line.hash is None and source in SOURCELESS))
+               for where, name in gone.names)
+
+
 def _note_without(text: bytes, gone: Gone) -> bytes:
     """A note without the events, or digests, that name somebody who goes."""
     note = orjson.loads(text)
     if "digests" in note:
         *words, digests = note["digests"]
-        kept = [digest for digest in digests if digest not in gone.names]
+        kept = [digest for digest in digests if digest not in gone.digests]
         return text if len(kept) == len(digests) else orjson.dumps({"digests": [*words, kept]}) + b"\n"
     if "inbox" not in note:
         return text
     *delivery, events = note["inbox"]
-    names = gone.hashes | gone.names
+    names = gone.hashes | {name for where, name in gone.names if where == delivery[0]}
     kept = [event for event in events if names.isdisjoint(cell for cell in event if isinstance(cell, str))]
     return text if len(kept) == len(events) else orjson.dumps({**note, "inbox": [*delivery, kept]}) + b"\n"
 

@@ -65,6 +65,15 @@ INSERT OR IGNORE INTO gone_key SELECT connection, key FROM erasure_key WHERE era
 DELETE FROM gone_key WHERE (connection, key) IN (SELECT k.connection, k.key FROM gone_key g CROSS JOIN subscriber_key k
   ON k.connection = g.connection AND k.key = g.key WHERE k.person NOT IN (SELECT id FROM gone_person));
 
+-- name: keys_named
+SELECT c.name, g.key FROM gone_key g CROSS JOIN connection c ON c.id = g.connection;
+
+-- name: sources
+SELECT s.id, c.name || '.' || s.object, c.name FROM stream s CROSS JOIN connection c ON c.id = s.connection;
+
+-- name: undelivered
+SELECT i.id, c.name, i.notices FROM inbox i CROSS JOIN connection c ON c.id = i.connection WHERE i.notices IS NOT NULL;
+
 -- name: digest
 -- What a list of digests told about her address is a statement by now; anybody could guess the address from the digest.
 DELETE FROM digest WHERE digest = ?;

@@ -202,7 +202,7 @@ class Step:
         """Every table; how many operations are still with a provider."""
         instance, kept = self.instance, self.cycle.puller.rows.kept
 
-        def job(conn: Any) -> state.Erased:
+        def job(conn: Any) -> tuple[state.Erased, frozenset[tuple[str, str]]]:
             erased = state.erase(conn, what, kept, instance.now())
             total = self.receipt.setdefault("erased", {})
             for name, count in erased.counts.items():
@@ -210,12 +210,12 @@ class Step:
             if erased.digests and "journal" not in self.receipt:  # until they are out of the journal, too
                 self.receipt["digests"] = sorted({*erased.digests, *self.receipt.get("digests", ())})
             state.note(conn, what.id, self.receipt)
-            return erased
-        erased = instance.store.write(job)
+            return erased, state.names(conn, what)
+        erased, names = instance.store.write(job)
         self._emails |= {*erased.emails}
         if "journal" not in self.receipt:
             self._gone = Gone(frozenset(erased.positions), frozenset(h.hex() for h in what.hashes),
-                              frozenset(erased.keys) | {rid for _, rid in what.records} | {*self.receipt.get("digests", ())})
+                              names.union(erased.keys), frozenset(self.receipt.get("digests", ())))
         return erased.waiting
 
     _emails: set[str] = field(default_factory=set)

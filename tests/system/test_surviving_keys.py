@@ -79,3 +79,12 @@ def test_nobody_moves_twice(lab: Lab) -> None:
     lab.settle()
     assert lab.rows("SELECT * FROM subscriber_key ORDER BY key") == before
     assert lab.rows("SELECT 1 FROM subscriber_key WHERE until < 0") == []
+
+
+def test_a_subscriber_of_whom_only_a_list_tells_is_known(lab: Lab) -> None:
+    """Marketing Cloud's subscribers tell of changes alone, and nothing ever changed about her."""
+    lab.link()
+    lab.app.store.write(lambda conn: conn.execute(
+        "DELETE FROM remote_status WHERE container = '' AND key = ?", (lab.ids["ann"],)).rowcount)
+    merge(lab)
+    assert news(lab) == {"ann", "bob"}

@@ -106,7 +106,7 @@ def test_blanks_keep_every_position_and_tell_nothing(lab: StateLab) -> None:
     lab.say("opt_in", record=2)
     lab.say("opt_out", email="c1@mail.example")
     before = journal.read(path, 0)
-    lab.store.rewrite_journal(Gone(frozenset(), frozenset({HASHED("c1@mail.example").hex()}), frozenset({"c1"})))
+    lab.store.rewrite_journal(Gone(frozenset(), frozenset({HASHED("c1@mail.example").hex()}), frozenset({("mc", "c1")})))
     after = journal.read(path, 0)
     assert [line.position for line in after] == [1, 2, 3]
     assert after[1] == before[1]
@@ -124,7 +124,7 @@ def test_lines_appended_meanwhile_are_taken_along(tmp_path: Path) -> None:
     told.append([1, words, [[1, "c1", None, None, None, NOW, None, None, None, NOW]]])
     told.append({"inbox": ["mc", "00", NOW, [["unsubscribe", NOW, None, None, None, "k9", None, None, None],
                                            ["unsubscribe", NOW, None, None, None, "k1", None, None, None]]]})
-    gone = Gone(frozenset(), frozenset(), frozenset({"c1", "k1"}))
+    gone = Gone(frozenset(), frozenset(), frozenset({("mc", "c1"), ("mc", "k1")}))
     end = told.copy_without(gone)
     told.append([2, words, [[1, "c1", None, None, None, NOW, None, None, None, NOW],
                             [1, "c2", None, None, None, NOW, None, None, None, NOW]]])
