@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     from mappings import document as doc
 
 _FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
-INDIVIDUALS = ("Contact", "Lead")
-"""Salesforce's objects that point to an Individual."""
+INDIVIDUALS = {"Contact": "IndividualId", "Lead": "IndividualId", "Account": "PersonIndividualId"}
+"""Salesforce's objects that point to an Individual, and by which field; accounts of people do."""
 _SECTIONS = ("related", "attributes", "topics", "segments", "destinations", "campaigns")
 
 
@@ -263,7 +263,7 @@ class _Builder:
         streams = [stream for _, file in self._files if file.people is not None for stream in file.people.sources
                    if StreamName.parse(stream).connection == connection and StreamName.parse(stream).object in INDIVIDUALS]
         if not streams:
-            self._problem(trail, f'No people come from contacts or leads of "{connection}".',
+            self._problem(trail, f'No people come from contacts, leads or accounts of "{connection}".',
                           f'Add "{connection}.Contact" to the sources of people.')
         name = f"CommSubscriptionConsent.{consent.comm_subscription}"
         return {f"{stream} {name}": self._individual(trail, stream, name, consent.person_made) for stream in streams}
@@ -273,7 +273,7 @@ class _Builder:
             return ()
         at, kind = (*trail, "contact_point_consent"), StreamName.parse(stream).object
         if kind not in INDIVIDUALS:
-            self._problem(at, f'Records of "{kind}" point to no Individual.', "Only contacts and leads do.")
+            self._problem(at, f'Records of "{kind}" point to no Individual.', "Contacts, leads and person accounts do.")
         name = "ContactPointTypeConsent.Email" + (f"_{consent.purpose}" if consent.purpose else "")
         return (self._individual(at, stream, name, consent.person_made),)
 
@@ -282,7 +282,7 @@ class _Builder:
         return ConsentField(
             stream, self._source.key(trail), name, {"OptIn": "opt_in", "OptOut": "opt_out"}, "both", f"{name}.CaptureDate",
             f"{name}.CaptureSource", self._optional_sql(trail, "person_made", person_made), (None, "Seen", "NotSeen"),
-            True, "IndividualId")
+            True, INDIVIDUALS.get(StreamName.parse(stream).object, "IndividualId"))
 
     def _segment(self, trail: Trail, name: str, segment: doc.SegmentDoc) -> Segment:
         if segment.where is None and segment.limit is None:

@@ -13,7 +13,7 @@ from connectors.errors import ConnectorError, Misconfigured
 from connectors.http import Http
 from connectors.salesforce import erasing
 from connectors.salesforce.consent.joining import Joined
-from connectors.salesforce.consent.objects import INDIVIDUAL, Consents, is_consent
+from connectors.salesforce.consent.objects import Consents, is_consent, pointer
 from connectors.salesforce.consent.writing import Wishes
 from connectors.salesforce.health import examine
 from connectors.salesforce.records.reading import Cursor, Reader
@@ -78,7 +78,7 @@ class SalesforceConnector:
             wanted = None if fields is None else fields.get(name, ())
             info = self._objects.info(name, wanted)
             if info is not None:
-                if any(f.name == INDIVIDUAL for f in info.fields) and (wanted is None or any(map(is_consent, wanted))):
+                if any(f.name == pointer(name) for f in info.fields) and (wanted is None or any(map(is_consent, wanted))):
                     info = replace(info, fields=(*info.fields, *self._consents.fields()), properties={
                         **info.properties, "creates_individuals": self._settings.create_individuals})
                 found[name] = info
@@ -148,7 +148,8 @@ class SalesforceConnector:
 
     def erase_records(self, object: str, keys: Sequence[str], *, delete: bool) -> Sequence[Outcome]:
         """See ``RecordEraser.erase_records``."""
-        return erasing.erase(keys, functools.partial(self._find, object), self._writer.save, delete=delete)
+        return erasing.erase(keys, pointer(object), functools.partial(self._find, object), self._writer.save,
+                             delete=delete)
 
     def close(self) -> None:
         """Release sockets."""

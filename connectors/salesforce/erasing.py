@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from connectors.batches import parts
-from connectors.salesforce.consent.objects import INDIVIDUAL
 from connectors.salesforce.consent.writing import NO_INDIVIDUAL, Find, Save
 from connectors.salesforce.records.writing import COLLECTION
 from connectors.salesforce.wire.values import id18
@@ -21,13 +20,13 @@ def erasing(delete: bool) -> str:
     return f"{mark}, where there is one, and deletes it: it stays in the recycle bin for 15 days" if delete else mark
 
 
-def erase(keys: Sequence[str], find: Find, save: Save, *, delete: bool) -> list[Outcome]:
-    """One outcome per record. A record that is gone is done.
+def erase(keys: Sequence[str], pointer: str, find: Find, save: Save, *, delete: bool) -> list[Outcome]:
+    """One outcome per record, whose field ``pointer`` names its Individual. A record that is gone is done.
 
     :raises ConnectorError: nothing was written
     """
-    people = find(keys, (INDIVIDUAL,))
-    parties = {key: str(values[INDIVIDUAL]) for key, values in people.items() if values.get(INDIVIDUAL)}
+    people = find(keys, (pointer,))
+    parties = {key: str(values[pointer]) for key, values in people.items() if values.get(pointer)}
     marked = _marked(sorted({*parties.values()}), save)
     found: dict[str, Outcome] = {}
     for key in (id18(k) for k in keys):

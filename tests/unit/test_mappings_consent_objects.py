@@ -46,12 +46,12 @@ def test_a_subscription_is_a_field_of_contacts_and_leads() -> None:
 @pytest.mark.parametrize(("before", "after", "problem"), [
     ("comm_subscription: Weekly_Offers,", "comm_subscription: Weekly_Offers, said_at: Then__c,",
      "A subscription says itself when and how: said_at is of no use."),
-    ("      sf: {comm", "      odoo: {comm", 'No people come from contacts or leads of "odoo".'),
+    ("      sf: {comm", "      odoo: {comm", 'No people come from contacts, leads or accounts of "odoo".'),
     ("Weekly_Offers", "Weekly Offers", "Use letters, digits, underscores and dots."),
     ("sf.Contact: {field: Offers__c,", "sf.Contact: {comm_subscription: X, field: Offers__c,",
      "A stream's consent is in a field, not on a list."),
-    ("    sf.Lead:", "    sf.Account: {attributes: {email: Email}, contact_point_consent: {}}\n    sf.Lead:",
-     'Records of "Account" point to no Individual.'),
+    ("    sf.Lead:", "    sf.User: {attributes: {email: Email}, contact_point_consent: {}}\n    sf.Lead:",
+     'Records of "User" point to no Individual.'),
 ])
 def test_what_makes_no_sense_is_said(before: str, after: str, problem: str) -> None:
     assert before in PEOPLE + TOPIC
@@ -80,3 +80,8 @@ def test_what_salesforce_does_not_offer_is_found_with_what_it_does() -> None:
 def test_a_mapping_says_the_same_however_it_is_laid_out() -> None:
     assert good(PEOPLE + TOPIC).fingerprint != good(PEOPLE.replace("Marketing", "Other") + TOPIC).fingerprint
     assert "comm_subscription" in single(PEOPLE + TOPIC.replace("sf: {comm_subscription: Weekly_Offers,", "sf: {"))
+
+
+def test_person_accounts_point_to_their_individual_by_a_field_of_their_own() -> None:
+    mapping = good((PEOPLE + TOPIC).replace("sf.Contact", "sf.Account"))
+    assert {f.needs for f in mapping.consent_fields if f.stream == "sf.Account"} == {None, "PersonIndividualId"}

@@ -13,7 +13,7 @@ from typing import Any
 from connectors import opaque
 from connectors.batches import parts
 from connectors.errors import CursorLost
-from connectors.salesforce.consent.objects import DATE, INDIVIDUAL, SOURCE, Consents, Place, is_consent, value_of
+from connectors.salesforce.consent.objects import DATE, SOURCE, Consents, Place, is_consent, pointer, value_of
 from connectors.salesforce.records.reading import AT_ONCE, Cursor, Reader
 from connectors.salesforce.records.source import Row, Source
 from syncd.model import RECORD_COLUMNS, Field, Page, StreamSpec, Value
@@ -37,11 +37,15 @@ class Joined:
 
     def __post_init__(self) -> None:
         own = tuple(f for f in self.spec.fields if not is_consent(f.name))
-        if all(f.name != INDIVIDUAL for f in own):
-            own = (*own, Field(INDIVIDUAL, "id"))
+        if all(f.name != self._pointer for f in own):
+            own = (*own, Field(self._pointer, "id"))
         self.plain = replace(self.spec, fields=own)
         self._places = {name: self.consents.place(name) for name in dict.fromkeys(
             _status(f.name) for f in self.spec.fields if is_consent(f.name))}
+
+    @property
+    def _pointer(self) -> str:
+        return pointer(self.spec.object)
 
     @property
     def _kinds(self) -> list[str]:
@@ -50,7 +54,7 @@ class Joined:
     def rows(self, rows: Sequence[tuple[Value, ...]]) -> list[Row]:
         """Rows of ``plain`` as rows of ``spec``."""
         names = [f.name for f in self.plain.fields]
-        at = len(RECORD_COLUMNS) + names.index(INDIVIDUAL)
+        at = len(RECORD_COLUMNS) + names.index(self._pointer)
         kinds = {place.kind.object: place.kind for place in self._places.values()}
         held = self.consents.of({str(row[at]) for row in rows if row[at]}, kinds.values())
         now = self.consents.now()
@@ -92,7 +96,7 @@ class Joined:
             read, turned = [*page.rows, *turned], []
             ids = sorted(self.consents.parties(kind, read, names)) if read else []
             for part in parts(ids, AT_ONCE):
-                if rows := [*self.reader.having(people, INDIVIDUAL, part)]:
+                if rows := [*self.reader.having(people, self._pointer, part)]:
                     yield self.rows(rows), cursor, False
             cursor = page.cursor
             yield [], cursor, page.last

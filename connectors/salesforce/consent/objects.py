@@ -1,8 +1,8 @@
 """Consent that Salesforce keeps in rows of its own: a party's, by type of contact point or by subscription.
 
-Such rows belong to the Individual that a contact or lead points to. To the rest of syncd each place where one can lie is
-three fields of the contact: ``CommSubscriptionConsent.Offers`` holds the status, and behind it ``.CaptureDate`` and
-``.CaptureSource`` hold when and how it was given. All rows of one place become one value here:
+Such rows belong to the Individual that a contact, lead or person account points to. To the rest of syncd each place where
+one can lie is three fields of the contact: ``CommSubscriptionConsent.Offers`` holds the status, and behind it
+``.CaptureDate`` and ``.CaptureSource`` hold when and how it was given. All rows of one place become one value here:
 
 - a row counts while its period lasts, a refusal also before it; of several the refusal wins, else the newest;
 - ``ENDED`` where the newest is a consent whose period is over, None where there is none;
@@ -25,8 +25,14 @@ from connectors.salesforce.wire.describe import Described
 from connectors.salesforce.wire.values import micros, soql_instant
 from syncd.model import RECORD_COLUMNS, Field, FieldInfo, Micros, StreamSpec, Value
 
-INDIVIDUAL = "IndividualId"
-"""The field by which a contact or lead points to its Individual."""
+INDIVIDUALS = {"Contact": "IndividualId", "Lead": "IndividualId", "Account": "PersonIndividualId"}
+"""The field by which a record points to its Individual; of accounts those of people do."""
+
+
+def pointer(object: str) -> str:
+    """The field of an object by which its records point to their Individuals."""
+    return INDIVIDUALS.get(object, "IndividualId")
+
 
 STATUS, OPT_IN, OPT_OUT, ENDED = "PrivacyConsentStatus", "OptIn", "OptOut", "Ended"
 OURS = "syncd"

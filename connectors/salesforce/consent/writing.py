@@ -12,7 +12,6 @@ from connectors.batches import later, parts, worst
 from connectors.errors import ConnectorError
 from connectors.salesforce.consent.objects import (
     BY_SUBSCRIPTION,
-    INDIVIDUAL,
     OPT_IN,
     OPT_OUT,
     OURS,
@@ -20,6 +19,7 @@ from connectors.salesforce.consent.objects import (
     Consent,
     Consents,
     Place,
+    pointer,
 )
 from connectors.salesforce.records.writing import COLLECTION
 from connectors.salesforce.wire.values import id18
@@ -30,6 +30,8 @@ Find = Callable[[Sequence[str], Sequence[str]], Mapping[str, Mapping[str, Value]
 """Living records by their ids, with values by name."""
 Save = Callable[[str, Sequence[Record], bool], Sequence[tuple[Outcome, str | None]]]
 """(method, records, whether an opt-out is among them) -> outcome of each, and its id where that is told."""
+
+ACCOUNT, PERSONAL = "Account", "IsPersonAccount"
 
 NO_INDIVIDUAL = Outcome("rejected", "NO_INDIVIDUAL: The record points to no Individual that could hold this consent.")
 NO_STATUS = Outcome("rejected", f"INVALID_STATUS: Consent is written as {OPT_OUT} or {OPT_IN} only.")
@@ -56,7 +58,7 @@ class Wishes:
         """
         touched = False
         try:
-            people = self.find(list(self.wanted), ("FirstName", "LastName", "Email", INDIVIDUAL))
+            people = self.find(list(self.wanted), ("FirstName", "LastName", self._email, pointer(self.object), PERSONAL))
             parties, touched = self._parties(people)
             held = self.consents.of(parties.values(), {p.kind for w in self.wanted.values() for p in w}, urgent=self._urgent)
             self._plan(people, parties, held)
@@ -76,6 +78,14 @@ class Wishes:
     def _urgent(self) -> bool:
         return any(status == OPT_OUT for wish in self.wanted.values() for status in wish.values())
 
+    @property
+    def _email(self) -> str:
+        return "PersonEmail" if self.object == ACCOUNT else "Email"
+
+    def _is_person(self, values: Mapping[str, Value]) -> bool:
+        """A company has no Individual."""
+        return self.object != ACCOUNT or bool(values.get(PERSONAL))
+
     def _note(self, keys: Iterable[str], outcome: Outcome) -> None:
         for key in keys:
             self._outcomes.setdefault(key, []).append(outcome)
@@ -88,9 +98,9 @@ class Wishes:
         lacking = []
         for key in self.wanted:
             values = people.get(id18(key))
-            if values is not None and values.get(INDIVIDUAL):
-                found[key] = str(values[INDIVIDUAL])
-            elif values is not None and self.create and OPT_OUT in self.wanted[key].values():
+            if values is not None and values.get(pointer(self.object)):
+                found[key] = str(values[pointer(self.object)])
+            elif values is not None and self.create and OPT_OUT in self.wanted[key].values() and self._is_person(values):
                 lacking.append((key, values))
             else:
                 self._note([key], NO_INDIVIDUAL)
@@ -104,7 +114,7 @@ class Wishes:
                 links.append((key, id_))
             else:
                 self._note([key], outcome)
-        linked = self.save("PATCH", [{"attributes": {"type": self.object}, "id": key, INDIVIDUAL: id_}
+        linked = self.save("PATCH", [{"attributes": {"type": self.object}, "id": key, pointer(self.object): id_}
                                      for key, id_ in links], self._urgent) if links else ()
         for (key, id_), (outcome, _) in zip(links, linked, strict=True):
             if outcome.state == "done":
@@ -131,7 +141,7 @@ class Wishes:
             standing = [c for c in held.get(individual, ()) if place.has(c) and c.counts(now)]
             refusing = [c for c in standing if c.status == OPT_OUT]
             if status == OPT_OUT and not refusing and not standing:
-                address = next((str(people[id18(k)].get("Email") or "") for k in keys), "")
+                address = next((str(people[id18(k)].get(self._email) or "") for k in keys), "")
                 row = {"attributes": {"type": place.kind.object}, **_new(place, individual, now),
                        **self._said(place, status, now)}
                 if point := _point(points.get(individual, ()), address):

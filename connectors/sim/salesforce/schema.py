@@ -214,7 +214,7 @@ def _add_person_fields(objects: Mapping[str, ObjectDef]) -> None:
     for name in ("Salutation", "FirstName", "LastName"):
         own[name] = replace(own[name], person=name)
     account.update(own)
-    for name in standard.PERSON_FIELDS:
+    for name in (*standard.PERSON_FIELDS, *(("IndividualId",) if "IndividualId" in contact else ())):
         account["Person" + name] = replace(contact[name], name="Person" + name, person=name, required=False)
     for name, f in contact.items():
         if f.custom:
