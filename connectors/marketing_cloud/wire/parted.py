@@ -45,6 +45,8 @@ class Parted:
                 for rows, more in self._wire.pages(kind, properties, part, state.more):
                     last = (rows[-1].get(key) if rows else None) or last
                     state = state.at(more, number == len(parts) - 1)
+                    if state.done and last is not None:
+                        self._ends[name] = last  # now: whoever reads the last page asks for no other
                     yield rows, state
             except Misconfigured:
                 if len(parts) == 1 or number or state.more is not None:
@@ -52,5 +54,3 @@ class Parted:
                 self._refused.add(name)  # keys cannot be compared there: it is read as a whole
                 yield from self.pages(name, kind, properties, key, where, state.begin(0))
                 return
-        if last is not None:
-            self._ends[name] = last
