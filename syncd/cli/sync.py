@@ -31,7 +31,26 @@ def plan(obj: Context, out: str | None) -> int:
         answer.data.pop("operations")
     show(obj, answer.data, _run_text)
     _advise(answer.data, answer.exit_code)
+    if _edited(obj, answer.data["mapping"]):
+        say("syncd: this is the plan of the mapping that the running service uses; the files were changed since.")
+        say("  Reload it (`systemctl reload syncd`, or SIGHUP), then run `syncd plan` again: what the change would do waits"
+            " for approval.")
     return answer.exit_code
+
+
+def _edited(obj: Context, used: str) -> bool:
+    """Whether a running service plans by another mapping than the files hold."""
+    from mappings.problems import Problems
+    from syncd import compose
+    from syncd.desk import control
+
+    config = obj.config()
+    if not control.socket_path(config.state).exists():
+        return False
+    try:
+        return compose.mapping_of(config).fingerprint != used
+    except Problems:
+        return True
 
 
 def _save(path: Path, data: dict[str, Any]) -> None:

@@ -180,8 +180,8 @@ class Desk(Instance):
         calls = self.calls()
         report = self._ran(lambda cycle: cycle.run("plan", deliver=False), writes=False)
         data = self._report(report, calls)
+        data["mapping"] = self.mapping.fingerprint
         if operations:
-            data["mapping"] = self.compiled.relations.fingerprint
             data["operations"] = views.plan_operations(self.store)
         return Answer(data, exit_of_plan(report))
 

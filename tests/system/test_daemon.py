@@ -139,7 +139,10 @@ def test_files_are_read_again_or_the_old_ones_stay(made: Lab) -> None:
         made.ask("once", "--approve")
         assert made.rows("RICH") == 15
 
+        mapping.write_text(good)
+        assert "the files were changed" not in made.run("plan").stderr
         mapping.write_text(good.replace("spent > 100", "spent > 300"))
+        assert "the files were changed" in made.run("plan").stderr
         service.process.send_signal(signal.SIGHUP)
         assert service.event("config_reloaded")["mapping"]
         service.wait("RELOADING=1\nMONOTONIC_USEC=")
