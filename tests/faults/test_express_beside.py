@@ -43,8 +43,8 @@ class Clicking(Running):
         self._passed: Counter[str] = Counter()
         self._guard = threading.Lock()
         self._asked = False
-        log = (directory / "told").open("w")
-        self.front = Front(lambda: self.desk, logs.logger(pretty=False, stream=log), lambda: True, lambda: 0)
+        self._told = (directory / "told").open("w")
+        self.front = Front(lambda: self.desk, logs.logger(pretty=False, stream=self._told), lambda: True, lambda: 0)
         self.front.open()
         self.desk.cycle_of_now()
         self.front.ready()
@@ -82,6 +82,7 @@ class Clicking(Running):
 
     def close(self) -> None:
         self.front.close()
+        self._told.close()
         super().close()
 
 
