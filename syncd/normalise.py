@@ -113,7 +113,7 @@ def text(value: Value) -> Value:
 
 
 def name_hash(parts: Sequence[Value]) -> int | None:
-    """A number that differs when the names differ; folded, so that case and accents' encoding do not matter."""
+    """A number that differs when the names differ; folded, so that case, spaces and accents' encoding do not matter."""
     return name_hashes([(part,) for part in parts])[0]
 
 
@@ -125,6 +125,8 @@ def name_hashes(columns: Sequence[Sequence[Value]]) -> list[int | None]:
             found.append(None)
             continue
         folded = name.lower() if name.isascii() else unicodedata.normalize("NFKC", name).casefold()
+        if "  " in folded:
+            folded = " ".join(folded.split())
         hashed = _NAME.copy()
         hashed.update(folded.strip().encode())
         found.append(int.from_bytes(hashed.digest(), "big"))

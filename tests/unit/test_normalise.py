@@ -98,6 +98,7 @@ def test_names_are_the_same_in_any_case_and_encoding() -> None:
     same: list[list[Value]] = [["Zoë", "Doe"], ["ZOË", "doe"], [unicodedata.normalize("NFD", "Zoë"), "Doe"], ["Zoë Doe"],
             [None, "Zoë", "", "Doe "]]
     assert len({normalise.name_hash(parts) for parts in same}) == 1
+    assert normalise.name_hash(["Zoë ", " van  Doe"]) == normalise.name_hash(["Zoë", "van Doe"]), "a space too much"
     assert normalise.name_hash(["Zoe", "Doe"]) != normalise.name_hash(["Zoë", "Doe"])
     assert normalise.name_hash([None, ""]) is None
     assert 0 <= (normalise.name_hash(["x"]) or 0) < 2**63
