@@ -303,6 +303,12 @@ def test_check_warns_of_an_exhausted_year_and_an_unreadable_setting() -> None:
         assert any("unsubscribe setting cannot be read" in m for m in messages)
 
 
+def test_an_answer_without_the_business_unit_itself_was_cut(world: World) -> None:
+    world.kernel.faults.add(Fault("marketing_cloud", "truncated_page", object="BusinessUnit", count=2))
+    told = world.connector.describe(["subscribers"]).objects["subscribers"].properties
+    assert told == {"master_unsubscribe": "BUSINESS_UNIT_ONLY", "account": str(ENTERPRISE)}
+
+
 def test_describe_lists_what_there_is(world: World) -> None:
     found = world.connector.describe().objects
     assert {f"list:{LIST}", "de:OFFERS", "subscribers", "events"} <= set(found)

@@ -21,6 +21,10 @@ TYPES: dict[str, FieldType] = {
     "Base16EncryptedEmail": "text", "Number": "integer", "Decimal": "decimal", "Boolean": "bool", "Date": "instant",
 }
 
+LOOKS = 3
+"""How often the business unit itself is looked for: it is there, and an answer without it was cut short without a word. Not to
+know what it is part of would leave people mailable at its sisters."""
+
 SCHEMA_SECONDS = 900.0
 """How long a data extension's columns are remembered: an admin may add one at any time."""
 
@@ -83,11 +87,14 @@ class Describer:
         """The business unit itself; None when the package may not read account settings."""
         mid = self._settings.mid
         where = None if mid is None else soap.one_of("ID", (str(mid),))
-        try:
-            units = self._wire.every("BusinessUnit", _UNIT, where)
-        except Misconfigured:
-            return None
-        return next((u for u in units if mid is None or u.get("ID") == str(mid)), None)
+        for _ in range(LOOKS):
+            try:
+                units = self._wire.every("BusinessUnit", _UNIT, where)
+            except Misconfigured:
+                return None
+            if (found := next((u for u in units if mid is None or u.get("ID") == str(mid)), None)) is not None:
+                return found
+        return None
 
     def enterprise(self) -> str | None:
         """MID of the enterprise this business unit belongs to (its own for the top one); None when unreadable."""
