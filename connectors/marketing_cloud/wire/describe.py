@@ -22,7 +22,7 @@ TYPES: dict[str, FieldType] = {
 }
 
 LOOKS = 3
-"""How often the business unit itself is looked for: it is there, and an answer without it was cut short without a word. Not to
+"""How often the business unit itself is looked for: it is there, so an answer without it was cut without a word. Not to
 know what it is part of would leave people mailable at its sisters."""
 
 SCHEMA_SECONDS = 900.0
