@@ -359,15 +359,12 @@ def load_config(path: Path, environment: Mapping[str, str] | None = None) -> Con
     except Unreadable as error:
         raise ConfigProblems([error.problem]) from None
     if isinstance(source.data, dict) and "people" in source.data and "connections" not in source.data:
-        raise ConfigProblems([Problem.at(source.key(("people",)), "This is a mapping, not a configuration.",
-                                         'Name the syncd.yaml that lists it under "mappings".')])
+        remedy = 'Name the syncd.yaml that lists it under "mappings".'
+        raise ConfigProblems([Problem.at(source.key(("people",)), "This is a mapping, not a configuration.", remedy)])
     problems = resolve(source, path.absolute().parent, environment)
     config, found = validate(Config, source, {"base": path.absolute().parent})
-    told = {problem.place for problem in problems}
-    problems += [problem for problem in found if problem.place not in told]
-    if config is not None and not problems:
-        problems += _sense(config, source)
-    if problems or config is None:
+    problems += [problem for problem in found if problem.place not in {p.place for p in problems}]
+    if config is None or problems or (problems := _sense(config, source)):
         raise ConfigProblems(problems)
     return config
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.company import Company, company
 from tests.faults.killing import Driver, driving
 from tests.faults.mutants import MUTANTS, Mutant
-from tests.faults.test_kill import Company, company
 from tests.soaking import USUAL, covered
 from tests.system.lab import NEWS, OFFERS
 
