@@ -324,14 +324,14 @@ class Again(NamedTuple):
     records: Sequence[tuple[int, str]]
 
 
-def spoken_again(conn: db.Connection, tolerance: int) -> list[Again]:
-    """Who was forgotten and is to be known again; others who have the address, and were forgotten, are not."""
+def spoken_again(conn: db.Connection, tolerance: int, *, separate: bool) -> list[Again]:
+    """Who was forgotten and is to be known again; where an address may be several people's (``separate``), no other."""
     q, speakers = load("forget"), dict[int, set[int | None]]()
     for address, person in conn.execute(q["spoken_again"], {"tolerance": tolerance}):
         speakers.setdefault(address, set()).add(person)
     found = []
     for address, who in speakers.items():
-        people = None if None in who else orjson.dumps([*who]).decode()
+        people = None if None in who or not separate else orjson.dumps([*who]).decode()
         records = conn.execute(q["records_again"], {"address": address, "people": people}).fetchall()
         found.append(Again(address, people, records))
     return found

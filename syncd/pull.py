@@ -73,7 +73,7 @@ class Puller:
         if not self.rows.forgotten:
             return
         with self.store.reading() as conn:
-            again = forget.spoken_again(conn, self.clock_tolerance)
+            again = forget.spoken_again(conn, self.clock_tolerance, separate=self.rel.join_by_address == "separate")
         for one in again:
             (hash_,), = self.store.rows("SELECT hash FROM address WHERE id = ?", (one.address,))
             self.rows.know(self.rows.forgotten - {bytes(hash_)}, self.rows.stubs - set(one.records))
