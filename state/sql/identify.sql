@@ -15,7 +15,8 @@ WHERE (:by_address AND r.address IS NOT NULL
    OR EXISTS (SELECT 1 FROM record o WHERE o.merged_into = r.rid);
 
 -- name: record
-SELECT person, stream, rid, address, merged_into, deleted, name FROM record WHERE id = ?;
+-- silent: it raises no doubt about who somebody is. Who was forgotten has no name any more.
+SELECT person, stream, rid, address, merged_into, deleted OR forgotten IS NOT NULL AS silent, name FROM record WHERE id = ?;
 
 -- name: same_address
 SELECT id FROM record WHERE address = ?;
