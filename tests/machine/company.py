@@ -43,7 +43,7 @@ from tests.machine.scenes import MAPPINGS, ROLES, SCENES, TOPIC_OF, Scene, mappi
 from tests.passing import Passing
 
 HASH_KEY = b"machine"
-PATIENCE = 60.0
+PATIENCE = 5.0
 """Seconds of real time a cycle may take; far more than it ever does."""
 
 
@@ -120,7 +120,7 @@ class Company:
             store = open_store(self.state, self.journal, HASH_KEY)
             endpoints = {name: Endpoint(role, Hearing(self._line, name)) for name, role in ROLES.items()}
             policy = Policy(hash_key=HASH_KEY, limits=Limits(burst_most=self.scene.burst_most))
-            self._app = App(store, self.rules, endpoints, policy, clock=self.host_now, stop=Passing(self.advance))
+            self._app = App(store, self.rules, endpoints, policy, clock=self.host_now, stop=Passing(self.advance, alone=True))
             self._app.failpoint = self._pass
         return self._app
 

@@ -36,6 +36,8 @@ class Oracle:
         self._dated: dict[int, int] = {}
         """When those of them that were older than syncd's first look were read: nobody knows more of when they were made."""
         self._unlinked = False
+        self._forgotten: dict[str, str] = {}
+        """Records of whom was forgotten, with the address. One at another address is a stub, and has none."""
         self._had: dict[str, set[str]] = {}
         """Address -> the records that ever had it."""
         self._addressed: set[int] = set()
@@ -118,6 +120,9 @@ class Oracle:
         seen = flag is None or not any(self._glimpsed.get((record or "", flag), ()))
         refusal = Refusal(len(self.refusals), record, address, topics, connection, at, made, flag, seen)
         self.refusals.append(refusal)
+        if record is not None and self._forgotten.get(record, address) != address:
+            self.retracted.add(refusal.number)
+            self.doubt(address)
         self._stirred(address)
         if record is not None:
             self.relate(record, address)
@@ -150,6 +155,7 @@ class Oracle:
         for r in self.refusals:
             if groups & {self._group(r.address), self._group(r.record or r.address)}:
                 self.retracted.add(r.number)
+        self._forgotten |= dict.fromkeys(self.component(record), address)
         self.doubt(record, address)
 
     def unlink(self) -> None:

@@ -35,7 +35,7 @@ KINDS: dict[str, Callable[[Pick], Step]] = {
     "complain": lambda p: (p(WHO), p(ESPS)),
     "block": lambda p: (p(WHO), p(ESPS)),
     "resubscribe": lambda p: (p(WHO), p(ESPS), p(SCOPES)),
-    "web": lambda p: (p(WHO), p((0, 0, 0, 3, 12))),
+    "web": lambda p: (p(WHO), p((0, 0, 3, 12))),
     "blacklist": lambda p: (p(WHO), p((0, 1))),
     "bounce": lambda p: (p(WHO), p(ESPS)),
     # the CRMs' users
@@ -87,7 +87,7 @@ KINDS: dict[str, Callable[[Pick], Step]] = {
 }
 """What can happen, and how its arguments are drawn."""
 
-WEIGHTS = {"cycle": 10, "unsubscribe": 3, "tick": 2, "web": 3, "send": 3, "crash": 2, "fault": 2, "wait": 2, "calm": 2,
+WEIGHTS = {"cycle": 10, "unsubscribe": 3, "tick": 2, "web": 3, "send": 4, "crash": 2, "fault": 2, "wait": 2, "calm": 3,
            "hasty": 2, "resubscribe": 2, "grant": 2, "approve": 2, "retract_burst": 2,
            "click": 2}
 """How many times as often as the others."""
