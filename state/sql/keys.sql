@@ -134,7 +134,9 @@ INSERT OR IGNORE INTO dirty SELECT person FROM subscriber_key
 WHERE connection = :connection AND key IN (SELECT value FROM json_each(:keys));
 
 -- name: give_up
-UPDATE subscriber_key SET until = :now WHERE connection = :connection AND until = 0
+-- No two of a person's at one instant: who moves on at once gave the key between up a moment later.
+UPDATE subscriber_key SET until = max(:now, 1 + (SELECT max(o.until) FROM subscriber_key o
+  WHERE o.connection = subscriber_key.connection AND o.person = subscriber_key.person)) WHERE connection = :connection AND until = 0
 AND person IN (SELECT value FROM json_each(:people));
 
 -- name: take_up

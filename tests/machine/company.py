@@ -120,7 +120,8 @@ class Company:
             store = open_store(self.state, self.journal, HASH_KEY)
             endpoints = {name: Endpoint(role, Hearing(self._line, name)) for name, role in ROLES.items()}
             policy = Policy(hash_key=HASH_KEY, limits=Limits(burst_most=self.scene.burst_most))
-            self._app = App(store, self.rules, endpoints, policy, clock=self.host_now, stop=Passing(self.advance, alone=True))
+            self._app = App(store, self.rules, endpoints, policy, clock=self.host_now,
+                            stop=Passing(self.advance, alone=True))
             self._app.failpoint = self._pass
         return self._app
 

@@ -42,6 +42,10 @@ class Play(Acts):
             done = getattr(self, f"do_{kind}")(*args)
         except BadCall:
             done = False
+        except Broken:
+            raise
+        except Exception as error:  # whatever happens, syncd does not fail by it
+            raise Broken(f"{kind} ended with {error!r}") from error
         self.counts["steps"] += 1
         self.counts[f"{kind}{'' if done is not False else ' (idle)'}"] += 1
 
