@@ -140,7 +140,7 @@ class Play(Acts):
                 raise Broken(f"{place} was added although a consent feed is down for long")
         if "odoo" in healthy:
             self._lifted.clear()
-        self._restored = self._restored and healthy != frozenset(ROLES)
+        self._restored = self._restored and not (full and healthy == frozenset(ROLES))
         if self.approved:
             self.oracle.cycled(healthy, now, full=full, upto=upto)
 
