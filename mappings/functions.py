@@ -198,7 +198,9 @@ def due_day(op: str, other: str | None, name: str, days: int, months: int, now: 
         return None
     targets = {"<": (day,), ">=": (day,), "<=": (_shift(day, 1, 0),), ">": (_shift(day, 1, 0),)}.get(
         op, (day, _shift(day, 1, 0)))
-    starts = (_day_start(_first_reaching(t, days, months), name) for t in targets if t is not None)
+    starts = [_day_start(_first_reaching(t, days, months), name) for t in targets if t is not None]
+    if len(starts) == 2 and starts[0] == starts[1]:
+        return None  # no day is that one: after a short month a shift by months passes it over, as may a zone
     return min((start for start in starts if start is not None and start > now), default=None)
 
 

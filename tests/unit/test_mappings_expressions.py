@@ -274,6 +274,11 @@ def test_days_begin_when_the_zone_says() -> None:
     # Samoa had no 30 December 2011; in 2018 Sao Paulo's 4 November began at one o'clock.
     assert due_day(">=", "2011-12-30", "Pacific/Apia", 0, 0, at(2011, 12, 1)) == at(2011, 12, 30, 10)
     assert due_day(">=", "2018-11-04", "America/Sao_Paulo", 0, 0, at(2018, 11, 1)) == at(2018, 11, 4, 3)
+    # No day is a month after the 31st of January, in no zone; in Apia none was the 30th of December 2011.
+    assert due_day("=", "2020-01-31", "UTC", 0, -1, at(2020, 1, 31)) is None
+    assert due_day("!=", "2020-01-31", "UTC", 0, -1, at(2020, 1, 31)) is None
+    assert due_day("=", "2011-12-30", "Pacific/Apia", 0, 0, at(2011, 12, 1)) is None
+    assert due_day("=", "2020-02-28", "UTC", 0, -1, at(2020, 1, 31)) == at(2020, 3, 28)
 
 
 def test_parts_wait_for_their_next_turn() -> None:
