@@ -92,7 +92,7 @@ def _end(steps: Sequence[Step]) -> tuple[object, ...] | None:
             play.do(step)
         store = play.company.app.store
         return (play.world.digest(), *store.rows("SELECT record, address, said_hi, knowledge FROM entry ORDER BY position"),
-                *store.rows("SELECT * FROM decision ORDER BY person"))
+                *(store.rows("SELECT * FROM decision ORDER BY person") if store.meta("relations") else ()))
     except Broken:
         return None
     finally:
