@@ -227,7 +227,7 @@ class Acts(Stage):
         keys = [key for key, (email, _) in rows.items() if email.casefold() == address]
         self._act(esp, "delete_rows", audience=audience, keys=keys)
         self.oracle.doubt(address)
-        if not self._restored:
+        if not self._restored and not self.oracle.stirring(address):
             self.oracle.undone |= {(esp, audience, key): address for key in keys}
             self.oracle.missed -= {(esp, audience, key) for key in keys}
         return bool(keys)

@@ -106,6 +106,13 @@ class Oracle:
         groups = {self._group(name) for name in names}
         self.undone = {row: address for row, address in self.undone.items() if self._group(address) not in groups}
 
+    def stirring(self, name: str) -> bool:
+        """Whether a merge of somebody's records is yet to be read: which of two keys stays, and with it which row, is not
+        settled before."""
+        group = self._group(name)
+        merged = [self.seen.get(r.id) for r in self.records.values() if r.into is not None and self._group(r.id) == group]
+        return any(seen is None or seen.into is None for seen in merged)
+
     def doubt(self, *names: str) -> None:
         self.doubted.update(names)
 
