@@ -24,7 +24,7 @@ demo: $(VENV)/.runtime ## Everything at work on simulated vendors, in a minute (
 	$(BIN)/syncd demo $(DEMO_FLAGS)
 
 test: $(VENV)/.dev $(NODE)/node_modules ## All tests but the soak (JOBS=2, PYTEST_FLAGS="-k consent")
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(PYTEST_FLAGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(PYTEST_FLAGS)
 
 soak: $(VENV)/.dev ## The long tests, some hours; says what it covered (SOAK=1 for a look, SOAK=100 for days)
 	SYNCD_SOAK=$(SOAK) $(BIN)/python -m pytest -m soak -s $(PYTEST_FLAGS)

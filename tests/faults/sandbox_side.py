@@ -157,11 +157,18 @@ class Side:
 
     def truth(self) -> dict[str, dict[Any, Any]]:
         """All sides by what names a thing, without the times of ``WHEN``. Odoo's mailing contacts are named by their
-        address: syncd makes some to hold a refusal, and in which order it does is its own business."""
-        mc = self.world(MC)
+        address: syncd makes some to hold a refusal, and in which order it does is its own business. Under the key of a
+        record merged away counts what is refused: whether rows went out under it between the merge and the change of
+        keys, which tell an address and make the subscriber active on a list, depends on when syncd looked."""
+        mc, salesforce = self.world(MC), self.world("salesforce")
+        given_up = {person["id"] for person in salesforce["people"] if person.get("merged_into")}
         found: dict[str, dict[Any, Any]] = {
             name: {row["key"]: row for row in audience["rows"]} for name, audience in mc["audiences"].items()}
         found["subscribers"] = {(s["key"], s["bu"]): (s["email"], s["status"], s["topics"]) for s in mc["subscribers"]}
+        for key, bu in found["subscribers"]:
+            if key in given_up:
+                _, status, topics = found["subscribers"][key, bu]
+                found["subscribers"][key, bu] = status, {topic: said for topic, said in topics.items() if said != "Active"}
         for crm in CRMS:
             found[crm] = defaultdict(list)
             for person in self.world(crm)["people"]:

@@ -48,7 +48,7 @@ def test_the_individual_is_marked_and_the_record_stays(company: Company) -> None
 def test_records_are_deleted_only_where_that_is_said(company: Company) -> None:
     assert company.run("forget", "--delete", "-", "--yes", input="p2@x.example\n").exit_code == 2
     refused = company.run("forget", "--also-crm", "sf", "--delete", "-", input="p2@x.example\n")
-    assert refused.exit_code == 1, "nobody confirmed"
+    assert refused.exit_code == 2, "nobody confirmed"
     assert "and deletes it" in refused.stderr
     assert not contact(company, 2)["deleted"]
     assert forget(company, 2, "--yes", "--delete")["crms"] == {"sf": {"delete": 1}}
