@@ -32,6 +32,11 @@ def said(level: str, topic: str | None, state: str, all_except: Sequence[str] = 
     return [level, topic, state, list(all_except)] if all_except else [level, topic, state]
 
 
+def refusal(topic: str | None) -> str:
+    """What an entry says that refuses one topic, or all mail (None): JSON."""
+    return orjson.dumps([said("master" if topic is None else "topic", topic, "opt_out")]).decode()
+
+
 @dataclass(slots=True)
 class Requests:
     """Flags turned towards mail without evidence, found while reading: (record, field); those turned away from it,
@@ -166,8 +171,7 @@ def from_parting(source: SourceDef, topic: str | None, connection: int, record: 
                  now: Micros, evidence: str = "parting") -> NewEntry:
     """A refusal (``topic`` None: of all mail) that a record takes along from the person it was part of, now that it is a
     person of its own; or one that an audit found written on it."""
-    content = orjson.dumps([said("master" if topic is None else "topic", topic, "opt_out")]).decode()
-    return NewEntry(Utterance(connection, source.name, "flag", 0, 0, content), record, address, now, now, rid=rid,
+    return NewEntry(Utterance(connection, source.name, "flag", 0, 0, refusal(topic)), record, address, now, now, rid=rid,
                     evidence=evidence)
 
 

@@ -33,7 +33,7 @@ from syncd.desk.subjects import Subject, at_address, of_record
 from syncd.desk.views import Json, instant
 from syncd.failures import OK, PARTIAL, REMOTE, USAGE, Failure
 from syncd.model import Batch, Micros, Op, Outcome
-from syncd.statements import said
+from syncd.statements import refusal
 
 BY_HAND = "by_hand"
 """The "error" of a key at a provider whose API deletes nobody."""
@@ -48,8 +48,7 @@ BACKUPS = 100
 def words(mapping: MappingFile) -> list[Utterance]:
     """What stays under each address: an opt-out of everything, for every channel and purpose there is."""
     kinds = {("email", "marketing")} | {(t.channel, t.purpose) for t in mapping.topics.values()}
-    content = orjson.dumps([said("master", None, "opt_out")]).decode()
-    return [Utterance(None, state.SOURCE, state.SOURCE, 1, 0, content, channel, purpose)
+    return [Utterance(None, state.SOURCE, state.SOURCE, 1, 0, refusal(None), channel, purpose)
             for channel, purpose in sorted(kinds)]
 
 

@@ -16,7 +16,7 @@ from state.people import Case, Decided
 from state.queries import load
 from state.relations import OPTED_OUT, unit_id
 from syncd.reconcile import Reconciler
-from syncd.statements import said
+from syncd.statements import refusal
 
 
 def kept(conn: Any, reconciler: Reconciler, people: Sequence[int]) -> list[Kept]:
@@ -33,15 +33,14 @@ def kept(conn: Any, reconciler: Reconciler, people: Sequence[int]) -> list[Kept]
 
 
 def _words(reconciler: Reconciler, decided: Decided) -> Iterator[Utterance]:
-    def refusal(topic: str | None, channel: str = "email", purpose: str = "marketing", unit: str | None = None) -> Utterance:
-        content = orjson.dumps([said("topic" if topic else "master", topic, "opt_out")]).decode()
-        return Utterance(None, SOURCE, SHARED, 0, 0, content, channel, purpose, unit=unit)
+    def words(topic: str | None, channel: str = "email", purpose: str = "marketing", unit: str | None = None) -> Utterance:
+        return Utterance(None, SOURCE, SHARED, 0, 0, refusal(topic), channel, purpose, unit=unit)
 
     if decided.master >= OPTED_OUT:
-        yield refusal(None)
+        yield words(None)
     for t in reconciler.policy.topics:
         if decided.topics[t.id][1] >= OPTED_OUT:
-            yield refusal(t.id, t.channel, t.purpose)
+            yield words(t.id, t.channel, t.purpose)
     for unit in reconciler.units:
         if decided.topics[unit_id(unit)][1] >= OPTED_OUT and decided.master < OPTED_OUT:
-            yield refusal(None, unit=unit)
+            yield words(None, unit=unit)

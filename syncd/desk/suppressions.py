@@ -10,8 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import orjson
-
 from mappings.model import Mapping as MappingFile
 from mappings.problems import did_you_mean
 from state import people, suppressions
@@ -27,7 +25,7 @@ from syncd.desk.subjects import case_at, case_of, reconciler, statement_json
 from syncd.desk.views import Json, instant
 from syncd.failures import USAGE, Failure
 from syncd.model import Micros
-from syncd.statements import said
+from syncd.statements import refusal
 
 METHOD = "import"
 KEYED, SHA256 = 32, 64
@@ -71,8 +69,7 @@ def take(store: Store, mapping: MappingFile, config: Config, values: Sequence[st
 def words(mapping: MappingFile, topic: str | None, name: str | None = None) -> Utterance:
     """What an import says; under a former ``name`` of the topic, where one is given."""
     known = mapping.topics[topic] if topic is not None else None
-    content = orjson.dumps([said("topic" if topic else "master", name or topic, "opt_out")]).decode()
-    return Utterance(None, METHOD, METHOD, 0, 1, content, known.channel if known else "email",
+    return Utterance(None, METHOD, METHOD, 0, 1, refusal(name or topic), known.channel if known else "email",
                      known.purpose if known else "marketing", unit=known.unit if known else None)
 
 
