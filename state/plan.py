@@ -59,9 +59,7 @@ def containers(conn: db.Connection, rel: Relations, run: int) -> None:
     for connection in sorted({c.connection for c in rel.containers if c.keyed_by == "key"}):
         conn.execute(load("plan")["shut"], {"connection": connection})
     for c in rel.containers:
-        given = {"connection": c.connection, "object": c.object, "container": c.container, "run": run,
-                 "create": int(c.create_unknown), "sisters": orjson.dumps(rel.sisters(c)).decode(),
-                 "mails": int(any(a.connection == c.connection for a in rel.audiences))}
+        given = _given(c, rel, run)
         for name, sql in _container_sql(c, rel).items():
             if name != NEWCOMER:
                 conn.execute(sql, given)
@@ -72,8 +70,13 @@ def newcomers(conn: db.Connection, rel: Relations, run: int) -> None:
     for c in rel.containers:
         sql = _container_sql(c, rel).get(NEWCOMER)
         if sql is not None:
-            conn.execute(sql, {"connection": c.connection, "object": c.object, "container": c.container, "run": run,
-                               "sisters": orjson.dumps(rel.sisters(c)).decode()})
+            conn.execute(sql, _given(c, rel, run))
+
+
+def _given(c: ContainerDef, rel: Relations, run: int) -> Mapping[str, Any]:
+    return {"connection": c.connection, "object": c.object, "container": c.container, "run": run,
+            "create": int(c.create_unknown), "sisters": orjson.dumps(rel.sisters(c)).decode(),
+            "mails": int(any(a.connection == c.connection for a in rel.audiences))}
 
 
 def _container_sql(c: ContainerDef, rel: Relations) -> dict[str, str]:
