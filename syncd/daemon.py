@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import queue
 import signal
-import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -43,10 +42,6 @@ SHORTEST_DEADLINE = 30.0
 
 STALL = 900.0
 """Seconds without any call, page or operation after which a running cycle no longer counts as alive."""
-
-PYTHON_TURN = 0.001
-"""Seconds a thread may compute while others wait for the interpreter. Python's own 5 ms are long for the writer, who gives
-it up with every row while up to a dozen threads parse pages."""
 
 LATE = 900.0
 """Seconds an opt-out may wait for its destination before that is an alert."""
@@ -82,7 +77,6 @@ class Daemon:
 
         :raises Problems, StateLocked, StateDamaged: before anything was begun
         """
-        sys.setswitchinterval(PYTHON_TURN)
         config, mapping = compose.load(self.path)
         store = compose.store(config)
         store.writer.slow = lambda name, seconds: self.log.debug(logs.WRITE_SLOW, write=name, seconds=round(seconds, 3))
