@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
+from typing import Any
 
 from connectors.errors import ConnectorError
 from state.clock import was_set_back
@@ -119,8 +119,11 @@ class Cycle:
         queued, the rest about them is put off until all of the mapping can be read. Nothing before a first approved plan."""
         if self.store.rows("SELECT 1 FROM connection WHERE approved_at IS NOT NULL"):
             self.decider.people(now)
-            leave = partial(bursts.leave, rel=self.rel, reconciler=self.decider.reconciler)
-            report.people += self.decider.carry(run, now, leave)
+            report.people += self.decider.carry(run, now, self.leave)
+
+    def leave(self, conn: Any) -> None:
+        """Of opt-outs planned out of turn for the chunk's people: take back what must not be released yet."""
+        bursts.leave(conn, self.rel, self.decider.reconciler)
 
     def deliver(self, deadline: float | None, wait: bool = True) -> dict[str, Delivered]:
         """Drain every lane, all at once."""

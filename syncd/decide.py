@@ -191,10 +191,8 @@ class Decider:
                 return 0
             run = conn.execute(q["begin_express"], {"now": now, "mapping": self.rel.fingerprint}).fetchone()[0]
             self._decide_chunk(conn, bound)
-            self._plan_chunk(conn, run, bound, only_suppressions=True)
+            count = self._queue_opt_outs(conn, run, bound, leave)
             conn.execute(load("people")["stay_dirty"])
-            leave(conn)
-            count = plan.release_suppressions(conn)
             given = {"run": run, "people": found, "count": count}
             conn.execute(q["count_express"], given)
             conn.execute(q["end_express"], given)
@@ -210,9 +208,7 @@ class Decider:
             count = people.take(conn, self.rel, most)
             if count:
                 people.decide(conn, self.rel, self.reconciler.decided, self.reconciler.default)
-                self._plan_chunk(conn, run, bound, only_suppressions=True)
-                leave(conn)
-                plan.release_suppressions(conn)
+                self._queue_opt_outs(conn, run, bound, leave)
                 people.put_off(conn)
             return count
         return self.store.bit_by_bit(job, self.paces.decide)
@@ -226,6 +222,12 @@ class Decider:
         attributes.rebuild(conn, self.rel, bound)
         people.assign_keys(conn, self.rel, int(bound["now"]))
         people.decide(conn, self.rel, self.reconciler.decided, self.reconciler.default)
+
+    def _queue_opt_outs(self, conn: Any, run: int, bound: Mapping[str, Any], leave: Callable[[Any], None]) -> int:
+        """Plan and queue what keeps mail from the chunk's people as they are decided; how many operations that are."""
+        self._plan_chunk(conn, run, bound, only_suppressions=True)
+        leave(conn)
+        return plan.release_suppressions(conn)
 
     def _plan_chunk(self, conn: Any, run: int, bound: Mapping[str, Any], *, only_suppressions: bool = False) -> None:
         queued = plan.forget_wishes(conn)

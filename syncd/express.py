@@ -21,7 +21,7 @@ import structlog
 
 from connectors.errors import ConnectorError
 from state.queries import load
-from syncd import bursts, logs
+from syncd import logs
 from syncd.app import App
 from syncd.compile import CompiledMapping
 from syncd.cycle import Cycle
@@ -162,9 +162,8 @@ class Express:
     def _suppress(self, cycle: Cycle, people: list[int]) -> None:
         """Queue the opt-outs of these people and wake the senders."""
         began, count = time.monotonic(), 0
-        leave = partial(bursts.leave, rel=cycle.rel, reconciler=cycle.decider.reconciler)
         for start in range(0, len(people), PEOPLE_PER_TURN):
-            count += cycle.decider.suppress(people[start:start + PEOPLE_PER_TURN], self._app.clock(), leave)
+            count += cycle.decider.suppress(people[start:start + PEOPLE_PER_TURN], self._app.clock(), cycle.leave)
             self._app.failpoint("suppressed")
             for courier in self.couriers.values():
                 courier.wake.set()

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
-from syncd import bursts
 from syncd.cycle import Cycle
 from tests.system.lab import NEWS, OFFERS, Lab
 
@@ -13,8 +10,7 @@ def suppress(lab: Lab, cycle: Cycle, *names: str) -> dict[str, set[tuple[str, st
     """Decide people out of turn: what is queued for each, as (object, kind, values)."""
     people = {name: lab.rows("SELECT r.person FROM record r JOIN address a ON a.id = r.address WHERE a.email = ?",
                              f"{name}@mail.example")[0][0] for name in names}
-    leave = partial(bursts.leave, rel=cycle.rel, reconciler=cycle.decider.reconciler)
-    cycle.decider.suppress(list(people.values()), lab.now(), leave)
+    cycle.decider.suppress(list(people.values()), lab.now(), cycle.leave)
     return {name: set(lab.rows(
         "SELECT b.name, o.kind, o.payload FROM operation o JOIN object b ON b.id = o.object WHERE o.state = 2 AND"
         " o.person = ?", person)) for name, person in people.items()}
