@@ -128,10 +128,10 @@ MUTANTS = (
          "unsubscribe", "tick", "remap", "cycle", "approve", "calm"),
     _one("nobody listens to webhooks before the next cycle", "syncd.inbox:Resolver._store",
          "return len(said), statuses.people(conn, said)", "return len(said), set()", "click", "cycle", "calm"),
-    _one("the express way plans, and sends nothing", "syncd.decide:Decider.suppress",
-         "count = plan.release_suppressions(conn)", "count = 0", "click", "cycle", "calm"),
+    _one("the express way plans, and sends nothing", "syncd.decide:Decider._queue_opt_outs",
+         "return plan.release_suppressions(conn)", "return 0", "click", "cycle", "calm"),
     _one("who is forgotten and comes back to one topic comes back to all", "syncd.desk.forget:words",
-         'said("master", None, "opt_out")', 'said("topic", "offers", "opt_out")',
+         "refusal(None)", 'refusal("offers")',
          "forget", "create", "wait", "cycle", "calm"),
     # who is who
     _one("a merge forgets the one who was absorbed", "state.identify:_component", "if merged is not None:", "if False:",
