@@ -63,7 +63,9 @@ def test_kill_anywhere_between_receipt_and_fan_out_loses_none_of_a_thousand(comp
     company.until(lambda: company.state("SELECT count(*) FROM inbox WHERE resolved_at IS NULL") == [(0,)])
     company.stop()
     assert company.state("SELECT count(*), count(notices) FROM inbox") == [(len(todo), 0)]
-    assert company.state("SELECT count(DISTINCT key), count(*) FROM entry WHERE evidence = 'ens_unsubscribe'") == [
+    # A key that is an address is not journalled: what a kill left to the journal's end has come back by its address alone.
+    who = "coalesce(key, 'address ' || address)"
+    assert company.state(f"SELECT count(DISTINCT {who}), count(*) FROM entry WHERE evidence = 'ens_unsubscribe'") == [
         (LEAVERS, LEAVERS)]
     company.company.cli("consent", "verify")
 
