@@ -36,8 +36,9 @@ def erase(wire: Wire, meta: Meta, model: str, keys: Sequence[str], *, delete: bo
              and not fields[name].get("readonly") and not fields[name].get("required")}
     archived = {"active": False} if "active" in fields else {}
 
-    def send(ids: Sequence[int]) -> object:
+    def send(ids: Sequence[int]) -> None:
         if delete:
-            return wire.call(model, "unlink", ids, write=True)
-        return wire.call(model, "write", ids, write=True, vals={**archived, **empty})
+            wire.call(model, "unlink", ids, write=True)
+        else:
+            wire.write(model, ids, {**archived, **empty})
     return progress.run(lambda: progress.attempt(list(owners), owners.__getitem__, send, final=True))
