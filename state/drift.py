@@ -117,8 +117,10 @@ def removals(a: AudienceDef, code: str) -> str:
 
 
 def remove_former(conn: db.Connection, a: AudienceDef, run: int) -> None:
-    """Plan to remove the chunk's rows under keys that were given up: those under the new ones are there."""
-    conn.execute(load("drift")["remove_former"], {"object": a.object, "connection": a.connection, "run": run})
+    """Plan to remove the chunk's rows under keys that were given up: those under the new ones are there. To be called
+    once the rows are planned."""
+    conn.execute(load("drift")["remove_former"].replace(":target", a.table),
+                 {"object": a.object, "connection": a.connection, "run": run})
 
 
 def left_behind(conn: db.Connection, a: AudienceDef, batch: int) -> None:

@@ -87,8 +87,8 @@ def survive(conn: db.Connection, rel: Relations) -> None:
 
 
 def part(conn: db.Connection, rel: Relations) -> None:
-    """Of the records that the last step of identifying took from their people: whose id another had moved to as key has it
-    again, with the rows under it, and the other one uses the key before."""
+    """Of the records that the last step of identifying took from their people: whose key another had moved to, or was about
+    to, has it again, with the rows under it, and the other one uses the key before."""
     q = load("keys")
     for connection, key, user, owner in conn.execute(q["lent"]).fetchall():
         given = {"connection": connection, "key": key, "user": user, "owner": owner}

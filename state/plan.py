@@ -202,9 +202,9 @@ def audiences(conn: db.Connection, rel: Relations, run: int, parameters: Mapping
         parts.append((audience_sql(a, rel), given))
         conn.execute(parts[-1][0]["remove"], given)
         conn.execute(drift.removals(a, f"{rel.forbids(a.topic)} OR d.{standing(a.topic)} >= {OPTED_OUT}"), given)
-        drift.remove_former(conn, a, run)
-    for sql, given in parts:
+    for a, (sql, given) in zip(rel.audiences, parts, strict=True):
         conn.execute(sql["upsert"], given)
+        drift.remove_former(conn, a, run)
 
 
 def release_suppressions(conn: db.Connection) -> int:

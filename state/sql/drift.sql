@@ -102,13 +102,16 @@ CROSS JOIN decision d ON d.person = c.person WHERE :blocked
 AND NOT EXISTS (SELECT 1 FROM operation o WHERE o.object = :object AND o.person = c.person AND o.record = f.id AND o.state = 3);
 
 -- name: remove_former
--- Whatever else the guard holds: the person's row is there, and two of them would be two mails.
+-- Whatever else the guard holds: the person's row is there, and two of them would be two mails. Under a key that is in use
+-- again (a merge was undone) it is whoever's it was last, unless a row is there or wished for.
 INSERT INTO operation (connection, object, kind, class, person, record, key, address, columns, payload, state, run)
 SELECT :connection, :object, 'remove', 2, c.person, f.id, f.key, f.address, '[]', '[]', 0, :run
-FROM chunk c CROSS JOIN subscriber_key k ON k.connection = :connection AND k.person = c.person AND k.until > 0
+FROM chunk c CROSS JOIN subscriber_key k ON k.connection = :connection AND k.person = c.person AND k.until >= 0
 CROSS JOIN foreign_row f ON f.object = :object AND f.key = k.key AND f.former = 1
 WHERE EXISTS (SELECT 1 FROM foreign_row WHERE former = 1 AND object = :object)   -- most audiences have none
-AND NOT EXISTS (SELECT 1 FROM operation o WHERE o.object = :object AND o.person = c.person AND o.record = f.id AND o.state <= 3);
+AND NOT EXISTS (SELECT 1 FROM operation o WHERE o.object = :object AND o.person = c.person AND o.state <= 3
+  AND (o.record = f.id OR k.until = 0 AND o.kind = 'upsert'))
+AND NOT (k.until = 0 AND EXISTS (SELECT 1 FROM :target t WHERE t.person = c.person));
 
 -- name: left_behind
 INSERT INTO foreign_row (object, key, address, former, sweep)

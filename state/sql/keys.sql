@@ -31,7 +31,8 @@ CROSS JOIN subscriber_key k ON k.connection = :connection AND k.person = a.perso
 LEFT JOIN subscriber_key n ON n.connection = :connection AND n.person = a.person AND n.until = -1
 WHERE a.person > :after AND a.person <= :upto AND a.address IS NOT NULL AND n.person IS NULL AND k.key IS NOT :value
 AND :value IS NOT NULL
-ON CONFLICT (connection, key) DO UPDATE SET person = excluded.person, until = -1
+ON CONFLICT (connection, key) DO UPDATE SET person = excluded.person, until = -1,
+  lent = iif(subscriber_key.person = excluded.person, subscriber_key.lent, coalesce(subscriber_key.lent, subscriber_key.person))
 WHERE subscriber_key.until > 0 AND subscriber_key.person = excluded.person
 OR subscriber_key.person <> excluded.person
   AND (SELECT h.person FROM record h WHERE h.id = subscriber_key.person) = excluded.person
@@ -56,27 +57,27 @@ WHERE b.place = 1 AND b.owner <> b.person
 AND EXISTS (SELECT 1 FROM attr a WHERE a.person = b.person AND a.address IS NOT NULL)
 AND EXISTS (SELECT 1 FROM subscriber_key k WHERE k.connection = :connection AND k.person = b.person AND k.until = 0)
 AND NOT EXISTS (SELECT 1 FROM subscriber_key n WHERE n.connection = :connection AND n.person = b.person AND n.until = -1)
-ON CONFLICT (connection, key) DO UPDATE SET person = excluded.person, until = -1
+ON CONFLICT (connection, key) DO UPDATE SET person = excluded.person, until = -1,
+  lent = coalesce(subscriber_key.lent, subscriber_key.person)
 WHERE NOT EXISTS (SELECT 1 FROM operation o WHERE o.person = subscriber_key.person AND o.connection = :connection AND o.state < 10)
   AND NOT (:has_rows);
 
 -- name: lent
--- Of records that parted from a person who uses their own id as key, having moved to it when they were merged: connection, key,
--- that person, whose it is now. What is in flight under the key would come back to the wrong one: it stays as it is then.
+-- Of records that parted from a person who was to use their own key, or does, since they were merged: connection, key, that
+-- person, whose it is now. What is in flight under the key would come back to the wrong one: it stays as it is then.
 SELECT k.connection, k.key, k.person, r.person FROM parted p CROSS JOIN record r ON r.id = p.record
-CROSS JOIN connection c CROSS JOIN subscriber_key k ON k.connection = c.id AND k.key = r.rid AND k.until = 0
-CROSS JOIN record h ON h.id = k.person
-WHERE h.person <> r.person AND r.deleted = 0
-AND EXISTS (SELECT 1 FROM subscriber_key f WHERE f.connection = c.id AND f.person = k.person AND f.until > 0)
+CROSS JOIN connection c CROSS JOIN subscriber_key k ON k.connection = c.id AND k.person = p.was AND k.lent = p.record
+WHERE r.person <> p.was AND r.deleted = 0
 AND NOT EXISTS (SELECT 1 FROM subscriber_key o WHERE o.connection = c.id AND o.person = r.person AND o.until = 0)
-AND NOT EXISTS (SELECT 1 FROM operation o WHERE o.person = k.person AND o.connection = c.id AND o.state = 3);
+AND NOT EXISTS (SELECT 1 FROM operation o WHERE o.person = k.person AND o.connection = c.id AND o.key = k.key AND o.state = 3);
 
 -- name: hand_back
-UPDATE subscriber_key SET person = :owner WHERE connection = :connection AND key = :key;
+UPDATE subscriber_key SET person = :owner, until = 0, lent = nullif(lent, :owner) WHERE connection = :connection AND key = :key;
 
 -- name: use_again
 UPDATE subscriber_key SET until = 0 WHERE connection = :connection AND person = :user
-AND until = (SELECT max(f.until) FROM subscriber_key f WHERE f.connection = :connection AND f.person = :user);
+AND NOT EXISTS (SELECT 1 FROM subscriber_key o WHERE o.connection = :connection AND o.person = :user AND o.until = 0)
+AND until = (SELECT max(f.until) FROM subscriber_key f WHERE f.connection = :connection AND f.person = :user AND f.until > 0);
 
 -- name: dirty_next
 INSERT OR IGNORE INTO dirty SELECT person FROM subscriber_key WHERE connection = :connection AND until = -1

@@ -186,6 +186,7 @@ CREATE TABLE subscriber_key (
   key TEXT NOT NULL,
   until INTEGER NOT NULL DEFAULT 0,      -- 0 = in use; -1 = to come, once every refusal is under it; else µs: given up then
   existing INTEGER NOT NULL DEFAULT 0,   -- the subscriber was there before us
+  lent INTEGER,                          -- the record whose own it was before a merge
   PRIMARY KEY (connection, person, until),
   UNIQUE (connection, key)
 ) STRICT, WITHOUT ROWID;

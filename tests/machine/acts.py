@@ -318,6 +318,7 @@ class Acts(Stage):
         if not self.company.restore(number):
             return False
         self._restored = self._lost = True
+        self._kept |= {(esp, audience, address) for (esp, audience, _), address in self._rows().items()}
         if number is None:
             self.oracle.unlink()
         self.oracle.undone.clear()

@@ -10,12 +10,10 @@ from syncd.model import Notice
 from tests.machine.acts import Acts
 from tests.machine.said import Record, Refusal
 from tests.machine.scenes import ALL, MINUTE, ROLES, TOPIC_OF
-from tests.machine.stage import ESPS, FIELD_TOPICS, LISTS
+from tests.machine.stage import ESPS, FIELD_TOPICS, LISTS, Rows
 from tests.machine.steps import Step
 
 MAX_CONSENT_AGE = 60 * MINUTE
-Rows = dict[tuple[str, str, str], str]
-"""(ESP, audience, key) of rows, with the address of each."""
 
 
 class Broken(AssertionError):
@@ -133,7 +131,7 @@ class Play(Acts):
             return
         self._bursting()
         after = self._rows()
-        self._kept(before, after)
+        self._lose_none(before, after)
         if any(now - since > MAX_CONSENT_AGE for since in self._silent.values()):
             self.counts["cycles in which grants had to wait"] += 1
             for place in after.keys() - before.keys():
@@ -144,12 +142,7 @@ class Play(Acts):
         if self.approved:
             self.oracle.cycled(healthy, now, full=full, upto=upto)
 
-    def _rows(self) -> Rows:
-        """(ESP, audience, key) of every row, with its address."""
-        return {(esp, audience, key): email.casefold() for esp, audience in TOPIC_OF
-                for key, (email, _) in self.world.account(esp).esp.audience(audience).rows.rows.items()}
-
-    def _kept(self, before: Rows, after: Rows) -> None:
+    def _lose_none(self, before: Rows, after: Rows) -> None:
         """Whoever must be mailed keeps the row, whatever fails."""
         gone = {(esp, audience, address) for (esp, audience, _), address in before.items() if audience != "de:RICH"}
         gone -= {(esp, audience, address) for (esp, audience, _), address in after.items()}
@@ -192,7 +185,8 @@ class Play(Acts):
         """Where an opt-in is needed, nobody gets anything who never asked for it."""
         topic = TOPIC_OF[esp, audience]
         for address in reached:
-            if not self.oracle.doubtful(address) and not self.oracle.asked(address, topic):
+            if (esp, audience, address) not in self._kept and not self.oracle.doubtful(address) \
+                    and not self.oracle.asked(address, topic):
                 raise Broken(f"{esp} {audience}: {topic} reached {address}, who never asked for it")
 
     def _carried(self) -> None:

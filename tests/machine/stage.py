@@ -10,12 +10,15 @@ from connectors.memory.sides.table import BadCall
 from tests.machine.company import Company
 from tests.machine.oracle import Oracle
 from tests.machine.said import BACKOFF, Record
-from tests.machine.scenes import ALL, MAPPINGS, MINUTE, OBJECTS, ROLES, SCENES, TOPICS, Change, Scene
+from tests.machine.scenes import ALL, MAPPINGS, MINUTE, OBJECTS, ROLES, SCENES, TOPIC_OF, TOPICS, Change, Scene
 from tests.machine.steps import Step
 
 ESPS = tuple(name for name, role in ROLES.items() if role == "esp")
 LISTS = {topic.id: topic.lists for topic in TOPICS}
 FIELD_TOPICS = {"opted_out": ALL, "no_news": frozenset({"news"}), "offers": frozenset({"offers"})}
+
+Rows = dict[tuple[str, str, str], str]
+"""(ESP, audience, key) of rows, with the address of each."""
 
 
 class Stage:
@@ -35,6 +38,9 @@ class Stage:
         """The state may not know the rows it wrote."""
         self._lost = False
         """It may have given people other keys since: what it wrote before is somebody else's."""
+        self._kept: set[tuple[str, str, str]] = set()
+        """(ESP, audience, address) of rows that stood there before: they are as those of before a first link then, and stay
+        (``existing_members: keep``)."""
         self._silent: dict[str, int] = {}
         """Connections that cannot be reached at all, since when."""
         self._unticked: set[str] = set()
@@ -177,6 +183,11 @@ class Stage:
             record = self.oracle.records[owner]
             return owner if record.live and record.address == key else None
         return owner
+
+    def _rows(self) -> Rows:
+        """(ESP, audience, key) of every row, with its address."""
+        return {(esp, audience, key): email.casefold() for esp, audience in TOPIC_OF
+                for key, (email, _) in self.world.account(esp).esp.audience(audience).rows.rows.items()}
 
     def _key(self, esp: str, address: str) -> str:
         keys: list[str] = self.world.account(esp).esp.keys(address)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.lab import NEWS, OFFERS, Lab
+from tests.system.lab import MAPPING, NEWS, OFFERS, RICH, Lab
 
 BOTH = [("ann", "old"), ("old", "ann")]
 """In which order the records come: the one that survives is ann's."""
@@ -31,6 +31,11 @@ def merge(lab: Lab) -> None:
 
 def news(lab: Lab) -> set[str]:
     return lab.keys(NEWS)
+
+
+def addresses(lab: Lab, audience: str) -> list[str]:
+    """Those of an audience's rows, as often as they stand there."""
+    return sorted(r["email"] for r in lab.world.truth()["mc"]["audiences"][audience]["rows"])
 
 
 def test_the_surviving_records_key_stays(lab: Lab) -> None:
@@ -88,3 +93,22 @@ def test_a_subscriber_of_whom_only_a_list_tells_is_known(lab: Lab) -> None:
         "DELETE FROM remote_status WHERE container = '' AND key = ?", (lab.ids["ann"],)).rowcount)
     merge(lab)
     assert news(lab) == {"ann", "bob"}
+
+
+@pytest.mark.parametrize("cycles", range(4))
+@pytest.mark.parametrize("value", ["crm_id", "email"])
+def test_a_merge_that_is_undone_gives_each_their_key_back(tmp_path: Path, value: str, cycles: int) -> None:
+    """However far the move to the surviving record's key had come; and no row is left at the other's address."""
+    with Lab(tmp_path, MAPPING.replace("{value: crm_id,", f"{{value: {value},")) as lab:
+        lab.contact("old")
+        lab.contact("ann", spent="500")
+        lab.link()
+        keys = lab.rows("SELECT person, key, until FROM subscriber_key ORDER BY person")
+        lab.world.act("sf", "merge", object="Contact", id=lab.ids["old"], into=lab.ids["ann"])
+        for _ in range(cycles):
+            lab.cycle()
+        lab.world.act("sf", "undelete", object="Contact", id=lab.ids["old"])
+        lab.settle()
+        assert lab.rows("SELECT person, key, until FROM subscriber_key WHERE until <= 0 ORDER BY person") == keys
+        assert addresses(lab, NEWS) == ["ann@mail.example", "old@mail.example"]
+        assert addresses(lab, RICH) == ["ann@mail.example"]
