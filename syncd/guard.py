@@ -6,8 +6,7 @@ name other numbers.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -15,12 +14,13 @@ import orjson
 
 from state import drift
 from state.pace import Pace
-from state.plan import GRANT, HARMLESS, SUPPRESS
+from state.plan import GRANT, HARMLESS
 from state.queries import load
 from state.relations import AudienceDef, Relations, quote
 from state.store import Store
-from syncd import doubles, meaning
+from syncd import doubles, meaning, pending
 from syncd.model import Micros
+from syncd.pending import Count
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +48,6 @@ FIRST_PLAN = "the first plan of this connection needs approval"
 CHANGED = "the mapping changed since the last approved plan"
 MOST = 20_000
 """Operations changed at a time, at most: that is quicker than planning them."""
-PART = 5_000
-"""Operations hashed at a time."""
 
 
 class Hold(NamedTuple):
@@ -72,17 +70,6 @@ class Wanted(NamedTuple):
     cls: str
     reason: str
     how: str
-
-
-class Count(NamedTuple):
-    """How many operations of one sort are pending. ``state`` is "held" or "queued", ``sort`` a word for people."""
-
-    connection: str
-    object: str
-    kind: str
-    sort: str
-    state: str
-    operations: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +129,7 @@ def _unapproved(conn: Any, rel: Relations) -> list[Wanted]:
     mapping = conn.execute("SELECT value FROM meta WHERE name = 'approved_mapping'").fetchone()
     if mapping is not None and mapping[0] != rel.fingerprint:
         for connection, known in approved.items():
-            if known and conn.execute("SELECT 1 FROM operation WHERE state < 2 AND state = 0 AND class > 0"
+            if known and conn.execute("SELECT 1 FROM operation WHERE state IN (0, 1) AND state = 0 AND class > 0"
                                       " AND connection = ? LIMIT 1", (connection,)).fetchone():
                 reason = ". ".join([CHANGED, *meaning.notes(conn, rel, connection)])
                 found.append(Wanted(connection, None, "mapping", reason, "hold_open"))
@@ -191,7 +178,7 @@ def _blanks(conn: Any, audience: AudienceDef) -> Sequence[int]:
         return ()
     sums = ", ".join(f"coalesce(sum(before->>{index} IS NOT NULL AND payload->>{index} IS NULL), 0)"
                      for index in range(len(audience.columns)))
-    found: tuple[int, ...] = conn.execute(f"SELECT {sums} FROM operation WHERE state < 2 AND state IN (0, 1) AND object = ?"
+    found: tuple[int, ...] = conn.execute(f"SELECT {sums} FROM operation WHERE state IN (0, 1) AND object = ?"
                                           " AND kind = 'upsert' AND before IS NOT NULL", (audience.object,)).fetchone()
     return found
 
@@ -246,60 +233,10 @@ def current_plan(store: Store, rel: Relations, now: Micros) -> Plan:
 def _plan(conn: Any, rel: Relations) -> tuple[Plan, tuple[int, int]]:
     """The plan, and what it has seen: the last ledger position and the last operation."""
     q = load("guard")
-    plan = Plan(_digest(conn, rel), _counts(conn), tuple(Hold(*row) for row in conn.execute(q["open_holds"])),
-                meaning.notes(conn, rel))
+    holds = tuple(Hold(*row) for row in conn.execute(q["open_holds"]))
+    plan = Plan(*pending.covered(conn, rel.fingerprint), holds, meaning.notes(conn, rel))
     head = conn.execute("SELECT coalesce(max(position), 0) FROM entry").fetchone()[0]
     return plan, (head, conn.execute(q["last_operation"]).fetchone()[0])
-
-
-def _counts(conn: Any) -> tuple[Count, ...]:
-    """What waits, by sort. What is queued where nothing was ever approved is held by the first plan."""
-    q, sums = load("guard"), dict[tuple[str, str, str, str, str], int]()
-    names = {id_: (connection, name) for id_, connection, name in conn.execute(q["objects"])}
-
-    def add(rows: Iterable[tuple[Any, ...]], state: str) -> None:
-        for obj, kind, cls, n, fresh, *_ in rows:
-            for new, some in ((False, n - fresh), (True, fresh)):
-                if some:
-                    sort = (*names[obj], kind, sort_of(kind, cls, new), state)
-                    sums[sort] = sums.get(sort, 0) + some
-    add(conn.execute(q["held_counts"]), "held")
-    for connection, _, known in conn.execute(q["approved"]).fetchall():
-        for cls in (SUPPRESS, GRANT, HARMLESS):
-            given = {"connection": connection, "class": cls, "after": 0, "part": PART}
-            while rows := conn.execute(q["queued_counts"], given).fetchall():
-                add(rows, "queued" if known else "held")
-                given["after"] = max(row[-1] for row in rows)
-    return tuple(Count(*sort, n) for sort, n in sorted(sums.items()))
-
-
-def _digest(conn: Any, rel: Relations) -> str:
-    """A hash of the mapping and of everything that waits, opt-outs aside."""
-    digest = hashlib.blake2b(rel.fingerprint.encode(), digest_size=6)
-    for object_, *name in conn.execute(load("guard")["objects"]).fetchall():
-        for number, text in enumerate(filter(None, _texts(conn, object_))):
-            digest.update((b"" if number else orjson.dumps(name)) + text.encode())
-    return digest.hexdigest()
-
-
-def _texts(conn: Any, object_: int) -> Iterator[str | None]:
-    """What waits for an object as text, by the person. It may be much, and comes in parts; where they end shows nowhere."""
-    q, most = load("guard"), (1 << 63) - 1
-    given = {"object": object_, "after": -1, "until": -1, "part": PART - 1}
-    while given["until"] < most:
-        row = conn.execute(q["pending_until"], given).fetchone()
-        given["until"] = row[0] if row else most
-        yield conn.execute(q["pending"], given).fetchone()[0]
-        given["after"] = given["until"]
-
-
-def sort_of(kind: str, cls: int, fresh: bool) -> str:
-    """The word for an operation: add, change, remove, suppress or reopen."""
-    if kind == "remove":
-        return "suppress" if cls == 0 else "remove"
-    if kind == "upsert":
-        return "add" if fresh else "change"
-    return {0: "suppress", 1: "reopen"}.get(cls, "change")
 
 
 class Stale(Exception):

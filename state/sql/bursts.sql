@@ -30,7 +30,7 @@ SELECT b.connection, b.source, b.after, b.upto, b.hold FROM burst b CROSS JOIN h
 
 -- name: planned
 SELECT DISTINCT object, kind FROM operation INDEXED BY operation_guarded
-WHERE state < 2 AND state = 0 AND class = 0 AND kind IN ('status', 'update');
+WHERE state IN (0, 1) AND state = 0 AND class = 0 AND kind IN ('status', 'update');
 
 -- name: candidates
 -- Suppressions planned at another system for people whom an open burst opts out, with its hold, and whether anything else
@@ -49,7 +49,7 @@ FROM (SELECT o.id, (SELECT b.hold FROM entry e CROSS JOIN utterance u ON u.id = 
           UNION SELECT f.position FROM record r CROSS JOIN entry f ON f.address = r.address WHERE r.person = o.person)
         AND u.person_made = 0 AND u.baseline = 0 AND instr(u.said, '"opt_out"') > 0 LIMIT 1) AS hold
       FROM operation o INDEXED BY operation_guarded
-      WHERE o.state < 2 AND o.state = 0 AND o.object = :object AND o.kind = :kind AND o.class = 0 AND o.id > :after) h
+      WHERE o.state IN (0, 1) AND o.state = 0 AND o.object = :object AND o.kind = :kind AND o.class = 0 AND o.id > :after) h
 CROSS JOIN operation o ON o.id = h.id WHERE h.hold IS NOT NULL ORDER BY h.id LIMIT :most;
 
 -- name: unsure_of_chunk

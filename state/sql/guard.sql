@@ -6,7 +6,7 @@
 -- Grouped as the index has them: a plan of a million rows is not sorted.
 SELECT o.connection, o.object, o.kind, o.class, count(*), sum(o.before IS NULL), sum(o.permit IS NULL OR o.permit = 0)
 FROM operation o INDEXED BY operation_guarded
-WHERE o.state < 2 AND (o.state = 0 OR (o.state = 1 AND o.hold IN (SELECT id FROM hold WHERE class <> 'mapping')))
+WHERE o.state IN (0, 1) AND (o.state = 0 OR (o.state = 1 AND o.hold IN (SELECT id FROM hold WHERE class <> 'mapping')))
 AND NOT (o.kind = 'remove' AND o.class = 2 AND o.record <> 0 AND o.person <> 0)   -- under a former key: nobody leaves
 GROUP BY o.state, o.object, o.kind, o.class;
 
@@ -23,40 +23,40 @@ SELECT id FROM hold WHERE connection = :connection AND object IS :object AND cla
 -- name: waiting
 -- Whether anything is planned or queued at a connection.
 SELECT EXISTS (SELECT 1 FROM operation WHERE state = 2 AND connection = :connection)
-  OR EXISTS (SELECT 1 FROM operation WHERE state < 2 AND state = 0 AND connection = :connection);
+  OR EXISTS (SELECT 1 FROM operation WHERE state IN (0, 1) AND state = 0 AND connection = :connection);
 
 -- name: queue_connection
 -- Its lane is shut as long as nobody has approved its first plan.
 UPDATE operation SET state = 2 WHERE id IN (
-  SELECT id FROM operation WHERE state < 2 AND state = 0 AND connection = :connection LIMIT :most);
+  SELECT id FROM operation WHERE state IN (0, 1) AND state = 0 AND connection = :connection LIMIT :most);
 
 -- name: hold_open
 -- Everything but opt-outs.
 UPDATE operation SET state = 1, hold = :hold WHERE id IN (
-  SELECT id FROM operation WHERE state < 2 AND state = 0 AND connection = :connection AND class > 0 LIMIT :most);
+  SELECT id FROM operation WHERE state IN (0, 1) AND state = 0 AND connection = :connection AND class > 0 LIMIT :most);
 
 -- name: hold_removals
 UPDATE operation SET state = 1, hold = :hold WHERE id IN (
-  SELECT id FROM operation WHERE state < 2 AND state = 0 AND object = :object AND kind = 'remove' AND class > 0
+  SELECT id FROM operation WHERE state IN (0, 1) AND state = 0 AND object = :object AND kind = 'remove' AND class > 0
   AND (record = 0 OR person = 0) LIMIT :most);
 
 -- name: hold_creations
 UPDATE operation SET state = 1, hold = :hold WHERE id IN (
-  SELECT id FROM operation WHERE state < 2 AND state = 0 AND object = :object AND kind = 'upsert' AND before IS NULL
+  SELECT id FROM operation WHERE state IN (0, 1) AND state = 0 AND object = :object AND kind = 'upsert' AND before IS NULL
   AND NOT EXISTS (SELECT 1 FROM entry e WHERE e.position = operation.permit AND e.retracts IS NOT NULL) LIMIT :most);
 
 -- name: taken_back
 -- Rows that are added again because an admin retracted what had removed them.
-SELECT count(*) FROM operation WHERE state < 2 AND object = ? AND kind = 'upsert' AND before IS NULL
+SELECT count(*) FROM operation WHERE state IN (0, 1) AND object = ? AND kind = 'upsert' AND before IS NULL
 AND EXISTS (SELECT 1 FROM entry e WHERE e.position = operation.permit AND e.retracts IS NOT NULL);
 
 -- name: hold_updates
 UPDATE operation SET state = 1, hold = :hold WHERE id IN (
-  SELECT id FROM operation WHERE state < 2 AND state = 0 AND object = :object AND kind = 'upsert' AND before IS NOT NULL LIMIT :most);
+  SELECT id FROM operation WHERE state IN (0, 1) AND state = 0 AND object = :object AND kind = 'upsert' AND before IS NOT NULL LIMIT :most);
 
 -- name: hold_reopenings
 UPDATE operation SET state = 1, hold = :hold WHERE id IN (
-  SELECT id FROM operation WHERE state < 2 AND state = 0 AND object = :object AND class = 1
+  SELECT id FROM operation WHERE state IN (0, 1) AND state = 0 AND object = :object AND class = 1
   AND kind IN ('status', 'update') AND (permit IS NULL OR permit = 0) LIMIT :most);
 
 -- name: queued_by_run
@@ -68,11 +68,11 @@ UPDATE operation SET state = 1, hold = :hold WHERE id IN (
 
 -- name: release
 UPDATE operation SET state = 2, hold = NULL WHERE id IN (
-  SELECT id FROM operation WHERE state < 2 AND state = 0 LIMIT :most);
+  SELECT id FROM operation WHERE state IN (0, 1) AND state = 0 LIMIT :most);
 
 -- name: approve_hold
 UPDATE operation SET state = 2, hold = NULL WHERE id IN (
-  SELECT id FROM operation WHERE state < 2 AND state = 1 AND hold = :hold LIMIT :most);
+  SELECT id FROM operation WHERE state IN (0, 1) AND state = 1 AND hold = :hold LIMIT :most);
 
 -- name: approve
 -- What it holds is queued after this, part by part; nothing new comes under a closed hold.
@@ -86,7 +86,7 @@ UPDATE hold SET freed = 1 WHERE id = ?;
 
 -- name: held_by
 SELECT iif(h.class = 'first_plan', (SELECT count(*) FROM operation o WHERE o.state = 2 AND o.connection = h.connection),
-    (SELECT count(*) FROM operation o WHERE o.state < 2 AND o.state = 1 AND o.hold = h.id)) FROM hold h WHERE h.id = ?;
+    (SELECT count(*) FROM operation o WHERE o.state IN (0, 1) AND o.state = 1 AND o.hold = h.id)) FROM hold h WHERE h.id = ?;
 
 -- name: reject_first_plan
 -- Its opt-outs stay for the next one: a verdict about a plan drops none.
@@ -95,13 +95,13 @@ UPDATE operation SET state = 12, reason = 'rejected_by_operator', closed_at = :n
 
 -- name: reject_hold
 UPDATE operation SET state = 12, reason = 'rejected_by_operator', closed_at = :now WHERE id IN (
-  SELECT id FROM operation WHERE state < 2 AND state = 1 AND hold = :hold LIMIT :most);
+  SELECT id FROM operation WHERE state IN (0, 1) AND state = 1 AND hold = :hold LIMIT :most);
 
 -- name: remember_rejected
 -- Of limits that stopped removals and creations; a plan or a mapping that was rejected is corrected, and asks anew.
 INSERT OR IGNORE INTO rejection SELECT o.object, o.person, o.kind FROM operation o
 CROSS JOIN hold h ON h.id = o.hold AND h.class IN ('removals', 'creations')
-WHERE o.state < 2 AND o.state = 1 AND o.hold = ? AND o.person <> 0;
+WHERE o.state IN (0, 1) AND o.state = 1 AND o.hold = ? AND o.person <> 0;
 
 -- name: close_hold
 UPDATE hold SET closed_at = :now, verdict = :verdict WHERE id = :hold AND closed_at IS NULL;
@@ -109,7 +109,7 @@ UPDATE hold SET closed_at = :now, verdict = :verdict WHERE id = :hold AND closed
 -- name: empty_holds
 UPDATE hold SET closed_at = ?, verdict = 'resolved'
 WHERE closed_at IS NULL AND class NOT IN ('empty_source', 'vanished', 'burst', 'existing_keys')
-AND NOT EXISTS (SELECT 1 FROM operation o WHERE o.state < 2 AND o.state = 1 AND o.hold = hold.id)
+AND NOT EXISTS (SELECT 1 FROM operation o WHERE o.state IN (0, 1) AND o.state = 1 AND o.hold = hold.id)
 AND NOT (class = 'first_plan' AND EXISTS (SELECT 1 FROM operation o WHERE o.state = 2 AND o.connection = hold.connection));
 
 -- name: doubled
@@ -140,26 +140,28 @@ AND h.closed_at > (SELECT coalesce(s.full_at, 0) FROM stream s WHERE s.id = ?);
 -- name: open_holds
 SELECT h.id, c.name, b.name, h.class, h.reason, h.opened_at,
   iif(h.class = 'first_plan', (SELECT count(*) FROM operation o WHERE o.state = 2 AND o.connection = h.connection),
-    (SELECT count(*) FROM operation o WHERE o.state < 2 AND o.state = 1 AND o.hold = h.id))
+    (SELECT count(*) FROM operation o WHERE o.state IN (0, 1) AND o.state = 1 AND o.hold = h.id))
 FROM hold h CROSS JOIN connection c ON c.id = h.connection LEFT JOIN object b ON b.id = h.object
 WHERE h.closed_at IS NULL ORDER BY h.id;
 
 -- name: objects
 SELECT b.id, c.name, b.name FROM object b CROSS JOIN connection c ON c.id = b.connection ORDER BY b.id;
 
--- name: pending_until
--- The person with whom a part of the open operations of an object ends.
-SELECT o.person FROM operation o INDEXED BY operation_wish
-WHERE o.state < 3 AND o.object = :object AND o.person > :after ORDER BY o.person LIMIT 1 OFFSET :part;
+-- name: next_pending
+-- The next person of whom anything of an object is open.
+SELECT min(o.person) FROM operation o INDEXED BY operation_wish WHERE o.state < 3 AND o.object = :object AND o.person > :after;
 
 -- name: pending
--- Everything a plan covers of some people as one text, in an order that does not depend on when it was computed: that of the
--- index. A key is preceded by its length, so that no two plans have one text.
-SELECT group_concat(w.line, '') FROM (
-  SELECT o.kind || ' ' || o.class || ' ' || o.person || ' ' || o.record || ' ' || length(o.key) || ' ' || o.key || ' '
-    || coalesce(o.payload, '') || char(10) AS line
+-- Everything a plan covers of some people, column by column, in an order that does not depend on when it was computed: that of
+-- the index. Of each operation one letter tells kind, class, whether there was nothing before and whether it is held. Opt-outs
+-- are counted, and not part of the plan's hash.
+SELECT group_concat(char(64 + 16 * w.kind + 4 * w.class + 2 * w.fresh + w.held), ''),
+  group_concat(w.person) FILTER (WHERE w.class > 0), group_concat(w.record) FILTER (WHERE w.class > 0),
+  json_group_array(w.key) FILTER (WHERE w.class > 0), group_concat(w.payload, char(10)) FILTER (WHERE w.class > 0)
+FROM (SELECT CASE o.kind WHEN 'upsert' THEN 0 WHEN 'remove' THEN 1 WHEN 'status' THEN 2 ELSE 3 END AS kind, o.class,
+    o.before IS NULL AS fresh, o.state = 1 AS held, o.person, o.record, o.key, coalesce(o.payload, '') AS payload
   FROM operation o INDEXED BY operation_wish
-  WHERE o.state < 3 AND o.object = :object AND o.person > :after AND o.person <= :until AND o.state > 0 AND o.class > 0
+  WHERE o.state < 3 AND o.object = :object AND o.person >= :first AND o.person < :end AND o.state <> 0
   ORDER BY o.person, o.record) w;
 
 -- name: past_a_stop
@@ -167,20 +169,9 @@ SELECT group_concat(w.line, '') FROM (
 SELECT count(*), coalesce(sum(:stopped), 0) FROM operation o INDEXED BY operation_wish CROSS JOIN decision d ON d.person = o.person
 WHERE o.state < 3 AND o.object = :object AND o.kind = 'upsert' AND o.before IS NULL;
 
--- name: held_counts
-SELECT o.object, o.kind, o.class, count(*), sum(o.before IS NULL)
-FROM operation o INDEXED BY operation_guarded WHERE o.state < 2 AND o.state = 1 GROUP BY o.object, o.kind, o.class;
-
--- name: queued_counts
--- Of a part of a lane, as grouping sorts and the lane may be long; with the last id.
-SELECT o.object, o.kind, o.class, count(*), sum(o.fresh), max(o.id)
-FROM (SELECT object, kind, class, before IS NULL AS fresh, id FROM operation INDEXED BY operation_lane
-  WHERE state = 2 AND connection = :connection AND class = :class AND id > :after ORDER BY id LIMIT :part) o
-GROUP BY o.object, o.kind, o.class;
-
 -- name: newer
 -- Pending operations that a plan does not cover although it would have to.
-SELECT count(*) FROM operation NOT INDEXED WHERE state < 3 AND state > 0 AND class > 0 AND id > ?;
+SELECT count(*) FROM operation NOT INDEXED WHERE state < 3 AND state <> 0 AND class > 0 AND id > ?;
 
 -- name: save_plan
 INSERT OR IGNORE INTO plan (id, created_at, mapping, head, last_operation, counts) VALUES (?, ?, ?, ?, ?, ?);

@@ -282,7 +282,7 @@ CREATE UNIQUE INDEX operation_wish ON operation (object, person, record) WHERE s
 CREATE INDEX operation_lane ON operation (connection, class, id) WHERE state = 2;
 CREATE INDEX operation_put_off ON operation (connection, not_before) WHERE state = 2 AND not_before IS NOT NULL;
 CREATE INDEX operation_batch ON operation (batch) WHERE state = 3;
-CREATE INDEX operation_guarded ON operation (state, object, kind, class) WHERE state < 2;
+CREATE INDEX operation_guarded ON operation (state, object, kind, class) WHERE state IN (0, 1);
 CREATE INDEX operation_person ON operation (person);
 
 -- What may be sent. Where nothing was ever approved the lane is shut: what is queued there waits for the first plan's verdict.

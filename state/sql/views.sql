@@ -36,14 +36,14 @@ FROM hold h CROSS JOIN connection c ON c.id = h.connection LEFT JOIN object b ON
 
 -- name: hold_counts
 SELECT b.name, o.kind, o.class, o.before IS NULL, count(*)
-FROM (SELECT id FROM operation WHERE state < 2 AND state = 1 AND hold = ?1
+FROM (SELECT id FROM operation WHERE state IN (0, 1) AND state = 1 AND hold = ?1
   UNION ALL SELECT o.id FROM hold h CROSS JOIN operation o ON o.connection = h.connection AND o.state = 2
   WHERE h.id = ?1 AND h.class = 'first_plan' AND h.closed_at IS NULL) w
 CROSS JOIN operation o ON o.id = w.id CROSS JOIN object b ON b.id = o.object GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4;
 
 -- name: hold_sample
 SELECT b.name, o.kind, o.class, o.before IS NULL, o.person, o.key
-FROM (SELECT id FROM operation WHERE state < 2 AND state = 1 AND hold = :hold
+FROM (SELECT id FROM operation WHERE state IN (0, 1) AND state = 1 AND hold = :hold
   UNION ALL SELECT o.id FROM hold h CROSS JOIN operation o ON o.connection = h.connection AND o.state = 2
   WHERE h.id = :hold AND h.class = 'first_plan' AND h.closed_at IS NULL) w
 CROSS JOIN operation o ON o.id = w.id CROSS JOIN object b ON b.id = o.object ORDER BY o.id LIMIT :limit;
@@ -78,7 +78,7 @@ UPDATE operation SET not_before = NULL WHERE connection = :connection AND key = 
 -- name: plan_operations
 SELECT c.name, b.name, o.kind, o.class, o.before IS NULL, iif(c.approved_at IS NULL, 1, o.state), o.person, o.key, o.columns,
   o.before, o.payload, o.permit, coalesce(d.master, 0) >= 3
-FROM (SELECT id FROM operation WHERE state < 2 AND state = 1 UNION ALL SELECT id FROM operation WHERE state = 2) w
+FROM (SELECT id FROM operation WHERE state IN (0, 1) AND state = 1 UNION ALL SELECT id FROM operation WHERE state = 2) w
 CROSS JOIN operation o ON o.id = w.id CROSS JOIN object b ON b.id = o.object CROSS JOIN connection c ON c.id = o.connection
 LEFT JOIN decision d ON d.person = o.person
 ORDER BY o.class > 0, o.id;
@@ -90,7 +90,7 @@ SELECT c.name FROM connection c WHERE c.approved_at IS NULL OR EXISTS (
     EXISTS (SELECT 1 FROM operation o WHERE o.connection = c.id AND o.state = 2 AND o.id <= p.last_operation)
     OR EXISTS (SELECT 1 FROM batch b CROSS JOIN operation o ON o.batch = b.id
                WHERE b.connection = c.id AND b.state <> 'closed' AND o.state = 3 AND o.id <= p.last_operation)
-    OR EXISTS (SELECT 1 FROM operation o WHERE o.state < 2 AND o.connection = c.id AND o.id <= p.last_operation)));
+    OR EXISTS (SELECT 1 FROM operation o WHERE o.state IN (0, 1) AND o.connection = c.id AND o.id <= p.last_operation)));
 
 -- name: overdue
 -- Queued operations that nothing but time kept back: not deferred by the vendor, not waiting for another one.

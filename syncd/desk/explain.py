@@ -26,9 +26,9 @@ from syncd.config import Config
 from syncd.consent import RULES, Decision, TopicDecision
 from syncd.desk import subjects
 from syncd.desk.views import Json, instant
-from syncd.guard import sort_of
 from syncd.model import Micros
 from syncd.normalise import decimal_text
+from syncd.pending import sort_of
 from syncd.reconcile import Reconciler
 
 OPEN = {0: "planned", 1: "held", 2: "queued", 3: "sent"}

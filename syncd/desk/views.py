@@ -16,8 +16,9 @@ import orjson
 from state import forget
 from state.queries import load
 from state.store import Store
-from syncd.guard import Count, Hold, Plan, sort_of
+from syncd.guard import Hold, Plan
 from syncd.model import Micros
+from syncd.pending import Count, sort_of
 from syncd.sends import Wrong
 
 Json = dict[str, Any]

@@ -130,7 +130,7 @@ def compare(app: App, cycle: Cycle) -> int:
         conn.execute("INSERT INTO chunk (person, live) SELECT person, 1 FROM attr WHERE person > ? ORDER BY person LIMIT ?",
                      (after, people.CHUNK))
         plan.audiences(conn, cycle.rel, 0, bound)
-        if conn.execute("SELECT 1 FROM operation WHERE state < 2 AND state = 0 LIMIT 1").fetchone():
+        if conn.execute("SELECT 1 FROM operation WHERE state IN (0, 1) AND state = 0 LIMIT 1").fetchone():
             raise RuntimeError("a target differs from what is desired")
         return conn.execute("SELECT count(*), max(person) FROM chunk").fetchone()  # type: ignore[no-any-return]
     total = last = 0
