@@ -149,7 +149,8 @@ def case(conn: db.Connection, person: int, address: int | None) -> Case:
 
 def _sure(conn: db.Connection, person: int, said: list[Statement]) -> list[Statement]:
     """Without the opt-ins that might be somebody else's: as long as the records may be several people's, none of them comes
-    back for another who refused. What was said under the address alone was said by any of them, whichever it is bound to."""
+    back for another who refused. What was said under the address, or under a key, was said by any of them, whichever it is
+    bound to."""
     q = load("people")
     if len(said) < 2 or conn.execute(q["is_ambiguous"], (person,)).fetchone() is None:
         return said

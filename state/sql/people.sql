@@ -112,7 +112,10 @@ INSERT OR IGNORE INTO dirty SELECT person FROM chunk;
 SELECT 1 FROM ambiguous WHERE person = ?;
 
 -- name: record_of_entries
-SELECT e.position, e.record FROM record r CROSS JOIN entry e ON e.record = r.id AND e.bound IS NOT 1 WHERE r.person = ?;
+-- What is written on a record. Words under a subscriber key came from the mailbox, whoever reads it: whether the key or the
+-- address led to a record, and to which, depends on what was read first.
+SELECT e.position, e.record FROM record r CROSS JOIN entry e ON e.record = r.id AND e.key IS NULL AND e.bound IS NULL
+WHERE r.person = ?;
 
 -- name: keys_taken
 -- An address that is the key of whoever had it before. A key is for good: an opt-out is held under it, there and in the ledger.

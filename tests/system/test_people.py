@@ -187,9 +187,13 @@ def test_one_address_with_two_names_is_nobody_until_somebody_decides(lab: Lab) -
     assert lab.rows("SELECT * FROM ambiguous") == []
 
 
-@pytest.mark.parametrize(("bound", "states"), [(None, {"opt_in"}), (1, set())], ids=["by the one", "by the address"])
-def test_an_opt_in_under_a_doubtful_address_is_not_the_refusing_ones(lab: Lab, bound: int | None, states: set[str]) -> None:
-    """``bound`` 1: it is bound to the record that happened to come first."""
+@pytest.mark.parametrize(("key", "bound", "states"), [
+    pytest.param(None, None, {"opt_in"}, id="on the record"), pytest.param(None, 1, set(), id="under the address"),
+    pytest.param("L1", None, set(), id="under a key"), pytest.param("L1", 1, set(), id="under a key nobody has"),
+    pytest.param("L1", 2, set(), id="under a key whose address came later")])
+def test_an_opt_in_under_a_doubtful_address_is_not_the_refusing_ones(
+        lab: Lab, key: str | None, bound: int | None, states: set[str]) -> None:
+    """The record it is bound to may be the one that happened to come first."""
     couple(lab, no_news=1)
     lab.link()
     [(record, person, address)] = lab.rows("SELECT id, person, address FROM record WHERE rid = ?", lab.ids["tom"])
@@ -197,7 +201,7 @@ def test_an_opt_in_under_a_doubtful_address_is_not_the_refusing_ones(lab: Lab, b
     lab.advance(HOUR)
 
     def speak(conn: Any) -> None:
-        position = lab.app.store.book.append(conn, [NewEntry(said, record, address, lab.now(), lab.now())], lab.now())
+        position = lab.app.store.book.append(conn, [NewEntry(said, record, address, lab.now(), lab.now(), key)], lab.now())
         conn.execute("UPDATE entry SET bound = ? WHERE position = ?", (bound, position))
     lab.app.store.write(speak)
     with lab.app.store.reading() as conn:
