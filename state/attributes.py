@@ -19,12 +19,22 @@ FIXED = ("person", "record", "address", "due")
 def rebuild(conn: db.Connection, relations: Relations, parameters: Mapping[str, Any]) -> None:
     """Make ``attr`` true for the chunk; ``parameters`` bind now and today. Who ceases to be synced leaves the subscriber of
     its key to whoever holds that subscriber's address: they are dirty."""
-    q = load("people")
-    gone = [row[0] for row in conn.execute(q["no_attributes"].replace(":gone", _gone(relations)), parameters)]
-    conn.executemany(q["dirty_heirs"], ((person,) for person in gone))
+    _forget(conn, _gone(relations), parameters)
     have = [row[1] for row in conn.execute("PRAGMA table_info(attr)")]
     for sql in statements(relations, [name for name in have if name not in FIXED]):
         conn.execute(sql, parameters)
+
+
+def hand_over(conn: db.Connection) -> None:
+    """Whoever of the chunk has become part of somebody else has no attributes any more: that one's decision counts for what
+    is left under the name of both."""
+    _forget(conn, "c.records = 0", {})
+
+
+def _forget(conn: db.Connection, gone: str, parameters: Mapping[str, Any]) -> None:
+    q = load("people")
+    found = [row[0] for row in conn.execute(q["no_attributes"].replace(":gone", gone), parameters)]
+    conn.executemany(q["dirty_heirs"], ((person,) for person in found))
 
 
 def statements(relations: Relations, columns: Sequence[str] = ()) -> list[str]:

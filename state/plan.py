@@ -50,7 +50,8 @@ def forget_wishes(conn: db.Connection) -> list[tuple[Any, ...]]:
 def still_queued(conn: db.Connection, queued: Sequence[tuple[Any, ...]]) -> None:
     """An opt-out that was queued and is demanded again stays queued. The cycle plans the people of the express way once
     more, and until it has looked at everybody nothing it plans is released: a click would wait as long."""
-    conn.executemany(load("plan")["still_queued"], queued)
+    if queued:
+        conn.executemany(load("plan")["still_queued"], queued)
 
 
 def containers(conn: db.Connection, rel: Relations, run: int) -> None:
@@ -207,12 +208,15 @@ def audiences(conn: db.Connection, rel: Relations, run: int, parameters: Mapping
         drift.remove_former(conn, a, run)
 
 
+def drop_wishes(conn: db.Connection) -> None:
+    """Leave of what is wished for the chunk's people only what keeps mail from them, and nothing at a connection whose first
+    plan nobody has approved. Whoever calls this has the rest planned again."""
+    conn.execute(load("plan")["drop_wishes"])
+
+
 def release_suppressions(conn: db.Connection) -> int:
-    """Queue what the chunk's people need not to be mailed, and drop whatever else was wished for them: they stay dirty,
-    so it is planned again. Nothing is queued at a connection whose first plan nobody has approved. Returns how many."""
-    q = load("plan")
-    conn.execute(q["drop_wishes"])
-    return int(conn.execute(q["release_suppressions"]).rowcount)
+    """Queue what the chunk's people need not to be mailed, the only wishes left (``drop_wishes``). Returns how many."""
+    return int(conn.execute(load("plan")["release_suppressions"]).rowcount)
 
 
 # --------------------------------------------------------------------------- CRM flags
@@ -234,8 +238,7 @@ def flags(conn: db.Connection, rel: Relations, run: int, objects: Mapping[int, t
         conn.execute(_against(source, [wish.differs for wish in wishes]))
         for wish in wishes:
             conn.execute(_wish(source, wish))
-        if only_suppressions:
-            conn.execute(load("plan")["only_suppressing_flags"])
+        conn.execute(load("plan")["only_suppressing_flags" if only_suppressions else "suppressing_flags_first"])
         connection, obj = objects[source.stream]
         conn.execute(load("plan")["update_records"], {"connection": connection, "object": obj, "run": run})
 

@@ -119,7 +119,9 @@ class Cycle:
         queued, the rest about them is put off until all of the mapping can be read. Nothing before a first approved plan."""
         if self.store.rows("SELECT 1 FROM connection WHERE approved_at IS NOT NULL"):
             self.decider.people(now)
-            report.people += self.decider.carry(run, now, self.leave)
+            report.people += self.decider.carry(run, now)
+            bursts.step(self.store, self.rel, self.decider.reconciler, self.limits, now)
+            guard.release_opt_outs(self.store)
 
     def leave(self, conn: Any) -> None:
         """Of opt-outs planned out of turn for the chunk's people: take back what must not be released yet."""

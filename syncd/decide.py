@@ -175,14 +175,15 @@ class Decider:
         if count:
             self._decide_chunk(conn, bound)
             people.due(conn, self.rel, bound)
-            self._plan_chunk(conn, run, bound)
+            plan.still_queued(conn, self._plan_chunk(conn, run, bound))
             conn.execute(load("people")["done"])
         return count
 
-    def suppress(self, who: Sequence[int], now: Micros, leave: Callable[[Any], None]) -> int:
+    def suppress(self, who: Sequence[int], now: Micros, leave: Callable[[Any], None], *, whole: bool = True) -> int:
         """Decide these people out of turn and queue what keeps mail from them: nothing else, and they stay dirty, so that
         the cycle does the rest. Returns how many operations that are; if any, they belong to a run of their own.
-        ``leave`` is given the transaction to take back what must not be released yet."""
+        ``leave`` is given the transaction to take back what must not be released yet. Unless the mapping is ``whole``, by
+        the attributes and keys they had."""
         bound, q = clock_parameters(now, self.zones), load("registry")
 
         def job(conn: Any) -> int:
@@ -190,8 +191,11 @@ class Decider:
             if not found:
                 return 0
             run = conn.execute(q["begin_express"], {"now": now, "mapping": self.rel.fingerprint}).fetchone()[0]
-            self._decide_chunk(conn, bound)
-            count = self._queue_opt_outs(conn, run, bound, leave)
+            self._decide_chunk(conn, bound, whole=whole)
+            self._plan_chunk(conn, run, bound, only_suppressions=True)
+            leave(conn)
+            plan.drop_wishes(conn)
+            count = plan.release_suppressions(conn)
             conn.execute(load("people")["stay_dirty"])
             given = {"run": run, "people": found, "count": count}
             conn.execute(q["count_express"], given)
@@ -199,16 +203,18 @@ class Decider:
             return count
         return self.store.write(job, urgent=True)
 
-    def carry(self, run: int, now: Micros, leave: Callable[[Any], None]) -> int:
-        """Queue what keeps mail from the dirty people, by the attributes and keys they had; whatever else is new about them
-        is put off until they are called back. ``leave`` as in ``suppress``. Returns how many people that were."""
+    def carry(self, run: int, now: Micros) -> int:
+        """Plan what keeps mail from the dirty people, by the attributes and keys they had; whatever else is new about them
+        is put off until they are called back. Returns how many people that were."""
         bound = clock_parameters(now, self.zones)
 
         def job(conn: Any, most: int) -> int:
             count = people.take(conn, self.rel, most)
             if count:
-                people.decide(conn, self.rel, self.reconciler.decided, self.reconciler.default)
-                self._queue_opt_outs(conn, run, bound, leave)
+                self._decide_chunk(conn, bound, whole=False)
+                queued = self._plan_chunk(conn, run, bound, only_suppressions=True)
+                plan.drop_wishes(conn)
+                plan.still_queued(conn, queued)
                 people.put_off(conn)
             return count
         return self.store.bit_by_bit(job, self.paces.decide)
@@ -218,18 +224,18 @@ class Decider:
         if self.store.rows("SELECT 1 FROM put_off LIMIT 1"):
             self.store.bit_by_bit(people.call_back)
 
-    def _decide_chunk(self, conn: Any, bound: Mapping[str, Any]) -> None:
-        attributes.rebuild(conn, self.rel, bound)
-        people.assign_keys(conn, self.rel, int(bound["now"]))
+    def _decide_chunk(self, conn: Any, bound: Mapping[str, Any], *, whole: bool = True) -> None:
+        """Attributes, keys, decisions; neither of the first two is made of half a mapping."""
+        if whole:
+            attributes.rebuild(conn, self.rel, bound)
+            people.assign_keys(conn, self.rel, int(bound["now"]))
+        else:
+            attributes.hand_over(conn)
         people.decide(conn, self.rel, self.reconciler.decided, self.reconciler.default)
 
-    def _queue_opt_outs(self, conn: Any, run: int, bound: Mapping[str, Any], leave: Callable[[Any], None]) -> int:
-        """Plan and queue what keeps mail from the chunk's people as they are decided; how many operations that are."""
-        self._plan_chunk(conn, run, bound, only_suppressions=True)
-        leave(conn)
-        return plan.release_suppressions(conn)
-
-    def _plan_chunk(self, conn: Any, run: int, bound: Mapping[str, Any], *, only_suppressions: bool = False) -> None:
+    def _plan_chunk(self, conn: Any, run: int, bound: Mapping[str, Any], *,
+                    only_suppressions: bool = False) -> list[tuple[Any, ...]]:
+        """Plan anew for the chunk's people; returns their opt-outs that were queued already (``plan.still_queued``)."""
         queued = plan.forget_wishes(conn)
         if not only_suppressions:
             keys.survive(conn, self.rel)
@@ -238,5 +244,4 @@ class Decider:
         if not only_suppressions:
             plan.newcomers(conn, self.rel, run)
         plan.flags(conn, self.rel, run, self.objects, only_suppressions=only_suppressions)
-        if queued and not only_suppressions:
-            plan.still_queued(conn, queued)
+        return queued

@@ -163,7 +163,8 @@ class Express:
         """Queue the opt-outs of these people and wake the senders."""
         began, count = time.monotonic(), 0
         for start in range(0, len(people), PEOPLE_PER_TURN):
-            count += cycle.decider.suppress(people[start:start + PEOPLE_PER_TURN], self._app.clock(), cycle.leave)
+            count += cycle.decider.suppress(people[start:start + PEOPLE_PER_TURN], self._app.clock(), cycle.leave,
+                                            whole=not cycle.unfit)
             self._app.failpoint("suppressed")
             for courier in self.couriers.values():
                 courier.wake.set()

@@ -119,6 +119,11 @@ def step(store: Store, rel: Relations, limits: Limits, now: Micros) -> None:
     store.write(lambda conn: conn.execute(q["empty_holds"], (now,)).rowcount)
 
 
+def release_opt_outs(store: Store) -> None:
+    """Release the planned opt-outs alone: they are not for the guard to hold."""
+    _do(store, [(load("guard")["release_opt_outs"], {})])
+
+
 def _unapproved(conn: Any, rel: Relations) -> list[Wanted]:
     """The lanes that are shut until their first plan is approved, and what a mapping does that nobody has approved."""
     q, found = load("guard"), list[Wanted]()

@@ -23,6 +23,10 @@ STRANGE = MAPPING.replace("topics:", "    sf.Strange: {attributes: {email: email
 """A source that is not there."""
 
 
+RULE = MAPPING.replace("opt_in: none", "opt_in: none\n    where: \"first_name > 3\"")
+"""A topic with a rule that means nothing."""
+
+
 @pytest.fixture
 def lab(tmp_path: Path) -> Iterator[Lab]:
     """Four people who get everything; p9, who came after the link, is to get news."""
@@ -41,7 +45,7 @@ def serve(lab: Lab) -> Report:
 
 @pytest.mark.parametrize(("text", "what"), [
     (MISFIT, {"sf.Contact", "mapping"}),
-    (MAPPING.replace("opt_in: none", "opt_in: none\n    where: \"first_name > 3\""), {"mapping"}),
+    (RULE, {"mapping"}),
     (MAPPING.replace("method in (", "offers_at in ("), {"sf.Contact"}),
     (MAPPING.replace("first_name: first_name, last_name: last_name, spent", "first_name: \"upper(spent)\", spent"),
      {"sf.Contact"}),
@@ -62,6 +66,54 @@ def test_opt_outs_travel_and_the_rest_waits(lab: Lab, text: str, what: set[str])
     assert lab.holds() == ()
     assert (lab.keys(OFFERS), lab.keys(NEWS)) == ({"p2", "p3"}, {"p1", "p2", "p3", "p9"})
     assert lab.rows("SELECT count(*) FROM put_off") == [(0,)]
+
+
+def test_what_a_user_says_in_the_crm_travels_too(lab: Lab) -> None:
+    """No person made it, so it might be part of a burst: that is judged now, and not when the mapping fits again."""
+    lab.reopen(RULE)
+    lab.edit("p0", opted_out=1)
+    lab.edit("p1", no_news=1)
+    serve(lab)
+    assert (lab.status("p0"), lab.status("p1"), lab.status("p1", "L2")) == ("unsubscribed", "subscribed", "unsubscribed")
+    assert (lab.keys(OFFERS), lab.keys(NEWS)) == ({"p1", "p2", "p3"}, {"p2", "p3"})
+
+
+def test_a_burst_is_held_and_what_people_say_is_not(tmp_path: Path) -> None:
+    with Lab(tmp_path) as lab:
+        lab.contacts(60)
+        lab.link()
+        lab.reopen(RULE)
+        lab.world.act("sf", "mass_edit", object="Contact", where={}, set={"no_news": 1})
+        lab.unsubscribe("p1", "L1")
+        serve(lab)
+        assert lab.keys(NEWS) == set()
+        assert lab.hold("burst").operations == 60
+        assert {lab.status(f"p{n}", "L2") for n in range(60)} == {"subscribed"}
+        assert (lab.flags("p1")["offers"], lab.flags("p2")["offers"]) == (0, 1)
+        lab.decide("burst", "approved")
+        serve(lab)
+        assert {lab.status(f"p{n}", "L2") for n in range(60)} == {"unsubscribed"}
+
+
+def test_whoever_becomes_part_of_somebody_who_refused_loses_the_row(lab: Lab) -> None:
+    lab.edit("p0", no_news=1)
+    lab.settle()
+    lab.reopen(STRANGE)
+    lab.world.act("sf", "merge", object="Contact", id=lab.ids["p1"], into=lab.ids["p0"])
+    serve(lab)
+    assert (lab.keys(NEWS), lab.keys(OFFERS)) == ({"p2", "p3", "p9"}, {"p0", "p1", "p2", "p3"})
+
+
+def test_the_express_way_makes_nothing_of_half_a_mapping(lab: Lab) -> None:
+    lab.reopen(MAPPING.replace("first_name: first_name, last_name: last_name, spent",
+                               "first_name: \"upper(spent)\", spent"))
+    serve(lab)
+    lab.unsubscribe("p0", "L1")
+    cycle = lab.app.cycle(whole=False)
+    cycle.puller.run(cycle.feeds, lab.now())
+    [(person,)] = lab.rows("SELECT person FROM record WHERE rid = ?", lab.ids["p0"])
+    assert cycle.decider.suppress([person], lab.now(), cycle.leave, whole=not cycle.unfit) > 0
+    assert lab.rows("SELECT first_name FROM attr WHERE person = ?", person) == [("P0",)]
 
 
 def test_who_was_looked_at_is_not_looked_at_again_before_there_is_news(lab: Lab) -> None:
