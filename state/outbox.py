@@ -13,7 +13,7 @@ from typing import Any, overload
 
 import orjson
 
-from state import db, drift, statuses
+from state import db, drift, plan, statuses
 from state.plan import DROPPED, QUEUED, REJECTED, SEALED
 from state.queries import load
 from state.relations import AudienceDef, Relations, mailable, quote, rec
@@ -280,6 +280,7 @@ def _apply(conn: db.Connection, rel: Relations, batch_id: int, batch: Batch, now
                         f" WHERE o.batch = :batch AND o.record = {rec(stream)}.record AND o.state = {SEALED})"
                         f" WHERE record IN (SELECT record FROM operation WHERE batch = :batch AND state = {SEALED})",
                         {"batch": batch_id})
+        plan.rest_of_flags(conn, rel, batch_id)
 
 
 def _upsert_target(a: AudienceDef) -> str:

@@ -243,6 +243,20 @@ def flags(conn: db.Connection, rel: Relations, run: int, objects: Mapping[int, t
         conn.execute(load("plan")["update_records"], {"connection": connection, "object": obj, "run": run})
 
 
+def rest_of_flags(conn: db.Connection, rel: Relations, batch: int) -> None:
+    """Once a batch of updates is written: whoever's record still refuses what she came back to is dirty. A refusal goes to a
+    record by itself, and first."""
+    for source in rel.sources:
+        left = [f"({_flag_wish(flag, 'opt_in').differs})" for flag in source.flags
+                if "opt_in" in flag.writes and "opt_out" in flag.meanings.values()]
+        if left:
+            conn.execute(
+                "INSERT OR IGNORE INTO dirty SELECT o.person FROM operation o"
+                f" CROSS JOIN record r ON r.id = o.record AND r.stream = {source.stream}"
+                f" CROSS JOIN {rec(source.stream)} x ON x.record = r.id CROSS JOIN decision d ON d.person = o.person"
+                f" WHERE o.batch = ? AND o.state = {SEALED} AND o.class = {SUPPRESS} AND ({' OR '.join(left)})", (batch,))
+
+
 class FlagWish(NamedTuple):
     """A value that a consent field should have: where ``differs`` (SQL over d and x) and ``unless`` (over c and r) does not
     hold. The second asks much of other tables, and is asked about the few of whom the first is true."""

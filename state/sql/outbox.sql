@@ -96,13 +96,15 @@ WHERE batch = :batch AND state = 3;
 UPDATE operation SET state = ?, closed_at = ?, reason = ? WHERE id = ?;
 
 -- name: retry
+-- Not what was to remove somebody else's row that is ours by now, or gone.
 UPDATE operation SET state = 2, batch = NULL, not_before = :not_before, max_batch = coalesce(:max_batch, max_batch),
   reason = :reason
 WHERE id = :op AND NOT EXISTS (SELECT 1 FROM operation w WHERE w.object = operation.object AND w.person = operation.person
-  AND w.record = operation.record AND w.state < 3);
+  AND w.record = operation.record AND w.state < 3)
+AND NOT (kind = 'remove' AND record <> 0 AND NOT EXISTS (SELECT 1 FROM foreign_row f WHERE f.id = operation.record));
 
 -- name: superseded
--- Not queued again because a newer wish for the same thing is waiting already.
+-- Not queued again because a newer wish for the same thing is waiting already, or there is nothing left to do.
 UPDATE operation SET state = 12, reason = 'superseded' WHERE id = ? AND state = 3;
 
 -- name: no_subscriber

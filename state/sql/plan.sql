@@ -14,6 +14,11 @@ AND connection IN (SELECT id FROM connection WHERE approved_at IS NOT NULL);
 -- name: only_suppressing_flags
 DELETE FROM flagwish WHERE class <> 0;
 
+-- name: suppressing_flags_first
+-- A refusal waits for nothing, and is written again if it is not taken: what a record is to hold of somebody who came back to
+-- another topic goes after it (plan.rest_of_flags).
+DELETE FROM flagwish WHERE class <> 0 AND record IN (SELECT record FROM flagwish WHERE class = 0);
+
 -- name: drop_wishes
 DELETE FROM operation WHERE state < 3 AND person IN (SELECT person FROM chunk)
 AND (class <> 0 OR connection IN (SELECT id FROM connection WHERE approved_at IS NULL));

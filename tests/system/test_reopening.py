@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.system.lab import NEWS, OFFERS, Lab, came_back
+from tests.system.lab import HOUR, NEWS, OFFERS, Lab, came_back
 
 
 class Killed(BaseException):
@@ -154,3 +154,42 @@ def test_what_the_provider_no_longer_holds_back_for_bounces_is_mailed_again(lab:
     lab.settle()
     assert lab.keys(OFFERS) == {"p0", "p1"}
     assert lab.send(OFFERS) == {"p0", "p1"}
+
+
+# --------------------------------------------------------------------------- back to one topic, out of another
+
+def changed_her_mind(lab: Lab) -> None:
+    """p1, who had left news by the box in the CRM, comes back to news and leaves offers, both at the provider."""
+    came_back(lab)
+    lab.unsubscribe("p1", "L1")
+
+
+def boxes(lab: Lab) -> tuple[int, int]:
+    return lab.flags("p1")["no_news"], lab.flags("p1")["offers"]
+
+
+def test_both_are_written_to_one_record(lab: Lab) -> None:
+    changed_her_mind(lab)
+    lab.cycle()
+    assert boxes(lab) == (0, 0)
+
+
+def test_the_refusal_waits_for_nothing_that_the_other_waits_for(lab: Lab) -> None:
+    changed_her_mind(lab)
+    lab.cycle(deliver=False)
+    lab.advance(2 * HOUR)  # what was read is too old by now for anything but refusals
+    lab.app.cycle().deliver(None, wait=False)
+    assert boxes(lab) == (1, 0)
+    lab.settle()
+    assert boxes(lab) == (0, 0)
+
+
+def test_the_refusal_is_written_again_where_the_crm_does_not_take_it(lab: Lab) -> None:
+    changed_her_mind(lab)
+    lab.world.fault("reject", connection="sf", keys=[lab.ids["p1"]], count=None)
+    lab.cycle()
+    assert boxes(lab) == (1, 1)
+    lab.world.clear_faults()
+    lab.advance(2 * HOUR)
+    lab.settle()
+    assert boxes(lab) == (0, 0)
