@@ -137,8 +137,11 @@ SELECT count(*), coalesce(max(key), :after)
 FROM (SELECT key FROM foreign_row WHERE object = :object AND key > :after ORDER BY key LIMIT :most);
 
 -- name: forget_owned
+-- Rows that are gone, and those of whoever is wanted by now under their key: a removal that waited would take the new row.
 DELETE FROM operation WHERE object = :object AND person = 0 AND state < 3
-AND record NOT IN (SELECT id FROM foreign_row WHERE object = :object);
+AND (record NOT IN (SELECT id FROM foreign_row WHERE object = :object)
+  OR class = 2 AND EXISTS (SELECT 1 FROM subscriber_key k CROSS JOIN operation o ON o.person = k.person AND o.object = :object
+    AND o.kind = 'upsert' AND o.state <= 3 WHERE k.connection = :connection AND k.key = operation.key));
 
 -- name: remove_owned
 INSERT INTO operation (connection, object, kind, class, person, record, key, address, columns, payload, state, run)

@@ -10,6 +10,7 @@ import pytest
 from tests.system.lab import DAY, MAPPING, NEWS, OFFERS, Lab
 
 REMOVE = MAPPING.replace("unknown_subscriber: skip", "unknown_subscriber: skip\n    existing_members: remove")
+EXCLUSIVE = MAPPING.replace("data_extension: {key: NEWS}", "data_extension: {key: NEWS, rows: exclusive}")
 STRANGERS = {f"x{n}": {"email": f"x{n}@elsewhere.example"} for n in range(30)}
 
 
@@ -77,3 +78,54 @@ def test_nothing_is_planned_by_a_listing_that_was_cut(lab: Lab) -> None:
     lab.world.fault("truncate", connection="mc", rows=5, count=None)
     lab.cycle(deliver=False)
     assert lab.rows("SELECT count(*) FROM operation WHERE kind = 'remove'") == [(0,)]
+
+
+# --------------------------------------------------------------------------- somebody is wanted under such a key after all
+
+def nobody_yet(lab: Lab) -> None:
+    """A row under the id of somebody who has no address in the CRM."""
+    lab.contact("ann")
+    lab.contact("late", email="")
+    put(lab, {lab.ids["late"]: {"email": "late@mail.example"}})
+
+
+def test_whoever_comes_before_the_plan_is_approved_keeps_the_row(tmp_path: Path) -> None:
+    with Lab(tmp_path, REMOVE, build=nobody_yet) as lab:
+        assert counts(lab)[NEWS, "remove", "held"] == 1
+        lab.edit("late", email="late@mail.example")
+        lab.link()
+        assert lab.keys(NEWS) == {"ann", "late"}
+
+
+def exclusive(lab: Lab) -> None:
+    """The audience is syncd's own, and somebody else wrote to it."""
+    lab.link()
+    put(lab, {lab.ids["late"]: {"email": "late@mail.example"}})
+    lab.advance(2 * DAY)
+
+
+def test_a_removal_that_waited_for_the_provider_does_not_take_the_new_row(tmp_path: Path) -> None:
+    with Lab(tmp_path, EXCLUSIVE, build=nobody_yet) as lab:
+        exclusive(lab)
+        lab.world.fault("outage", connection="mc", verb="apply", count=None)
+        lab.cycle(wait=False)
+        lab.edit("late", email="late@mail.example")
+        lab.cycle(wait=False)
+        lab.world.clear_faults()
+        lab.advance(60)
+        lab.settle()
+        assert lab.keys(NEWS) == {"ann", "late"}
+
+
+def test_a_removal_that_was_lost_does_not_take_the_new_row(tmp_path: Path) -> None:
+    """It never arrived; it is read back when the row under its key is ours."""
+    with Lab(tmp_path, EXCLUSIVE, build=nobody_yet, esp={"late_seconds": 60.0}) as lab:
+        exclusive(lab)
+        lab.world.fault("lose_request", connection="mc", verb="apply", count=1)
+        lab.cycle(wait=False)
+        lab.edit("late", email="late@mail.example")
+        lab.cycle(wait=False)
+        assert lab.keys(NEWS) == {"ann", "late"}
+        lab.advance(120)
+        lab.settle()
+        assert lab.keys(NEWS) == {"ann", "late"}
