@@ -219,7 +219,8 @@ def assign_keys(conn: db.Connection, rel: Relations, now: int) -> None:
         db.scratch(conn, "keyless", ["person INTEGER PRIMARY KEY", "record INTEGER", "address INTEGER"])
         left = conn.execute(q["keyless"], given).rowcount
         new = "r.rid" if value == "crm_id" else f"({value})"
-        steps = [q["keys_existing"]] * match_email + [q["keys_new"].replace(":value", new)]
+        steps = [q["keys_existing"] if match_email else q["keys_alike"].replace(":value", new),
+                 q["keys_new"].replace(":value", new)]
         if value == "crm_id":
             # Somebody keeps that key who had this record once, or has one of the same id elsewhere.
             steps.append(q["keys_new"].replace(":value", "r.rid || '.' || c.person"))

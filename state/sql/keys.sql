@@ -1,8 +1,10 @@
 -- name: survey
 -- Of each connection: people with a key, of them with one that is not :value's, of those with a subscriber who was there before
--- us, people on their way to another key, and refusals that stand under the keys that would be left.
-SELECT count(*), count(*) FILTER (WHERE k.key IS NOT :value), count(*) FILTER (WHERE k.key IS NOT :value AND k.existing),
-  count(n.person), coalesce(sum(CASE WHEN k.key IS NOT :value THEN (SELECT count(*) FROM object b CROSS JOIN remote_status s
+-- us, people on their way to another key, and refusals that stand under the keys that would be left. Keys that differ in capital
+-- letters are one: providers that do not tell them apart would have the old row removed, and with it the new one.
+SELECT count(*), count(*) FILTER (WHERE lower(k.key) IS NOT lower(:value)),
+  count(*) FILTER (WHERE lower(k.key) IS NOT lower(:value) AND k.existing),
+  count(n.person), coalesce(sum(CASE WHEN lower(k.key) IS NOT lower(:value) THEN (SELECT count(*) FROM object b CROSS JOIN remote_status s
     ON s.connection = b.connection AND s.container = b.name AND s.key = k.key AND s.status = 'unsubscribed'
     WHERE b.connection = :connection AND b.kind = 'container') END), 0)
 FROM attr a CROSS JOIN record r ON r.id = a.record
@@ -29,7 +31,7 @@ INSERT INTO subscriber_key (connection, person, key, until)
 SELECT :connection, a.person, :value, -1 FROM attr a CROSS JOIN record r ON r.id = a.record
 CROSS JOIN subscriber_key k ON k.connection = :connection AND k.person = a.person AND k.until = 0
 LEFT JOIN subscriber_key n ON n.connection = :connection AND n.person = a.person AND n.until = -1
-WHERE a.person > :after AND a.person <= :upto AND a.address IS NOT NULL AND n.person IS NULL AND k.key IS NOT :value
+WHERE a.person > :after AND a.person <= :upto AND a.address IS NOT NULL AND n.person IS NULL AND lower(k.key) IS NOT lower(:value)
 AND :value IS NOT NULL
 ON CONFLICT (connection, key) DO UPDATE SET person = excluded.person, until = -1,
   lent = iif(subscriber_key.person = excluded.person, subscriber_key.lent, coalesce(subscriber_key.lent, subscriber_key.person))
@@ -55,7 +57,8 @@ SELECT :connection, b.person, b.key, -1 FROM (
   WHERE c.records > 1 AND EXISTS (SELECT 1 FROM record m WHERE m.person = c.person AND m.merged_into IS NOT NULL)) b
 WHERE b.place = 1 AND b.owner <> b.person
 AND EXISTS (SELECT 1 FROM attr a WHERE a.person = b.person AND a.address IS NOT NULL)
-AND EXISTS (SELECT 1 FROM subscriber_key k WHERE k.connection = :connection AND k.person = b.person AND k.until = 0)
+AND EXISTS (SELECT 1 FROM subscriber_key k WHERE k.connection = :connection AND k.person = b.person AND k.until = 0
+  AND lower(k.key) <> lower(b.key))
 AND NOT EXISTS (SELECT 1 FROM subscriber_key n WHERE n.connection = :connection AND n.person = b.person AND n.until = -1)
 ON CONFLICT (connection, key) DO UPDATE SET person = excluded.person, until = -1,
   lent = coalesce(subscriber_key.lent, subscriber_key.person)

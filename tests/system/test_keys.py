@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from syncd.desk import keys
 from syncd.doubles import Doubled
 from tests.system.lab import DAY, MAPPING, NEWS, OFFERS, SHARED, Lab, couple, separate
 
@@ -35,6 +38,22 @@ def test_a_subscriber_known_by_the_address_alone_is_blocked_on_lists_that_do_not
         lab.world.act("mc", "unsubscribe", email="ann@mail.example", list="L1")
         lab.settle()
         assert lab.status("ann@mail.example", "L2") == "unsubscribed"
+
+
+BY_EMAIL = MAPPING.replace("{value: crm_id, existing: match_email}", "{value: email, existing: refuse}")
+
+
+def test_capital_letters_make_no_other_key(tmp_path: Path) -> None:
+    """Who is a subscriber under her address in other letters is that subscriber, and need not move."""
+    with Lab(tmp_path, BY_EMAIL) as lab:
+        lab.contacts(3)
+        lab.world.act("mc", "import", list="L2", members={"P1@Mail.example": "p1@mail.example"})
+        lab.world.act("mc", "import", list="L2", members={"P2@Mail.example": "p2@mail.example"}, status="unsubscribed")
+        lab.link()
+        assert lab.keys(NEWS) == {"p0@mail.example", "P1@Mail.example"}
+        about: Any = SimpleNamespace(store=lab.app.store, settled=lab.app.compiled)
+        assert keys.survey(about)["destinations"][0]["other"] == 0
+        assert keys.migrate(about, "mc")["destinations"][0]["moving"] == 0
 
 
 REFUSING = MAPPING.replace("existing: match_email", "existing: refuse")
