@@ -1,7 +1,8 @@
 """One thread for everything: what the product does side by side happens one after the other, the same way each time.
 
 The machine runs thousands of short cycles. Threads would cost most of their time, and make a counterexample depend on which
-of them was faster; what concurrency can break is the business of ``tests/faults`` and ``tests/system``.
+of them was faster; what concurrency can break is the business of ``tests/faults`` and ``tests/system``. Nor does anything take
+time here: how much a transaction takes on, too, must be the same each time.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import itertools
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -81,4 +83,5 @@ def inline() -> Iterator[None]:
         stack.enter_context(patch("syncd.cycle.ThreadPoolExecutor", InlinePool))
         stack.enter_context(patch("syncd.pull.ahead", iter))
         stack.enter_context(patch("state.store.Writer", InlineWriter))
+        stack.enter_context(patch("state.pace.time", SimpleNamespace(thread_time=float)))
         yield

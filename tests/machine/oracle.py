@@ -286,7 +286,7 @@ class Oracle:
         return refusal.seen and record is not None and record.live and bool(record.fields.get(refusal.flag))
 
     def _placed(self, refusal: Refusal, address: str) -> bool:
-        """Whether syncd has read that the refuser is at this address."""
+        """Whether syncd has read that the refuser is at this address, or was when it read the refusal."""
         if refusal.record is None or (address == refusal.address and refusal.number in self._addressed):
             return True
         chain, record = [], self.records[refusal.record]
@@ -295,7 +295,7 @@ class Oracle:
             if record.live or record.into is None:
                 break
             record = self.records[record.into]
-        return all((s := self.seen.get(r.id)) is not None and (s.address, s.live, s.into) == (r.address, r.live, r.into)
+        return chain[-1].address == address and all((s := self.seen.get(r.id)) is not None and (s.address, s.live, s.into) == (r.address, r.live, r.into)
                    for r in chain)
 
     def touch(self, destination: str, address: str) -> None:
