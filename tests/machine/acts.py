@@ -29,16 +29,17 @@ class Acts(Stage):
     def _refused_at(self, esp: str, keys: list[str], topics: frozenset[str]) -> None:
         for key, email in self._emails(esp, keys).items():
             refusal = self.oracle.refuse(self._owner(esp, key), email, topics, esp, self.company.now(), made=True)
-            for topic in topics:
-                self.oracle.at_once[esp, key, topic] = refusal.number
+            if self.world.account(esp).esp.keyed_by == "address":
+                self.oracle.shut(esp, refusal, address=email)
+            else:
+                self.oracle.shut(esp, refusal, key=key)
 
     def do_block(self, who: int, esp: str) -> None:
         """The vendor learns no more than the address."""
         address = self._address(who)
         self._act(esp, "unsubscribe", email=address, keyed=False)
         refusal = self.oracle.refuse(None, address, ALL, esp, self.company.now(), made=True)
-        for topic in ALL:
-            self.oracle.at_once[esp, address, topic] = refusal.number
+        self.oracle.shut(esp, refusal, address=address)
 
     def do_resubscribe(self, who: int, esp: str, scope: str) -> bool:
         address, name = self._address(who), "" if scope == "all" else LISTS[scope][esp]
@@ -189,8 +190,7 @@ class Acts(Stage):
         address = self._address(who)
         self._act(esp, "suppress", email=address)
         refusal = self.oracle.refuse(None, address, ALL, esp, self.company.now(), made=False)
-        for topic in ALL:
-            self.oracle.at_once[esp, address, topic] = refusal.number
+        self.oracle.shut(esp, refusal, address=address)
 
     def do_import_members(self, who: int, esp: str, scope: str) -> None:
         """A file of subscribers, opted out ones and all."""

@@ -1,8 +1,8 @@
 """One thread for everything: what the product does side by side happens one after the other, the same way each time.
 
 The machine runs thousands of short cycles. Threads would cost most of their time, and make a counterexample depend on which
-of them was faster; what concurrency can break is the business of ``tests/faults`` and ``tests/system``. Nor does anything take
-time here: how much a transaction takes on, too, must be the same each time.
+of them was faster; what concurrency can break is the business of ``tests/faults`` and ``tests/system``. Nor does
+anything take time here: how much a transaction takes on, too, must be the same each time.
 """
 
 from __future__ import annotations

@@ -34,7 +34,8 @@ class Oracle:
         self.retracted: set[int] = set()
         self.read: set[int] = set()
         self._dated: dict[int, int] = {}
-        """When those of them that were older than syncd's first look were read: nobody knows more of when they were made."""
+        """By when those of them were made, as far as anybody knows, of which nobody knows the instant: what was older than
+        syncd's first look, by that; a box, by the last edit of its record."""
         self._unlinked = False
         self._forgotten: dict[str, str] = {}
         """Records of whom was forgotten, with the address. One at another address is a stub, and has none."""
@@ -50,8 +51,9 @@ class Oracle:
         self.learnt: dict[str, set[Pair]] = {e: set() for e in destinations}
         self.touched: dict[str, set[str]] = {e: set() for e in destinations}
         """Addresses whose rows or statuses an ESP's user changed since that ESP was last listed in full."""
-        self.at_once: dict[tuple[str, str, str], int] = {}
-        """(ESP, subscriber key or address, topic) -> the refusal made right there, which that ESP itself knows."""
+        self._shut: dict[tuple[str, str | None, str | None, str], int] = {}
+        """(ESP, subscriber key, address, topic), one of key and address, -> the refusal made right there, which that ESP
+        itself knows."""
         self.doubted: set[str] = set()
         """Addresses about which liveness says nothing any more."""
         self.undone: dict[tuple[str, str, str], str] = {}
@@ -135,6 +137,10 @@ class Oracle:
             self.relate(record, address)
             self._stirred(record)
         return refusal
+
+    def shut(self, destination: str, refusal: Refusal, *, key: str | None = None, address: str | None = None) -> None:
+        """The ESP at which this was said mails nobody under this key, or at this address, any more."""
+        self._shut |= {(destination, key, address, topic): refusal.number for topic in refusal.topics}
 
     def come_back(self, record: str | None, address: str, topics: frozenset[str], at: int) -> None:
         answers = frozenset(r.number for r in self.refusals if r.number in self.read and not self._unlinked
@@ -263,7 +269,12 @@ class Oracle:
 
     def _reading(self, r: Refusal) -> None:
         self.read.add(r.number)
-        if r.flag is None or self.records[r.record or ""].address == r.address:
+        if r.flag is None:
+            self._addressed.add(r.number)
+            return
+        record = self.records[r.record or ""]
+        self._dated.setdefault(r.number, max(r.at, record.edited))
+        if record.address == r.address:
             self._addressed.add(r.number)
 
     def _learn(self, healthy: frozenset[str], refusals: Iterable[Refusal]) -> None:
@@ -295,24 +306,24 @@ class Oracle:
             if record.live or record.into is None:
                 break
             record = self.records[record.into]
-        return chain[-1].address == address and all((s := self.seen.get(r.id)) is not None and (s.address, s.live, s.into) == (r.address, r.live, r.into)
-                   for r in chain)
+        return record.address == address and all(
+            (s := self.seen.get(r.id)) is not None and (s.address, s.live, s.into) == (r.address, r.live, r.into)
+            for r in chain)
 
     def touch(self, destination: str, address: str) -> None:
         """An ESP's user changed rows or statuses of an address there: what blocked it may be gone until the next listing."""
         self.touched[destination].add(address)
         self.learnt[destination] = {p for p in self.learnt[destination] if p[1] != address}
-        for place in [p for p in self.at_once if p[0] == destination]:
-            if self.refusals[self.at_once[place]].address == address or place[1] == address:
-                del self.at_once[place]
+        self._shut = {place: number for place, number in self._shut.items()
+                      if place[0] != destination or address not in (self.refusals[number].address, place[1], place[2])}
         self.doubt(address)
 
     # ------------------------------------------------------------------ the answers
 
     def forbidden(self, destination: str, address: str, key: str, topic: str) -> Refusal | None:
         """The refusal that a mail of this topic from here would break, if there is one."""
-        for name in (key, address):
-            number = self.at_once.get((destination, name, topic))
+        for place in ((key, None), (None, address)):
+            number = self._shut.get((destination, *place, topic))
             if number is not None and self.standing(self.refusals[number], address, topic):
                 return self.refusals[number]
         for number, quiet in self.learnt[destination]:

@@ -14,7 +14,7 @@ BACKOFF = 70 * 60_000_000
 
 @dataclass(slots=True)
 class Record:
-    """A row of a CRM as its users see it. ``into`` is the record that absorbed it."""
+    """A row of a CRM as its users see it. ``into`` is the record that absorbed it; ``edited``: at this true instant."""
 
     id: str
     connection: str
@@ -23,6 +23,7 @@ class Record:
     live: bool = True
     into: str | None = None
     fields: dict[str, object] = field(default_factory=dict)
+    edited: int = 0
 
 
 @dataclass(frozen=True, slots=True)

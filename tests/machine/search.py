@@ -52,7 +52,7 @@ def find(mutant: Mutant, seconds: float, seed: int = 0) -> list[Step] | None:
         if end is None:
             return shrink(steps, lambda less: tells(mutant, less))
         if end != right:
-            short = shorter(steps, lambda less: _differs(mutant, less))
+            short = _differing(mutant, steps)
             if short not in near:
                 near.append(short)
     return None
@@ -69,13 +69,21 @@ def afresh(mutants: Sequence[Mutant], seconds: float, seed: int = 0) -> dict[str
 
 
 def _longer(rng: random.Random, steps: Sequence[Step], swarm: Swarm) -> list[Step]:
-    """A play with a few more steps in it, mostly at its end, and perhaps without one."""
+    """A play with a few more steps in it, mostly at its end, perhaps without one, and perhaps with another beginning."""
     found = list(steps)
+    if rng.random() < 0.3:
+        found[0] = swarm.begin()
     if len(found) > 2 and rng.random() < 0.3:
         del found[rng.randrange(1, len(found))]
     for _ in range(rng.randint(1, 5)):
         found.insert(rng.choice((len(found), rng.randint(1, len(found)))), swarm.step())
     return [*found, ("calm",)]
+
+
+def _differing(mutant: Mutant, steps: Sequence[Step]) -> list[Step]:
+    """The shortest play with the same beginning that was found to tell them apart: clocks and scene may matter later."""
+    begin, *rest = steps
+    return [begin, *shorter(rest, lambda less: _differs(mutant, [begin, *less]))]
 
 
 def _differs(mutant: Mutant, steps: Sequence[Step]) -> bool:

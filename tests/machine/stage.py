@@ -105,7 +105,7 @@ class Stage:
         email = found.values["email"]
         record = Record(rid, crm, email.casefold() if email else None,
                         f"{found.values['first_name']} {found.values['last_name']}", not found.deleted, found.merged_into,
-                        dict(found.values))
+                        dict(found.values), self.company.now())
         self.oracle.put(record)
         return record
 

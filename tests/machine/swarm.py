@@ -26,7 +26,7 @@ class Swarm:
 
     :param rng: draws all that is drawn
     :param favourites: kinds of steps that most plays have, and half of them have alone
-    :param scene: the scene of most plays
+    :param scene: the scene, None = any
     """
 
     def __init__(self, rng: random.Random, favourites: Sequence[str] = (), scene: int | None = None) -> None:
@@ -54,7 +54,9 @@ class Swarm:
     def play(self) -> list[Step]:
         """A whole play; it ends in a calm, when everything must have come right."""
         steps = [self.step() for _ in range(self._rng.choice(LENGTHS))]
+        return [self.begin(), *steps, ("calm",)]
+
+    def begin(self) -> Step:
+        """The first step of a play."""
         begin = opening(self._rng.choice)
-        if self._scene is not None and self._rng.random() < 0.8:
-            begin = (*begin[:-1], self._scene)
-        return [begin, *steps, ("calm",)]
+        return begin if self._scene is None else (*begin[:-1], self._scene)
