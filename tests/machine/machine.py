@@ -6,14 +6,13 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import orjson
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from tests.machine.inline import inline
-from tests.machine.play import Broken, Play, run
-from tests.machine.shrink import shrink
+from tests.machine.play import Broken, Play
+from tests.machine.shrink import finding
 from tests.machine.steps import KINDS, WEIGHTS, WHO, Step, opening
 
 STEPS = 50
@@ -87,5 +86,4 @@ def explore(steps: int, counts: Counter[str], *, derandomize: bool) -> None:
                     max_examples=examples, stateful_step_count=STEPS, deadline=None, database=None, derandomize=derandomize,
                     suppress_health_check=list(HealthCheck), print_blob=False, phases=[Phase.generate]))
             except Broken:
-                short = shrink(broken[0], lambda less: run(less) is not None)
-                raise Broken(f"{run(short)}\npython -m tests.machine play '{orjson.dumps(short).decode()}'") from None
+                raise finding(broken[0]) from None

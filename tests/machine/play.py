@@ -218,8 +218,10 @@ class Play(Acts):
             raise Broken(f"odoo: {refusal.address} is not on the blacklist in spite of {refusal}")
 
     def _blocked_at(self, esp: str, refusal: Refusal) -> None:
-        containers = self.world.account(esp).esp.containers
-        name = "" if refusal.topics == ALL else LISTS[next(iter(refusal.topics))][esp]
+        side = self.world.account(esp).esp
+        containers, name = side.containers, "" if refusal.topics == ALL else LISTS[next(iter(refusal.topics))][esp]
+        if not name and side.keyed_by == "address" and side.blocked(refusal.address):
+            return
         for key in (refusal.record, refusal.address):
             state = containers[""].rows.get(key)
             if state is not None and state.email.casefold() == refusal.address:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from tests.machine.mutants import Mutant
 from tests.machine.play import Broken, Play, run
-from tests.machine.shrink import shorter, shrink
+from tests.machine.shrink import finding, shorter, shrink
 from tests.machine.steps import Step
 from tests.machine.swarm import Swarm
 
@@ -48,7 +48,7 @@ def find(mutant: Mutant, seconds: float, seed: int = 0) -> list[Step] | None:
             end = _end(steps)
         right = _end(steps) if end is None or len(near) < NEAR else end
         if right is None:
-            raise Broken(f"{run(steps)}\nthe product itself, in {steps}")
+            raise finding(steps)
         if end is None:
             return shrink(steps, lambda less: tells(mutant, less))
         if end != right:

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import orjson
+
+from tests.machine.play import Broken, run
 from tests.machine.steps import Step
 
 Fails = Callable[[Sequence[Step]], bool]
+
+
+def finding(steps: Sequence[Step]) -> Broken:
+    """What the product itself breaks, in the shortest play found, and how to play that. ``steps`` must break something."""
+    short = shrink(steps, lambda less: run(less) is not None)
+    return Broken(f"{run(short)}\npython -m tests.machine play '{orjson.dumps(short).decode()}'")
 
 
 def shrink(steps: Sequence[Step], fails: Fails) -> list[Step]:
