@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from syncd.failures import HELD
 from tests.faults.killing import EARLY, LATE, OFTEN, POINTS, TRANSACTION, counted, driving, enough, intact, spoken, unlike
 from tests.faults.sandbox_side import FINE, QUEUE, Side, differences, hash_key, side
 from tests.faults.sandbox_story import Story, residents
@@ -41,8 +42,8 @@ class Killed:
         self._mailings = cycle(company.topics)
         self._mails = 3 if company.people <= MANY else 1
 
-    def start(self, place: str, *words: str, fine: tuple[int, ...] = FINE) -> bool:
-        """Start a command that is to die at ``place``; whether it did. Then ask who would be mailed."""
+    def start(self, place: str, *words: str, fine: tuple[int, ...] = FINE) -> int:
+        """Start a command that is to die at ``place``; with what it ended. Then ask who would be mailed."""
         how: dict[str, Any] = {"failpoint": f"{place}:{self._passing(place)}"}
         if place == ANYWHERE:
             how = {"after": self.rng.uniform(0.05, LONGEST)}
@@ -51,7 +52,7 @@ class Killed:
         answer = self.company.start(*words, fine=fine, **how)
         self.kills[place] += answer["killed"]
         self.company.check(("offers", "tips", next(self._mailings))[-self._mails:])
-        return bool(answer["killed"])
+        return int(answer["code"])
 
     def _passing(self, place: str) -> int:
         return self.rng.randint(1, 20 if place == "page_stored" else 3 if place in OFTEN else 1)
@@ -61,13 +62,18 @@ class Killed:
         self.company.slow_queue()
         for place in (*EARLY, TRANSACTION, ANYWHERE):
             self.start(place, "plan", fine=(0, 4))
-        plan = self.company.start("plan", fine=(4,))["plan"]["id"]
+        plan = self._plan()
         for place in (*EARLY, *LATE, TRANSACTION):
             if place in LATE:
                 self.company.advance(QUEUE)
-            self.start(place, "apply", plan, *self.company.briefly, fine=(*FINE, 2, 5))
-        while self.company.start("apply", plan, *self.company.briefly, fine=(*FINE, 2, 5))["code"] == 7:
+            if self.start(place, "apply", plan, *self.company.briefly, fine=(*FINE, 2, HELD)) == HELD:
+                plan = self._plan()  # time changes it, too: somebody is a newcomer no longer
+                self.start(place, "apply", plan, *self.company.briefly)
+        while self.company.start("apply", plan, *self.company.briefly, fine=(*FINE, 2, HELD))["code"] == 7:
             self.company.advance(QUEUE)
+
+    def _plan(self) -> str:
+        return str(self.company.start("plan", fine=(0, 4))["plan"]["id"])
 
     def places(self) -> list[str]:
         """Where to kill in a round: later and later in the work, with something unforeseen in between."""
