@@ -32,6 +32,17 @@ UNION ALL SELECT d.person, NULL, 0 FROM json_each(:people) j CROSS JOIN dirty d 
 SELECT q.record, q.field FROM json_each(:people) j CROSS JOIN record r ON r.person = j.value
 CROSS JOIN request q ON q.record = r.id AND q.reasserted > 0;
 
+-- name: echoes
+SELECT q.record, q.field FROM json_each(:people) j CROSS JOIN record r ON r.person = j.value
+CROSS JOIN echo q ON q.record = r.id;
+
+-- name: written
+-- What we wrote to fields of their records, the last of each field at last. A refusal that stands there because we could not
+-- take it back is nobody's new one.
+SELECT o.record, c.value, json_extract(o.payload, '$[' || c.key || ']') FROM json_each(:people) j
+CROSS JOIN record r ON r.person = j.value CROSS JOIN operation o ON o.person = r.id AND o.kind = 'update' AND o.state = 10
+CROSS JOIN json_each(o.columns) c ORDER BY o.id;
+
 -- name: refused_at
 -- Whether the ledger holds an opt-out that came from a connection, for this record's person or this address.
 SELECT EXISTS (SELECT 1 FROM record r CROSS JOIN record o ON o.person = r.person CROSS JOIN entry e ON e.record = o.id

@@ -41,6 +41,10 @@ OPEN, REFUSED, ROW = "still_open", "refused_there", "row_there"
 """A side would mail who opted out; a side holds a refusal that the ledger lacks; a row for somebody who must have none."""
 
 
+NOTHING = object()
+"""Not what any field holds."""
+
+
 class Finding(NamedTuple):
     """One disagreement. ``key`` as the side names the person; ``container`` or the field's name in ``where``."""
 
@@ -176,6 +180,8 @@ class Auditor:
         columns = {name: place for place, name in enumerate(feed.spec.columns)}
         rows = feed.connector.fetch(feed.spec, [rid for _, _, rid, _ in records]).rows
         truth = {str(row[columns["id"]]): row for row in rows if not row[columns["deleted"]]}
+        echoes = set(self._ask("echoes", part))
+        ours = {(record, name): value for record, name, value in self._ask("written", part)}
         found, unknown = [], []
         for flag in source.flags:
             tally = self._tally(feed.connection, f"{feed.spec.object}.{flag.field}", flag.topic)
@@ -184,17 +190,17 @@ class Auditor:
                         flag.needs is not None and truth[rid][columns[flag.needs]] is None):
                     continue
                 tally.compared += 1
-                code = decided[person].codes[flag.topic]
-                kind = _flag_differs(flag, truth[rid][columns[flag.field]], code)
-                if kind is None:
-                    continue
+                value = truth[rid][columns[flag.field]]
+                kind = _flag_differs(flag, value, decided[person].codes[flag.topic])
+                if kind is None or (kind == REFUSED and (record, flag.field) in echoes):
+                    continue  # a copy of what the provider was told says nothing of its own
                 if busy.on(person, record) or busy.insisted(record, flag.field):
                     tally.under_way += 1
                     continue
                 tally.disagreeing += 1
                 found.append(Finding(self.names[feed.connection], f"{feed.spec.object}.{flag.field}", flag.topic, kind,
                                      person, rid))
-                if kind == REFUSED:
+                if kind == REFUSED and ours.get((record, flag.field), NOTHING) != value:
                     unknown.append(from_parting(source, flag.topic, feed.connection, record, rid, address, now, "audit"))
         self.entries += self.cycle.puller.take(feed, rows, now).entries
         self._record(feed.connection, unknown, now)
