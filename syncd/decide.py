@@ -131,8 +131,7 @@ class Decider:
         for audience in self.rel.audiences:
             if audience.exclusive or (audience.clears and self._is_cluttered(audience, now)):
                 self.store.walk(lambda conn, after, most, a=audience: drift.own(conn, a, run, after, most), "")  # type: ignore[misc]
-        if self.store.rows("SELECT 1 FROM judging LIMIT 1"):
-            self.store.bit_by_bit(lambda conn, most: self._judge(conn, run, most))
+        self._judge_rows(run)
         return total
 
     def _is_cluttered(self, audience: AudienceDef, now: Micros) -> bool:
@@ -141,6 +140,10 @@ class Decider:
         if todo and done:
             self.store.write(lambda conn: conn.execute(load("drift")["cleared"], (now, audience.object)).rowcount)
         return todo and not done
+
+    def _judge_rows(self, run: int) -> None:
+        if self.store.rows("SELECT 1 FROM judging LIMIT 1"):
+            self.store.bit_by_bit(lambda conn, most: self._judge(conn, run, most))
 
     def _judge(self, conn: Any, run: int, most: int) -> int:
         """Foreign rows at addresses that nobody has: they go where somebody refused their topic under the address."""
@@ -217,7 +220,9 @@ class Decider:
                 plan.still_queued(conn, queued)
                 people.put_off(conn)
             return count
-        return self.store.bit_by_bit(job, self.paces.decide)
+        count = self.store.bit_by_bit(job, self.paces.decide)
+        self._judge_rows(run)
+        return count
 
     def call_back(self) -> None:
         """Those who were put off are dirty again."""

@@ -24,6 +24,7 @@ from syncd.failures import REMOTE, USAGE, Failure
 from syncd.guard import Plan
 from syncd.model import Field, FieldType, StreamSpec
 from syncd.normalise import converters
+from syncd.pages import Read, whole
 
 
 @dataclass(slots=True)
@@ -146,16 +147,25 @@ class Resync:
         fields = tuple(Field(n, wire.get(kind, kind)) for n, _, kind in audience.fields)  # type: ignore[arg-type]
         spec = StreamSpec(object_, "row", fields)
         convert = [(index + 2, function) for index, function in converters(fields)]
-        store, complete = self.instance.store, False
+        store, connector = self.instance.store, self.instance.app.connectors[connection]
         store.write(lambda conn: _begin(conn, audience))
-        for page in self.instance.app.connectors[connection].changes(spec, None):
-            rows = [list(row) for row in page.rows]
-            for row in rows:
-                for index, function in convert:
-                    row[index] = function(row[index])
-            store.write(lambda conn, rows=rows: _fill(conn, rows))  # type: ignore[misc]  # bound now
-            complete = complete or (page.last and page.complete)
-        if not complete:
+
+        def shown() -> int:
+            return store.write(lambda conn: int(conn.execute("SELECT count(*) FROM remote_row").fetchone()[0]))
+
+        def read() -> Read:
+            count, before, complete = 0, shown(), False
+            for page in connector.changes(spec, None):
+                rows = [list(row) for row in page.rows]
+                for row in rows:
+                    for index, function in convert:
+                        row[index] = function(row[index])
+                store.write(lambda conn, rows=rows: _fill(conn, rows))  # type: ignore[misc]  # bound now
+                count += len(rows)
+                complete = complete or (page.last and page.complete)
+            return Read(count, shown() - before, complete)
+        # A row that is there and taken for gone would stay when its person refuses.
+        if not whole(connector, True, read, lambda: True, shown):
             raise Failure(REMOTE, f"{object_} could not be read to its end; nothing was concluded.",
                           next="Try again later.")
         return store.write(lambda conn: _conclude(conn, audience))

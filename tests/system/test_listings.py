@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from connectors.memory import MemoryConnector
+from syncd.desk.resync import Resync
 from syncd.model import Page, StreamSpec
 from tests.system.lab import DAY, MAPPING, NEWS, OFFERS, Lab
 
@@ -146,3 +148,15 @@ def test_a_refusal_that_only_an_event_tells_is_not_cut_off(tmp_path: Path, monke
         lab.world.act("mc", "import", list="L2", members={"legacy-1": "p1@mail.example"}, status="subscribed")
         lab.link()
         assert ("legacy-1" in lab.keys(NEWS)) == (not care)
+
+
+def test_a_comparison_that_somebody_asks_for_takes_nobody_for_gone_either(tmp_path: Path) -> None:
+    with Lab(tmp_path, esp=SILENT) as lab:
+        lab.contacts(6)
+        lab.link()
+        about: Any = SimpleNamespace(store=lab.app.store, app=lab.app, mapping=lab.app.mapping, compiled=lab.app.compiled)
+        for skip in (0, 1):
+            lab.world.fault("truncate", object=NEWS, count=1, skip=skip, **CUT)
+            found = Resync(about, destination="mc").prepare(lab.app.cycle())
+            assert found[NEWS] == "6 rows, 0 vanished, 0 different, 0 of others"
+            lab.world.clear_faults()

@@ -12,7 +12,7 @@ import pytest
 from connectors.errors import ConnectorError
 from mappings.problems import MappingProblems
 from syncd.runs import Report
-from tests.system.lab import HOUR, MAPPING, NEWS, OFFERS, RICH, Lab, done
+from tests.system.lab import DAY, HOUR, MAPPING, NEWS, OFFERS, RICH, Lab, done
 from tests.unit.cli_lab import Lab as Commands
 from tests.unit.cli_lab import lab as commands
 
@@ -102,6 +102,18 @@ def test_whoever_becomes_part_of_somebody_who_refused_loses_the_row(lab: Lab) ->
     lab.world.act("sf", "merge", object="Contact", id=lab.ids["p1"], into=lab.ids["p0"])
     serve(lab)
     assert (lab.keys(NEWS), lab.keys(OFFERS)) == ({"p2", "p3", "p9"}, {"p0", "p1", "p2", "p3"})
+
+
+def test_a_row_at_an_address_that_nobody_has_goes(lab: Lab) -> None:
+    lab.world.act("mc", "write_rows", audience=NEWS, rows={"x": {"email": "x@elsewhere.example"}})
+    lab.world.send("mc", NEWS)
+    lab.advance(2 * DAY)
+    lab.settle()
+    assert "x" in lab.keys(NEWS)
+    lab.reopen(STRANGE)
+    lab.world.act("mc", "unsubscribe", email="x@elsewhere.example", list="L2", key="x")
+    serve(lab)
+    assert "x" not in lab.keys(NEWS)
 
 
 def test_the_express_way_makes_nothing_of_half_a_mapping(lab: Lab) -> None:
