@@ -12,6 +12,7 @@ from collections.abc import Iterable, Set
 from typing import Any
 
 from state import addresses, db
+from state.parcels import Members
 from state.queries import load
 from state.relations import AudienceDef, mailable
 
@@ -123,9 +124,9 @@ def remove_former(conn: db.Connection, a: AudienceDef, run: int) -> None:
                  {"object": a.object, "connection": a.connection, "run": run})
 
 
-def left_behind(conn: db.Connection, a: AudienceDef, batch: int) -> None:
+def left_behind(conn: db.Connection, a: AudienceDef, sealed: Members) -> None:
     """Remember the rows that a batch of new rows leaves under another key; to be called before the target moves."""
-    conn.execute(load("drift")["left_behind"].replace(":target", a.table), {"batch": batch})
+    conn.execute(sealed.of(load("drift")["left_behind"].replace(":target", a.table)), sealed.given)
 
 
 def to_judge(conn: db.Connection, most: int) -> list[tuple[int, int | None, int | None]]:

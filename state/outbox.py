@@ -13,8 +13,9 @@ from typing import Any, overload
 
 import orjson
 
-from state import db, drift, plan, statuses
-from state.plan import DROPPED, QUEUED, REJECTED, SEALED
+from state import db, drift, parcels, plan, statuses
+from state.parcels import Members, Parcel
+from state.plan import DROPPED, GRANT, QUEUED, REJECTED, SEALED
 from state.queries import load
 from state.relations import AudienceDef, Relations, mailable, quote, rec
 from syncd.model import DONE, Batch, Op, Outcome
@@ -41,7 +42,8 @@ class Sealed:
 
 def seal(conn: db.Connection, rel: Relations, connection: int, limits: Mapping[str, int], *, grants: bool,
          now: int, only_suppressions: bool = False, absent: Collection[int] = ()) -> Sealed | None:
-    """Take the next batch of a destination: suppressions first, then in order of creation. None when nothing may go.
+    """Take the next batch of a destination: suppressions first, then in order of creation; of parcels, if these are next,
+    the first rows of one. None when nothing may go.
 
     :param absent: audiences that are not there, so that no row may go to them
     """
@@ -51,31 +53,61 @@ def seal(conn: db.Connection, rel: Relations, connection: int, limits: Mapping[s
                              "absent": orjson.dumps(list(absent)).decode()}
     while True:
         first = conn.execute(q["next"], given).fetchone()
-        if first is None:
+        parcel = parcels.following(conn, given) if grants and not only_suppressions else None
+        if parcel is not None and (first is None or (GRANT, parcel.first) < (first[3], first[5])):
+            sealed = _seal_parcel(conn, rel, connection, parcel, limits.get("upsert", 1), now)
+        elif first is not None:
+            sealed = _seal(conn, rel, given, limits, *first[:5])
+        else:
             return None
-        object_, kind, columns, class_, cap = first
-        size = min(limits.get(kind, 1), cap or 1_000_000_000)
-        batch = conn.execute(q["new_batch"], {"connection": connection, "object": object_, "kind": kind,
-                                              "columns": columns, "now": now}).fetchone()[0]
-        conn.execute(q["seal"], {**given, "object": object_, "kind": kind, "columns": columns, "class": class_,
-                                 "size": size, "batch": batch})
-        if kind == "update":
-            conn.execute(q["stamp"], {"batch": batch})
-        _gate(conn, rel, batch, object_, kind)
-        ops = operations(conn, batch)
-        if ops:
-            return _sealed(conn, batch, class_, ops)
-        conn.execute(q["close_batch"], (batch,))
+        if sealed is not None:
+            return sealed
 
 
-def _gate(conn: db.Connection, rel: Relations, batch: int, object_: int, kind: str) -> None:
-    """Drop what the decisions no longer permit. People with unfolded news are planned again, not sent."""
+def _seal(conn: db.Connection, rel: Relations, given: Mapping[str, Any], limits: Mapping[str, int], object_: int, kind: str,
+          columns: str, class_: int, cap: int | None) -> Sealed | None:
+    """Seal the next operations like the one described; None where the decisions permit none of them."""
+    q = load("outbox")
+    alike = {**given, "object": object_, "kind": kind, "columns": columns, "class": class_,
+             "size": min(limits.get(kind, 1), cap or 1_000_000_000)}
+    alike["batch"] = batch = conn.execute(q["new_batch"], alike).fetchone()[0]
+    conn.execute(q["seal"], alike)
+    if kind == "update":
+        conn.execute(q["stamp"], {"batch": batch})
+    return _gated(conn, rel, batch, parcels.loose(batch), object_, kind, class_)
+
+
+def _seal_parcel(conn: db.Connection, rel: Relations, connection: int, parcel: Parcel, size: int, now: int) -> Sealed | None:
+    """Seal the first rows of a parcel; None where the decisions permit none of them."""
+    upto = parcels.cut(conn, parcel, size)
+    if upto is None:
+        return None
+    batch = conn.execute(load("outbox")["new_batch"], {"connection": connection, "object": parcel.object, "kind": "upsert",
+                                                       "columns": parcel.columns, "now": now}).fetchone()[0]
+    return _gated(conn, rel, batch, parcels.seal(conn, parcel, upto, batch), parcel.object, "upsert", GRANT)
+
+
+def _gated(conn: db.Connection, rel: Relations, batch: int, members: Members, object_: int, kind: str, class_: int,
+           ) -> Sealed | None:
+    """A batch without what the decisions no longer permit. People with unfolded news are planned again, not sent."""
     q = load("outbox")
     audience = next((a for a in rel.audiences if a.object == object_ and kind == "upsert"), None)
     forbidden = "0" if audience is None else q["forbidden"].replace(":mailable", f"d.{mailable(audience.topic)}")
-    stopped = conn.execute(q["gate"].replace(":forbidden", forbidden), {"batch": batch}).fetchall()
-    conn.executemany(q["drop_stale"], ((op,) for op, stale in stopped if stale))
-    conn.executemany(q["drop_forbidden"], ((op,) for op, stale in stopped if not stale))
+    stopped = conn.execute(members.of(q["gate"].replace(":forbidden", forbidden)), members.given).fetchall()
+    conn.executemany(q["drop_stale"], ((op,) for op, stale, _ in stopped if stale))
+    conn.executemany(parcels.INTO_LANE, ((op,) for op, stale, early in stopped if early and not stale))
+    conn.executemany(q["drop_forbidden"], ((op,) for op, stale, early in stopped if not stale and not early))
+    ops = operations(conn, batch)
+    if ops:
+        return _sealed(conn, batch, class_, ops)
+    close(conn, batch)
+    return None
+
+
+def close(conn: db.Connection, batch: int) -> None:
+    """Nothing of a batch is in flight any more."""
+    conn.execute(load("outbox")["close_batch"], (batch,))
+    parcels.close(conn, batch)
 
 
 class Unread(Sequence[Op]):
@@ -104,8 +136,9 @@ class Unread(Sequence[Op]):
 
 def sealed_batch(conn: db.Connection, batch: int, read: Callable[[], list[Op]]) -> Sealed | None:
     """A batch with its sealed operations, None when none is left. ``read`` gives them later, if they are wanted."""
-    count, class_ = conn.execute(load("outbox")["batch_size"], (batch,)).fetchone()
-    return _sealed(conn, batch, class_, Unread(count, read)) if count else None
+    found = [conn.execute(m.of(load("outbox")["batch_size"]), m.given).fetchone() for m in parcels.members(conn, batch)]
+    count = sum(n for n, _ in found)
+    return _sealed(conn, batch, max(c for n, c in found if n), Unread(count, read)) if count else None
 
 
 def _sealed(conn: db.Connection, batch: int, class_: int, ops: Sequence[Op]) -> Sealed:
@@ -119,11 +152,14 @@ def _sealed(conn: db.Connection, batch: int, class_: int, ops: Sequence[Op]) -> 
 
 def operations(conn: db.Connection, batch: int) -> list[Op]:
     """The sealed operations of a batch, in order."""
-    found = conn.execute(load("outbox")["batch_ops"], (batch,)).fetchone()
-    if found[3] is None:
-        return []
-    ids, keys, emails, values = map(orjson.loads, found)
-    return list(map(Op._make, zip(ids, keys, emails, map(tuple, values), strict=True)))
+    ops: list[Op] = []
+    parts = parcels.members(conn, batch)
+    for part in parts:
+        found = conn.execute(part.of(load("outbox")["batch_ops"]), part.given).fetchone()
+        if found[3] is not None:
+            ids, keys, emails, values = map(orjson.loads, found)
+            ops += map(Op._make, zip(ids, keys, emails, map(tuple, values), strict=True))
+    return sorted(ops) if len(parts) > 1 else ops
 
 
 def open_batches(conn: db.Connection, connection: int, *, only_suppressions: bool = False,
@@ -162,10 +198,11 @@ def record(conn: db.Connection, rel: Relations, sealed: Sealed, outcomes: Sequen
     alike = outcomes[0] if outcomes.count(outcomes[0]) == len(outcomes) else None
     if alike == DONE:
         _done(conn, rel, sealed, sealed.id, now, late)
-        conn.execute(q["close_batch"], (sealed.id,))
+        close(conn, sealed.id)
     elif alike is not None and alike.state == "accepted":
         conn.execute(q["accepted"], {"batch": sealed.id, "request": alike.request_id or "", "ask": ask_at})
     else:
+        parcels.unpack(conn, sealed.id)
         _sort_out(conn, rel, sealed, _by_state(operations(conn, sealed.id), outcomes), now, backoff, ask_at, late)
     conn.execute(q["wake_waiting"], {"batch": sealed.id})
     conn.execute(q["clear_waiting"], {"batch": sealed.id})
@@ -173,12 +210,13 @@ def record(conn: db.Connection, rel: Relations, sealed: Sealed, outcomes: Sequen
 
 def _done(conn: db.Connection, rel: Relations, sealed: Sealed, batch: int, now: int, late: bool) -> None:
     """All operations that are sealed in ``batch`` are done."""
-    q = load("outbox")
-    _apply(conn, rel, batch, sealed.batch, now)
+    q, members = load("outbox"), parcels.alike(conn, batch)
+    _apply(conn, rel, batch, members, sealed.batch, now)
     if late and sealed.batch.kind == "update" and not sealed.suppressing:
         conn.execute(q["reread"], {"batch": batch})
-    conn.execute(q["accepted_after_all"], {"batch": batch, "object": sealed.batch.object, "now": now})
-    conn.execute(q["close_done"], {"batch": batch, "now": now})
+    given = {**members.given, "object": sealed.batch.object, "now": now}
+    conn.execute(members.of(q["accepted_after_all"]), given)
+    conn.execute(members.of(q["close_done"]), given)
 
 
 def _sort_out(conn: db.Connection, rel: Relations, sealed: Sealed, by_state: Mapping[str, list[tuple[Op, Outcome]]],
@@ -250,7 +288,7 @@ def _split(conn: db.Connection, q: Mapping[str, str], batch: int, ids: Sequence[
     return int(new)
 
 
-def _apply(conn: db.Connection, rel: Relations, batch_id: int, batch: Batch, now: int) -> None:
+def _apply(conn: db.Connection, rel: Relations, batch_id: int, members: Members, batch: Batch, now: int) -> None:
     """Move the targets to what was acknowledged: every operation of the batch that is still sealed."""
     q = load("outbox")
     kind = batch.kind
@@ -262,9 +300,9 @@ def _apply(conn: db.Connection, rel: Relations, batch_id: int, batch: Batch, now
     object_ = conn.execute(q["object_of"], (batch_id,)).fetchone()[0]
     audience = next((a for a in rel.audiences if a.object == object_), None)
     if kind == "upsert" and audience is not None:
-        drift.left_behind(conn, audience, batch_id)
-        conn.execute(_upsert_target(audience), {"batch": batch_id})
-        conn.execute(q["no_longer_foreign"], {"batch": batch_id})
+        drift.left_behind(conn, audience, members)
+        conn.execute(members.of(_upsert_target(audience)), members.given)
+        conn.execute(members.of(q["no_longer_foreign"]), members.given)
     elif kind == "remove" and audience is not None:
         conn.execute(f"DELETE FROM {audience.table} WHERE person IN (SELECT person FROM operation"
                      f" WHERE batch = :batch AND state = {SEALED} AND record = 0)", {"batch": batch_id})
@@ -288,7 +326,7 @@ def _upsert_target(a: AudienceDef) -> str:
     values = "".join(f", o.payload->>{i}" for i in range(len(a.columns)))
     return (f"INSERT OR REPLACE INTO {a.table} (person, key, address, operation{names})"
             f" SELECT o.person, o.key, o.address, o.id{values} FROM operation o"
-            f" WHERE o.batch = :batch AND o.state = {SEALED}")
+            " WHERE :members")
 
 
 def queued(conn: db.Connection, connection: int, until: int) -> tuple[int, int]:

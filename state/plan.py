@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from state import db, drift, history
+from state import db, drift, history, parcels
 from state.queries import load
 from state.relations import (
     NEVER_SAID,
@@ -42,6 +42,7 @@ def forget_wishes(conn: db.Connection) -> list[tuple[Any, ...]]:
     on their way to a lane (see ``still_queued``)."""
     q = load("plan")
     conn.execute(q["unranked"])
+    parcels.unpack_people(conn, "chunk")
     queued = [row[:-1] for row in conn.execute(q["forget_wishes"]) if row[-1]]
     conn.execute(q["wait"])
     return queued
@@ -127,7 +128,8 @@ def _refused(payload: str) -> str:
 
 
 def audience_sql(a: AudienceDef, rel: Relations) -> dict[str, str]:
-    """The statements for one audience: ``upsert``, ``remove``. Bind :connection, :object, :run, :columns, :state."""
+    """The statements for one audience: ``upsert``, ``remove``. Bind :connection, :object, :run, :columns, :state and :fresh
+    (the state of a row where there was none)."""
     source = ("chunk c CROSS JOIN attr a ON a.person = c.person CROSS JOIN decision d ON d.person = c.person"
               " CROSS JOIN address ad ON ad.id = a.address"
               " CROSS JOIN subscriber_key k ON k.connection = :connection AND k.person = c.person AND k.until = 0")
@@ -153,7 +155,8 @@ def audience_sql(a: AudienceDef, rel: Relations) -> dict[str, str]:
             CASE WHEN t.key IS NOT k.key OR t.address IS NOT a.address THEN {GRANT} ELSE {HARMLESS} END,
             c.person, 0, k.key, a.address, :columns, json_array({payload}),
             CASE WHEN t.person IS NULL THEN NULL ELSE json_array({before}) END,
-            d.position, {depends.format(entering if siblings else status)}, :state, :run
+            d.position, {depends.format(entering if siblings else status)},
+            iif(t.person IS NULL, :fresh, :state), :run
             FROM {source} LEFT JOIN {a.table} t ON t.person = c.person
             WHERE {wanted} AND ({differs}) AND NOT {flying.format(p='c', more='')}
             AND NOT {vanished} AND NOT (t.person IS NULL AND {rejected.format(kind='upsert')})
@@ -189,7 +192,7 @@ def forget_rejections(conn: db.Connection, a: AudienceDef, rel: Relations, param
 
 def audiences(conn: db.Connection, rel: Relations, run: int, parameters: Mapping[str, Any]) -> None:
     """Row operations of every audience for the chunk. Rows of a first plan come by the million: they are queued at once, in
-    a lane that its approval will open, and need not be written again."""
+    a lane that its approval will open, the new ones in parcels."""
     shut = {row[0] for row in conn.execute("SELECT id FROM connection WHERE approved_at IS NULL")}
     by_id = {connection for connection, (value, _) in rel.key_values.items() if value == "crm_id"}
     parts, rejections = [], conn.execute("SELECT EXISTS (SELECT 1 FROM rejection)").fetchone()[0]
@@ -197,6 +200,7 @@ def audiences(conn: db.Connection, rel: Relations, run: int, parameters: Mapping
         columns = orjson.dumps(a.columns).decode()
         given = {**parameters, "connection": a.connection, "object": a.object, "run": run, "columns": columns,
                  "state": QUEUED if a.connection in shut else PLANNED,
+                 "fresh": parcels.PACKED if a.connection in shut else PLANNED,
                  "by_id": a.connection in by_id}
         if rejections:
             forget_rejections(conn, a, rel, parameters)
@@ -204,7 +208,9 @@ def audiences(conn: db.Connection, rel: Relations, run: int, parameters: Mapping
         conn.execute(parts[-1][0]["remove"], given)
         conn.execute(drift.removals(a, f"{rel.forbids(a.topic)} OR d.{standing(a.topic)} >= {OPTED_OUT}"), given)
     for a, (sql, given) in zip(rel.audiences, parts, strict=True):
-        conn.execute(sql["upsert"], given)
+        count = conn.execute(sql["upsert"], given).rowcount
+        if a.connection in shut:
+            parcels.pack(conn, a.connection, a.object, given["columns"], count)
         drift.remove_former(conn, a, run)
 
 

@@ -179,7 +179,9 @@ class Lane:
             waiting = self.store.rows(
                 "SELECT 1 FROM object b WHERE b.connection = ? AND b.name = ? AND b.kind = 'audience'"
                 " AND b.created_at IS NULL"
-                " AND EXISTS (SELECT 1 FROM lane o WHERE o.connection = b.connection AND o.object = b.id)",
+                " AND EXISTS (SELECT 1 FROM connection c WHERE c.id = b.connection AND c.approved_at IS NOT NULL)"
+                " AND (EXISTS (SELECT 1 FROM lane o WHERE o.connection = b.connection AND o.object = b.id)"
+                " OR EXISTS (SELECT 1 FROM parcel l WHERE l.object = b.id AND l.batch IS NULL))",
                 (self.connection, name))
             if not waiting:
                 continue
@@ -281,8 +283,7 @@ class Lane:
             with self.store.reading() as conn:
                 sealed = outbox.sealed_batch(conn, batch, partial(self._operations, batch))
             if sealed is None:
-                self.store.write(lambda conn, b=batch: conn.execute(  # type: ignore[misc]
-                    "UPDATE batch SET state = 'closed' WHERE id = ?", (b,)).rowcount)
+                self.store.write(lambda conn, b=batch: outbox.close(conn, b))  # type: ignore[misc]
                 continue
             try:
                 outcomes = self._settle(sealed) if state == "accepted" else self._read_back(sealed)

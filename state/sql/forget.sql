@@ -122,10 +122,12 @@ UPDATE record SET forgotten = coalesce(forgotten, :now) WHERE id IN (SELECT id F
 UPDATE record SET forgotten = coalesce(forgotten, :now) WHERE address IN (SELECT id FROM gone_address);
 
 -- name: drop_wishes
-DELETE FROM operation WHERE state < 3 AND person IN (SELECT id FROM gone_person);
+DELETE FROM operation WHERE state < 3 AND person IN (SELECT id FROM gone_person) AND NOT (state = -1 AND EXISTS (SELECT 1 FROM parcel l
+  WHERE l.batch IS NOT NULL AND operation.id BETWEEN l.first AND l.last));
 
 -- name: in_flight
-SELECT count(*) FROM gone_person p CROSS JOIN operation o ON o.person = p.id WHERE o.state = 3
+SELECT count(*) FROM gone_person p CROSS JOIN operation o ON o.person = p.id WHERE (o.state = 3 OR o.state = -1 AND EXISTS (SELECT 1 FROM parcel l
+  WHERE l.batch IS NOT NULL AND o.id BETWEEN l.first AND l.last))
 AND (:connection IS NULL OR o.connection = :connection);
 
 -- name: entries
@@ -141,7 +143,8 @@ AND position <= :until
 RETURNING position;
 
 -- name: operations
-DELETE FROM operation WHERE state <> 3 AND id IN (SELECT o.id FROM gone_person p CROSS JOIN operation o ON o.person = p.id
+DELETE FROM operation WHERE state <> 3 AND NOT (state = -1 AND EXISTS (SELECT 1 FROM parcel l
+  WHERE l.batch IS NOT NULL AND operation.id BETWEEN l.first AND l.last)) AND id IN (SELECT o.id FROM gone_person p CROSS JOIN operation o ON o.person = p.id
   UNION ALL SELECT o.id FROM operation o WHERE o.person = 0 AND (o.address IN (SELECT id FROM gone_address)
     OR (o.connection, o.key) IN (SELECT connection, key FROM gone_key)));
 

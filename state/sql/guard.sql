@@ -22,7 +22,7 @@ SELECT id FROM hold WHERE connection = :connection AND object IS :object AND cla
 
 -- name: waiting
 -- Whether anything is planned or queued at a connection.
-SELECT EXISTS (SELECT 1 FROM operation WHERE state = 2 AND connection = :connection)
+SELECT EXISTS (SELECT 1 FROM queued WHERE connection = :connection)
   OR EXISTS (SELECT 1 FROM operation WHERE state IN (0, 1) AND state = 0 AND connection = :connection);
 
 -- name: queue_connection
@@ -60,11 +60,11 @@ UPDATE operation SET state = 1, hold = :hold WHERE id IN (
   AND kind IN ('status', 'update') AND (permit IS NULL OR permit = 0) LIMIT :most);
 
 -- name: queued_by_run
-SELECT 1 FROM operation WHERE state = 2 AND class > 0 AND run = :run AND connection = :connection LIMIT 1;
+SELECT 1 FROM queued WHERE class > 0 AND run = :run AND connection = :connection LIMIT 1;
 
 -- name: hold_run
 UPDATE operation SET state = 1, hold = :hold WHERE id IN (
-  SELECT id FROM operation WHERE state = 2 AND class > 0 AND run = :run AND connection = :connection LIMIT :most);
+  SELECT id FROM queued WHERE class > 0 AND run = :run AND connection = :connection LIMIT :most);
 
 -- name: release
 UPDATE operation SET state = 2, hold = NULL WHERE id IN (
@@ -89,13 +89,13 @@ SELECT id FROM hold WHERE freed = 0;
 UPDATE hold SET freed = 1 WHERE id = ?;
 
 -- name: held_by
-SELECT iif(h.class = 'first_plan', (SELECT count(*) FROM operation o WHERE o.state = 2 AND o.connection = h.connection),
+SELECT iif(h.class = 'first_plan', (SELECT count(*) FROM queued o WHERE o.connection = h.connection),
     (SELECT count(*) FROM operation o WHERE o.state IN (0, 1) AND o.state = 1 AND o.hold = h.id)) FROM hold h WHERE h.id = ?;
 
 -- name: reject_first_plan
 -- Its opt-outs stay for the next one: a verdict about a plan drops none.
 UPDATE operation SET state = 12, reason = 'rejected_by_operator', closed_at = :now WHERE id IN (
-  SELECT id FROM operation WHERE state = 2 AND connection = :connection AND class > 0 LIMIT :most);
+  SELECT id FROM queued WHERE connection = :connection AND class > 0 LIMIT :most);
 
 -- name: reject_hold
 UPDATE operation SET state = 12, reason = 'rejected_by_operator', closed_at = :now WHERE id IN (
@@ -114,7 +114,7 @@ UPDATE hold SET closed_at = :now, verdict = :verdict WHERE id = :hold AND closed
 UPDATE hold SET closed_at = ?, verdict = 'resolved'
 WHERE closed_at IS NULL AND class NOT IN ('empty_source', 'vanished', 'burst', 'existing_keys')
 AND NOT EXISTS (SELECT 1 FROM operation o WHERE o.state IN (0, 1) AND o.state = 1 AND o.hold = hold.id)
-AND NOT (class = 'first_plan' AND EXISTS (SELECT 1 FROM operation o WHERE o.state = 2 AND o.connection = hold.connection));
+AND NOT (class = 'first_plan' AND EXISTS (SELECT 1 FROM queued o WHERE o.connection = hold.connection));
 
 -- name: doubled
 -- People to be linked whose address is that of a subscriber under a key that is nobody's here; and all people to be linked.
@@ -143,7 +143,7 @@ AND h.closed_at > (SELECT coalesce(s.full_at, 0) FROM stream s WHERE s.id = ?);
 
 -- name: open_holds
 SELECT h.id, c.name, b.name, h.class, h.reason, h.opened_at,
-  iif(h.class = 'first_plan', (SELECT count(*) FROM operation o WHERE o.state = 2 AND o.connection = h.connection),
+  iif(h.class = 'first_plan', (SELECT count(*) FROM queued o WHERE o.connection = h.connection),
     (SELECT count(*) FROM operation o WHERE o.state IN (0, 1) AND o.state = 1 AND o.hold = h.id))
 FROM hold h CROSS JOIN connection c ON c.id = h.connection LEFT JOIN object b ON b.id = h.object
 WHERE h.closed_at IS NULL ORDER BY h.id;

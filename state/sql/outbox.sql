@@ -3,7 +3,7 @@
 -- should come before it: that one may be refused. A stop of all mail (``:switches``) is opened only when whatever else is to
 -- be shut for the person is shut everywhere: one account of a provider may hold the switch of several. Rows wait until their
 -- audience is there (``:absent`` could not be created).
-SELECT o.object, o.kind, o.columns, o.class, o.max_batch FROM lane o
+SELECT o.object, o.kind, o.columns, o.class, o.max_batch, o.id FROM lane o
 WHERE o.connection = :connection AND (o.not_before IS NULL OR o.not_before <= :now)
 AND (o.class = 0 OR NOT :only)
 AND (o.class = 0 OR o.object NOT IN (SELECT value FROM json_each(:absent)))
@@ -35,15 +35,18 @@ UPDATE operation SET stamp = (SELECT r.stamp FROM record r WHERE r.id = operatio
 
 -- name: gate
 -- Those of the sealed operations that must not go: somebody said something about their people that is not folded yet (so these
--- are dirty and will be planned again), or the decisions forbid them.
-SELECT id, stale FROM (SELECT o.id, o.class > 0 AND (
+-- are dirty and will be planned again), or they wait for another operation (those of a parcel are not asked before), or the
+-- decisions forbid them.
+SELECT id, stale, early FROM (SELECT o.id, o.class > 0 AND (
     o.person IN (SELECT person FROM dirty)
     OR (o.attempts > 1 AND o.person IN (SELECT person FROM waiting))   -- it came back while news waited for another operation
     OR o.person IN (SELECT r.person FROM dirty_record t CROSS JOIN record r ON r.id = t.record)) AS stale,
+  o.depends_on IS NOT NULL AND o.state = -1
+    AND EXISTS (SELECT 1 FROM operation p WHERE p.id = o.depends_on AND p.state < 10) AS early,
   :forbidden AS forbidden
   FROM operation o LEFT JOIN decision d ON d.person = o.person LEFT JOIN attr v ON v.person = o.person
-  WHERE o.batch = :batch AND o.state = 3)
-WHERE stale OR forbidden;
+  WHERE :members)
+WHERE stale OR early OR forbidden;
 
 -- name: forbidden
 v.person IS NULL OR v.address IS NOT o.address OR :mailable IS NOT 1;
@@ -58,7 +61,7 @@ UPDATE operation SET state = 12, reason = 'gate' WHERE id = ?;
 SELECT b.kind, b.columns, o.name, b.state, b.request_id, b.sealed_at FROM batch b CROSS JOIN object o ON o.id = b.object WHERE b.id = ?;
 
 -- name: batch_size
-SELECT count(*), max(class) FROM operation WHERE batch = ? AND state = 3;
+SELECT count(*), max(class) FROM operation o WHERE :members;
 
 -- name: stamps
 SELECT stamp FROM operation WHERE batch = ? AND state = 3 ORDER BY id;
@@ -67,7 +70,7 @@ SELECT stamp FROM operation WHERE batch = ? AND state = 3 ORDER BY id;
 -- By columns, each as one JSON list: thousands of rows come in one step.
 SELECT json_group_array(id), json_group_array(key), json_group_array(email), '[' || group_concat(payload) || ']'
 FROM (SELECT o.id, o.key, a.email, o.payload FROM operation o LEFT JOIN address a ON a.id = o.address
-  WHERE o.batch = ? AND o.state = 3 ORDER BY o.id);
+  WHERE :members ORDER BY o.id);
 
 -- name: close_batch
 UPDATE batch SET state = 'closed' WHERE id = ?;
@@ -78,7 +81,8 @@ SELECT id, state, ask_at FROM batch WHERE connection = ? AND state <> 'closed' O
 -- name: open_suppressions
 -- Batches without a reply that hold nothing but opt-outs.
 SELECT b.id, b.state, b.ask_at FROM batch b WHERE b.connection = ? AND b.state <> 'closed' AND NOT EXISTS
-  (SELECT 1 FROM operation o WHERE o.batch = b.id AND o.state = 3 AND o.class <> 0) ORDER BY b.id;
+  (SELECT 1 FROM operation o WHERE o.batch = b.id AND o.state = 3 AND o.class <> 0)
+AND b.id NOT IN (SELECT batch FROM parcel WHERE batch IS NOT NULL) ORDER BY b.id;
 
 -- name: suppressions_due
 SELECT EXISTS (SELECT 1 FROM lane WHERE connection = :connection AND class = 0
@@ -89,8 +93,8 @@ UPDATE batch SET ask_at = ? WHERE id = ?;
 
 -- name: close_done
 -- A create's values are in the target now; its run tells the rest.
-UPDATE operation SET state = 10, closed_at = :now, reason = NULL, payload = CASE WHEN before IS NOT NULL THEN payload END
-WHERE batch = :batch AND state = 3;
+UPDATE operation AS o SET state = 10, closed_at = :now, reason = NULL, payload = CASE WHEN before IS NOT NULL THEN payload END,
+  batch = :batch, attempts = max(attempts, 1) WHERE :members;
 
 -- name: close_op
 UPDATE operation SET state = ?, closed_at = ?, reason = ? WHERE id = ?;
@@ -118,7 +122,7 @@ ON CONFLICT (connection, object, key, reason) DO UPDATE SET closed_at = NULL;
 
 -- name: accepted_after_all
 UPDATE quarantine SET closed_at = :now WHERE closed_at IS NULL AND object = :object
-AND key IN (SELECT o.key FROM operation o WHERE o.batch = :batch AND o.state = 3);
+AND key IN (SELECT o.key FROM operation o WHERE :members);
 
 -- name: split
 INSERT INTO batch (connection, object, kind, columns, state, request_id, sealed_at, ask_at)
@@ -158,7 +162,7 @@ WHERE o.batch = :batch AND s.status = 'held' AND s.address IS NOT NULL;
 -- name: no_longer_foreign
 DELETE FROM foreign_row WHERE id IN (SELECT f.id FROM (SELECT 1 FROM foreign_row LIMIT 1)   -- mostly there is none
   CROSS JOIN operation o CROSS JOIN foreign_row f ON f.object = o.object AND f.key = o.key
-  WHERE o.batch = :batch AND o.state = 3);
+  WHERE :members);
 
 -- name: foreign_removed
 DELETE FROM foreign_row WHERE id IN (SELECT record FROM operation WHERE batch = :batch AND state = 3 AND record <> 0);
@@ -182,8 +186,11 @@ UPDATE operation SET not_before = NULL WHERE connection = ? AND state = 2 AND no
 AND reason LIKE ?;
 
 -- name: depth
-SELECT (SELECT count(*) FROM lane WHERE connection = :connection AND coalesce(not_before, 0) <= :until),
-  (SELECT count(*) FROM operation WHERE state = 3 AND connection = :connection);
+SELECT (SELECT count(*) FROM queued WHERE connection = :connection AND coalesce(not_before, 0) <= :until
+    AND connection IN (SELECT id FROM connection WHERE approved_at IS NOT NULL)),
+  (SELECT count(*) FROM operation WHERE state = 3 AND connection = :connection)
+  + (SELECT count(*) FROM parcel l CROSS JOIN operation o ON o.id BETWEEN l.first AND l.last AND o.state = -1
+     WHERE l.batch IS NOT NULL AND l.connection = :connection);
 
 -- name: reasserted
 UPDATE request SET reasserted = reasserted + 1 WHERE field = :field

@@ -268,7 +268,8 @@ CREATE TABLE operation (
   stamp INTEGER,                     -- the CRM record's stamp when it was sealed
   permit INTEGER,                    -- ledger position that permits (class 1) or demands (class 0) it
   depends_on INTEGER,
-  state INTEGER NOT NULL,            -- 0 planned 1 held 2 queued (see lane) 3 sealed | 10 done 11 rejected 12 dropped
+  state INTEGER NOT NULL,            -- -1 as its parcel | 0 planned 1 held 2 queued (see lane) 3 sealed | 10 done
+                                     -- 11 rejected 12 dropped
   hold INTEGER,
   batch INTEGER,
   max_batch INTEGER,
@@ -285,7 +286,23 @@ CREATE INDEX operation_batch ON operation (batch) WHERE state = 3;
 CREATE INDEX operation_guarded ON operation (state, object, kind, class) WHERE state IN (0, 1);
 CREATE INDEX operation_person ON operation (person);
 
--- What may be sent. Where nothing was ever approved the lane is shut: what is queued there waits for the first plan's verdict.
+-- Rows of a first plan: operations in the state -1 between two ids, all of them queued, or all sealed in one batch.
+CREATE TABLE parcel (
+  first INTEGER PRIMARY KEY,         -- no two have an operation in common
+  last INTEGER NOT NULL,
+  connection INTEGER NOT NULL,
+  object INTEGER NOT NULL,
+  columns TEXT NOT NULL,             -- JSON list
+  batch INTEGER                      -- NULL = queued
+) STRICT;
+CREATE INDEX parcel_batch ON parcel (batch) WHERE batch IS NOT NULL;
+
+-- Everything that is queued, in parcels or not.
+CREATE VIEW queued AS SELECT id, connection, object, class, run, not_before FROM operation WHERE state = 2
+UNION ALL SELECT o.id, l.connection, l.object, o.class, o.run, o.not_before
+FROM parcel l CROSS JOIN operation o ON o.id BETWEEN l.first AND l.last AND o.state = -1 WHERE l.batch IS NULL;
+
+-- What may be sent, parcels aside. Where nothing was ever approved the lane is shut: what is queued there waits for the first plan's verdict.
 CREATE VIEW lane AS SELECT * FROM operation
 WHERE state = 2 AND connection IN (SELECT id FROM connection WHERE approved_at IS NOT NULL);
 

@@ -1,6 +1,6 @@
 -- name: connections
 SELECT c.id, c.name, c.role, c.approved_at,
-  (SELECT count(*) FROM lane o WHERE o.connection = c.id),
+  (SELECT count(*) FROM queued o WHERE o.connection = c.id AND c.approved_at IS NOT NULL),
   (SELECT count(*) FROM batch b WHERE b.connection = c.id AND b.state <> 'closed'),
   (SELECT count(*) FROM quarantine q WHERE q.connection = c.id AND q.closed_at IS NULL)
 FROM connection c ORDER BY c.name;
@@ -37,14 +37,14 @@ FROM hold h CROSS JOIN connection c ON c.id = h.connection LEFT JOIN object b ON
 -- name: hold_counts
 SELECT b.name, o.kind, o.class, o.before IS NULL, count(*)
 FROM (SELECT id FROM operation WHERE state IN (0, 1) AND state = 1 AND hold = ?1
-  UNION ALL SELECT o.id FROM hold h CROSS JOIN operation o ON o.connection = h.connection AND o.state = 2
+  UNION ALL SELECT o.id FROM hold h CROSS JOIN queued o ON o.connection = h.connection
   WHERE h.id = ?1 AND h.class = 'first_plan' AND h.closed_at IS NULL) w
 CROSS JOIN operation o ON o.id = w.id CROSS JOIN object b ON b.id = o.object GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4;
 
 -- name: hold_sample
 SELECT b.name, o.kind, o.class, o.before IS NULL, o.person, o.key
 FROM (SELECT id FROM operation WHERE state IN (0, 1) AND state = 1 AND hold = :hold
-  UNION ALL SELECT o.id FROM hold h CROSS JOIN operation o ON o.connection = h.connection AND o.state = 2
+  UNION ALL SELECT o.id FROM hold h CROSS JOIN queued o ON o.connection = h.connection
   WHERE h.id = :hold AND h.class = 'first_plan' AND h.closed_at IS NULL) w
 CROSS JOIN operation o ON o.id = w.id CROSS JOIN object b ON b.id = o.object ORDER BY o.id LIMIT :limit;
 
@@ -78,7 +78,7 @@ UPDATE operation SET not_before = NULL WHERE connection = :connection AND key = 
 -- name: plan_operations
 SELECT c.name, b.name, o.kind, o.class, o.before IS NULL, iif(c.approved_at IS NULL, 1, o.state), o.person, o.key, o.columns,
   o.before, o.payload, o.permit, coalesce(d.master, 0) >= 3
-FROM (SELECT id FROM operation WHERE state IN (0, 1) AND state = 1 UNION ALL SELECT id FROM operation WHERE state = 2) w
+FROM (SELECT id FROM operation WHERE state IN (0, 1) AND state = 1 UNION ALL SELECT id FROM queued) w
 CROSS JOIN operation o ON o.id = w.id CROSS JOIN object b ON b.id = o.object CROSS JOIN connection c ON c.id = o.connection
 LEFT JOIN decision d ON d.person = o.person
 ORDER BY o.class > 0, o.id;
@@ -87,14 +87,16 @@ ORDER BY o.class > 0, o.id;
 -- Connections whose first approved plan is not wholly done, those without one included.
 SELECT c.name FROM connection c WHERE c.approved_at IS NULL OR EXISTS (
   SELECT 1 FROM plan p WHERE p.approved_at = c.approved_at AND (
-    EXISTS (SELECT 1 FROM operation o WHERE o.connection = c.id AND o.state = 2 AND o.id <= p.last_operation)
+    EXISTS (SELECT 1 FROM queued o WHERE o.connection = c.id AND o.id <= p.last_operation)
     OR EXISTS (SELECT 1 FROM batch b CROSS JOIN operation o ON o.batch = b.id
                WHERE b.connection = c.id AND b.state <> 'closed' AND o.state = 3 AND o.id <= p.last_operation)
+    OR EXISTS (SELECT 1 FROM parcel l WHERE l.connection = c.id AND l.batch IS NOT NULL AND l.first <= p.last_operation)
     OR EXISTS (SELECT 1 FROM operation o WHERE o.state IN (0, 1) AND o.connection = c.id AND o.id <= p.last_operation)));
 
 -- name: overdue
 -- Queued operations that nothing but time kept back: not deferred by the vendor, not waiting for another one.
-SELECT count(*) FROM lane o WHERE o.connection = ? AND (o.not_before IS NULL OR o.not_before <= ?);
+SELECT count(*) FROM queued o WHERE o.connection = ? AND (o.not_before IS NULL OR o.not_before <= ?)
+AND o.connection IN (SELECT id FROM connection WHERE approved_at IS NOT NULL);
 
 -- name: flying
 SELECT count(*) FROM batch WHERE connection = ? AND state <> 'closed';
@@ -144,9 +146,10 @@ CROSS JOIN subscriber_key k ON k.connection = c.id AND k.person = ? ORDER BY k.u
 
 -- name: operations_of
 -- What is open, and the last write of each object, record and set of columns that came to an end; newest first.
-SELECT o.id, c.name, b.name, o.kind, o.class, o.before IS NULL, iif(o.state = 2 AND c.approved_at IS NULL, 1, o.state), o.key,
+SELECT o.id, c.name, b.name, o.kind, o.class, o.before IS NULL, CASE WHEN o.state IN (-1, 2) AND c.approved_at IS NULL THEN 1 WHEN o.state <> -1 THEN o.state
+    WHEN EXISTS (SELECT 1 FROM parcel l WHERE o.id BETWEEN l.first AND l.last AND l.batch IS NULL) THEN 2 ELSE 3 END, o.key,
   o.columns, o.payload, o.before, o.permit, o.reason, o.closed_at, o.run,
-  iif(o.state = 2 AND c.approved_at IS NULL, (SELECT h.id FROM hold h WHERE h.connection = c.id AND h.class = 'first_plan'
+  iif(o.state IN (-1, 2) AND c.approved_at IS NULL, (SELECT h.id FROM hold h WHERE h.connection = c.id AND h.class = 'first_plan'
     AND h.closed_at IS NULL), o.hold), o.object
 FROM operation o CROSS JOIN object b ON b.id = o.object CROSS JOIN connection c ON c.id = o.connection
 WHERE o.person = :person AND (o.state < 10 OR o.id IN (SELECT max(x.id) FROM operation x WHERE x.person = :person
