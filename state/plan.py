@@ -128,8 +128,7 @@ def _refused(payload: str) -> str:
 
 
 def audience_sql(a: AudienceDef, rel: Relations) -> dict[str, str]:
-    """The statements for one audience: ``upsert``, ``remove``. Bind :connection, :object, :run, :columns, :state and :fresh
-    (the state of a row where there was none)."""
+    """The statements for one audience: ``upsert``, ``remove``. Bind :connection, :object, :run, :columns, :state, :fresh."""
     source = ("chunk c CROSS JOIN attr a ON a.person = c.person CROSS JOIN decision d ON d.person = c.person"
               " CROSS JOIN address ad ON ad.id = a.address"
               " CROSS JOIN subscriber_key k ON k.connection = :connection AND k.person = c.person AND k.until = 0")
@@ -155,8 +154,7 @@ def audience_sql(a: AudienceDef, rel: Relations) -> dict[str, str]:
             CASE WHEN t.key IS NOT k.key OR t.address IS NOT a.address THEN {GRANT} ELSE {HARMLESS} END,
             c.person, 0, k.key, a.address, :columns, json_array({payload}),
             CASE WHEN t.person IS NULL THEN NULL ELSE json_array({before}) END,
-            d.position, {depends.format(entering if siblings else status)},
-            iif(t.person IS NULL, :fresh, :state), :run
+            d.position, {depends.format(entering if siblings else status)}, iif(t.person IS NULL, :fresh, :state), :run
             FROM {source} LEFT JOIN {a.table} t ON t.person = c.person
             WHERE {wanted} AND ({differs}) AND NOT {flying.format(p='c', more='')}
             AND NOT {vanished} AND NOT (t.person IS NULL AND {rejected.format(kind='upsert')})
