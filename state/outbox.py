@@ -55,7 +55,7 @@ def seal(conn: db.Connection, rel: Relations, connection: int, limits: Mapping[s
         first = conn.execute(q["next"], given).fetchone()
         parcel = parcels.following(conn, given) if grants and not only_suppressions else None
         if parcel is not None and (first is None or (GRANT, parcel.first) < (first[3], first[5])):
-            sealed = _seal_parcel(conn, rel, connection, parcel, limits.get("upsert", 1), now)
+            sealed = _seal_parcels(conn, rel, connection, parcel, limits.get("upsert", 1), now)
         elif first is not None:
             sealed = _seal(conn, rel, given, limits, *first[:5])
         else:
@@ -74,26 +74,25 @@ def _seal(conn: db.Connection, rel: Relations, given: Mapping[str, Any], limits:
     conn.execute(q["seal"], alike)
     if kind == "update":
         conn.execute(q["stamp"], {"batch": batch})
-    return _gated(conn, rel, batch, parcels.loose(batch), object_, kind, class_)
+    return _gated(conn, rel, batch, [parcels.loose(batch)], object_, kind, class_)
 
 
-def _seal_parcel(conn: db.Connection, rel: Relations, connection: int, parcel: Parcel, size: int, now: int) -> Sealed | None:
-    """Seal the first rows of a parcel; None where the decisions permit none of them."""
-    upto = parcels.cut(conn, parcel, size)
-    if upto is None:
-        return None
+def _seal_parcels(conn: db.Connection, rel: Relations, connection: int, parcel: Parcel, size: int, now: int,
+                  ) -> Sealed | None:
+    """Seal the rows of this parcel, and of those like it; None where the decisions permit none of them."""
     batch = conn.execute(load("outbox")["new_batch"], {"connection": connection, "object": parcel.object, "kind": "upsert",
                                                        "columns": parcel.columns, "now": now}).fetchone()[0]
-    return _gated(conn, rel, batch, parcels.seal(conn, parcel, upto, batch), parcel.object, "upsert", GRANT)
+    return _gated(conn, rel, batch, parcels.seal(conn, connection, parcel, size, batch), parcel.object, "upsert", GRANT)
 
 
-def _gated(conn: db.Connection, rel: Relations, batch: int, members: Members, object_: int, kind: str, class_: int,
+def _gated(conn: db.Connection, rel: Relations, batch: int, parts: Sequence[Members], object_: int, kind: str, class_: int,
            ) -> Sealed | None:
     """A batch without what the decisions no longer permit. People with unfolded news are planned again, not sent."""
     q = load("outbox")
     audience = next((a for a in rel.audiences if a.object == object_ and kind == "upsert"), None)
     forbidden = "0" if audience is None else q["forbidden"].replace(":mailable", f"d.{mailable(audience.topic)}")
-    stopped = conn.execute(members.of(q["gate"].replace(":forbidden", forbidden)), members.given).fetchall()
+    gate = q["gate"].replace(":forbidden", forbidden)
+    stopped = [row for part in parts for row in conn.execute(part.of(gate), part.given).fetchall()]
     conn.executemany(q["drop_stale"], ((op,) for op, stale, _ in stopped if stale))
     conn.executemany(parcels.INTO_LANE, ((op,) for op, stale, early in stopped if early and not stale))
     conn.executemany(q["drop_forbidden"], ((op,) for op, stale, early in stopped if not stale and not early))
@@ -159,7 +158,7 @@ def operations(conn: db.Connection, batch: int) -> list[Op]:
         if found[3] is not None:
             ids, keys, emails, values = map(orjson.loads, found)
             ops += map(Op._make, zip(ids, keys, emails, map(tuple, values), strict=True))
-    return sorted(ops) if len(parts) > 1 else ops
+    return sorted(ops) if len(parts) > 1 else ops  # what was taken out of a parcel lies between the others
 
 
 def open_batches(conn: db.Connection, connection: int, *, only_suppressions: bool = False,
@@ -210,13 +209,15 @@ def record(conn: db.Connection, rel: Relations, sealed: Sealed, outcomes: Sequen
 
 def _done(conn: db.Connection, rel: Relations, sealed: Sealed, batch: int, now: int, late: bool) -> None:
     """All operations that are sealed in ``batch`` are done."""
-    q, members = load("outbox"), parcels.alike(conn, batch)
-    _apply(conn, rel, batch, members, sealed.batch, now)
+    q, parts = load("outbox"), parcels.members(conn, batch)
+    for members in parts:
+        _apply(conn, rel, batch, members, sealed.batch, now)
     if late and sealed.batch.kind == "update" and not sealed.suppressing:
         conn.execute(q["reread"], {"batch": batch})
-    given = {**members.given, "object": sealed.batch.object, "now": now}
-    conn.execute(members.of(q["accepted_after_all"]), given)
-    conn.execute(members.of(q["close_done"]), given)
+    for members in parts:
+        given = {**members.given, "object": sealed.batch.object, "now": now}
+        conn.execute(members.of(q["accepted_after_all"]), given)
+        conn.execute(members.of(q["close_done"]), given)
 
 
 def _sort_out(conn: db.Connection, rel: Relations, sealed: Sealed, by_state: Mapping[str, list[tuple[Op, Outcome]]],

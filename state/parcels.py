@@ -17,10 +17,12 @@ from state.queries import load
 
 PACKED = -1
 """The state of an operation in a parcel."""
+LEAST = 100
+"""Operations of a parcel when it is made."""
 
 
 class Members(NamedTuple):
-    """The sealed operations of a batch: SQL over ``o``, and what it is given."""
+    """Sealed operations of a batch: SQL over ``o``, and what it is given."""
 
     sql: str
     given: Mapping[str, Any]
@@ -45,12 +47,14 @@ class Parcel(NamedTuple):
 
 
 def pack(conn: db.Connection, connection: int, object_: int, columns: str, count: int) -> None:
-    """The operations that were inserted last, so many, are a parcel, or the end of the one before."""
-    if count > 0:
-        last = conn.execute("SELECT last_insert_rowid()").fetchone()[0]
-        given = {"first": last - count + 1, "last": last, "connection": connection, "object": object_, "columns": columns}
-        if not conn.execute(load("parcels")["grow"], given).rowcount:
-            conn.execute(load("parcels")["pack"], given)
+    """The operations that were inserted last, so many, are a parcel, or the end of the one before. Few are none: they are
+    queued one by one, as a batch of many small parcels would cost more than it saves."""
+    if count <= 0:
+        return
+    q, last = load("parcels"), conn.execute("SELECT last_insert_rowid()").fetchone()[0]
+    given = {"first": last - count + 1, "last": last, "connection": connection, "object": object_, "columns": columns}
+    if not conn.execute(q["grow"], given).rowcount:
+        conn.execute(q["pack" if count >= LEAST else "queue"], given)
 
 
 def following(conn: db.Connection, given: Mapping[str, Any]) -> Parcel | None:
@@ -59,22 +63,24 @@ def following(conn: db.Connection, given: Mapping[str, Any]) -> Parcel | None:
     return None if row is None else Parcel(*row)
 
 
-def cut(conn: db.Connection, parcel: Parcel, size: int) -> int | None:
-    """The last of the first so many operations of a parcel. None where all of them were taken out: it is gone now."""
-    q = load("parcels")
-    upto = conn.execute(q["upto"], {"first": parcel.first, "size": size}).fetchone()[0]
-    if upto is None:
-        conn.execute(q["empty"], (parcel.first,))
-        return None
-    return int(upto)
-
-
-def seal(conn: db.Connection, parcel: Parcel, upto: int, batch: int) -> Members:
-    """The operations up to that one are in a batch, the others stay queued."""
-    q, given = load("parcels"), {"batch": batch, "first": parcel.first, "last": upto}
-    conn.execute(q["rest"], given)
-    conn.execute(q["seal"], given)
-    return Members(WHOLE, given)
+def seal(conn: db.Connection, connection: int, parcel: Parcel, size: int, batch: int) -> list[Members]:
+    """Take the first so many operations of this parcel, and of the next ones like it, into a batch."""
+    q, parts, first = load("parcels"), list[Members](), parcel.first
+    while size > 0:
+        last, count = conn.execute(q["upto"], {"first": first, "size": size}).fetchone()
+        if count:
+            given = {"batch": batch, "first": first, "last": last}
+            conn.execute(q["rest"], given)
+            conn.execute(q["seal"], given)
+            parts.append(Members(WHOLE, given))
+            size -= count
+        else:
+            conn.execute(q["empty"], (first,))  # all of them were taken out
+        row = conn.execute(q["like"], {**parcel._asdict(), "connection": connection}).fetchone()
+        if row is None:
+            break
+        [first] = row
+    return parts
 
 
 def loose(batch: int) -> Members:
@@ -83,38 +89,27 @@ def loose(batch: int) -> Members:
 
 
 def members(conn: db.Connection, batch: int) -> list[Members]:
-    """All of a batch's operations: those in its parcel, if it has one, and those of which something was to be told."""
-    row = conn.execute(load("parcels")["of"], (batch,)).fetchone()
-    if row is None:
-        return [loose(batch)]
-    found = [Members(WHOLE, {"batch": batch, "first": row[0], "last": row[1]})]
-    if conn.execute("SELECT 1 FROM operation WHERE batch = ? AND state = 3 LIMIT 1", (batch,)).fetchone():
+    """All of a batch's operations: those of its parcels, if it has any, and those of which something was to be told."""
+    found = [Members(WHOLE, {"batch": batch, "first": first, "last": last})
+             for first, last in conn.execute(load("parcels")["of"], (batch,)).fetchall()]
+    if not found or conn.execute("SELECT 1 FROM operation WHERE batch = ? AND state = 3 LIMIT 1", (batch,)).fetchone():
         found.append(loose(batch))
     return found
 
 
-def alike(conn: db.Connection, batch: int) -> Members:
-    """All of a batch's operations, as one: where some were taken out of its parcel, the others are now, too."""
-    found = members(conn, batch)
-    if len(found) > 1:
-        unpack(conn, batch)
-    return found[-1]
-
-
 def unpack(conn: db.Connection, batch: int) -> None:
     """Every operation of a batch has a state of its own from now on."""
-    first = members(conn, batch)[0]
-    if first.sql == WHOLE:
-        conn.execute(load("parcels")["unpack"], first.given)
-        close(conn, batch)
+    for part in members(conn, batch):
+        if part.sql == WHOLE:
+            conn.execute(load("parcels")["unpack"], part.given)
+    close(conn, batch)
 
 
 def close(conn: db.Connection, batch: int) -> None:
-    """A batch needs its parcel no longer."""
-    conn.execute(load("parcels")["open"], (batch,))
+    """A batch needs its parcels no longer."""
+    conn.execute(load("parcels")["close"], (batch,))
 
 
-def unpack_people(conn: db.Connection, people: str, person: str = "person") -> None:
-    """What is in flight for these people (a temporary table and its column) has a state of its own from now on: it is asked
-    after, and outlives a newer wish."""
-    conn.execute(load("parcels")["unpack_people"].replace(":people", people).replace(":person", person))
+def unpack_people(conn: db.Connection) -> None:
+    """What is in flight for the chunk's people has a state of its own from now on: it outlives a newer wish."""
+    conn.execute(load("parcels")["unpack_people"])

@@ -42,7 +42,7 @@ def forget_wishes(conn: db.Connection) -> list[tuple[Any, ...]]:
     on their way to a lane (see ``still_queued``)."""
     q = load("plan")
     conn.execute(q["unranked"])
-    parcels.unpack_people(conn, "chunk")
+    parcels.unpack_people(conn)
     queued = [row[:-1] for row in conn.execute(q["forget_wishes"]) if row[-1]]
     conn.execute(q["wait"])
     return queued

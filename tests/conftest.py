@@ -8,11 +8,14 @@ from collections.abc import Generator
 import pytest
 from hypothesis import settings
 
+from state import parcels
 from tests.soaking import COVERED
 
 # A slow machine is no failure. Built on the profile in force, so that Hypothesis' own choice for CI stands.
 settings.register_profile("syncd", settings(), deadline=None, print_blob=True)
 settings.load_profile("syncd")
+
+parcels.LEAST = 1  # few people make a parcel, too
 
 
 @pytest.hookimpl(wrapper=True)

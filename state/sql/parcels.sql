@@ -4,6 +4,9 @@
 -- name: pack
 INSERT INTO parcel (first, last, connection, object, columns) VALUES (:first, :last, :connection, :object, :columns);
 
+-- name: queue
+UPDATE operation SET state = 2 WHERE id BETWEEN :first AND :last AND state = -1;
+
 -- name: grow
 -- What was planned next for the same object goes into the same parcel.
 UPDATE parcel SET last = :last WHERE last = :first - 1 AND connection = :connection AND object = :object AND columns = :columns
@@ -14,9 +17,13 @@ SELECT l.first, l.object, l.columns FROM parcel l CROSS JOIN connection c ON c.i
 WHERE l.connection = :connection AND l.batch IS NULL AND l.object NOT IN (SELECT value FROM json_each(:absent))
 ORDER BY l.first LIMIT 1;
 
+-- name: like
+SELECT min(first) FROM parcel WHERE batch IS NULL AND connection = :connection AND object = :object AND columns = :columns
+HAVING min(first) IS NOT NULL;
+
 -- name: upto
--- The last of the first so many operations that are left in a parcel.
-SELECT max(id) FROM (SELECT o.id FROM parcel l CROSS JOIN operation o ON o.id BETWEEN l.first AND l.last
+-- The last of the first so many operations that are left in a parcel, and how many these are.
+SELECT max(id), count(*) FROM (SELECT o.id FROM parcel l CROSS JOIN operation o ON o.id BETWEEN l.first AND l.last
   WHERE l.first = :first AND o.state = -1 ORDER BY o.id LIMIT :size);
 
 -- name: empty
@@ -30,19 +37,18 @@ SELECT :last + 1, last, connection, object, columns FROM parcel WHERE first = :f
 UPDATE parcel SET last = :last, batch = :batch WHERE first = :first;
 
 -- name: of
-SELECT first, last FROM parcel WHERE batch IS NOT NULL AND batch = ?;
+SELECT first, last FROM parcel WHERE batch IS NOT NULL AND batch = ? ORDER BY first;
 
--- name: open
+-- name: close
 DELETE FROM parcel WHERE batch IS NOT NULL AND batch = ?;
 
 -- name: unpack
 UPDATE operation SET state = 3, batch = :batch, attempts = 1 WHERE id BETWEEN :first AND :last AND state = -1;
 
 -- name: unpack_people
--- Of these people what is in flight.
 UPDATE operation SET state = 3, batch = w.batch, attempts = 1
 FROM (SELECT o.id, l.batch FROM (SELECT 1 FROM parcel WHERE batch IS NOT NULL LIMIT 1)   -- mostly there is none
-  CROSS JOIN :people c CROSS JOIN operation o ON o.person = c.:person AND o.state = -1
+  CROSS JOIN chunk c CROSS JOIN operation o ON o.person = c.person AND o.state = -1
   CROSS JOIN parcel l ON l.first = (SELECT max(f.first) FROM parcel f WHERE f.first <= o.id) AND l.last >= o.id
   WHERE l.batch IS NOT NULL) w
 WHERE operation.id = w.id;

@@ -37,7 +37,7 @@ import orjson
 from connectors.memory.client import World
 from mappings.loader import load_mapping
 from mappings.model import Mapping
-from state import db
+from state import db, parcels
 from state.pace import Pace
 from state.writer import Writer, name_of
 from syncd import guard
@@ -50,6 +50,7 @@ HASH_KEY = b"faults"
 ROLES = {"sf": "crm", "mc": "esp"}
 PART = 2
 """Rows of a page that one transaction stores: a process dies between the parts of a page, too."""
+parcels.LEAST = 1  # few people make a parcel, too
 PATIENCE = 30.0
 """Seconds of real time one cycle may take."""
 WARM = ("email_validator", "sqlglot.dialects.sqlite", "sqlite_utils", "connectors.marketing_cloud", "connectors.odoo",

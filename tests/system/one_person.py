@@ -131,7 +131,7 @@ class Story:
 def page() -> str:
     """The whole page."""
     with (tempfile.TemporaryDirectory() as name, patch("syncd.pull.ThreadPoolExecutor", OneByOne),
-          patch("syncd.cycle.ThreadPoolExecutor", OneByOne), Lab(Path(name)) as lab):
+          patch("syncd.cycle.ThreadPoolExecutor", OneByOne), patch("state.parcels.LEAST", 100), Lab(Path(name)) as lab):
         story = Story(lab)
         plan: list[Any] = []
         story.tell("Before anything", "syncd has opened a new state and compiled the mapping.", lab.app.compile)
@@ -139,7 +139,8 @@ def page() -> str:
         story.tell("The first plan", (
             "Every stream is read to its end (*pull*), the record becomes a person (*identify*), her words become decisions"
             " (*reconcile*), the mapping says where she belongs (*evaluate*), and what is missing there becomes operations"
-            " (*plan*). As this is the first plan of both connections, all of it is held (*guard*)."),
+            " (*plan*). As this is the first plan of both connections, all of it is held (*guard*). Of a hundred people the new"
+            " rows would lie in parcels (`state/parcels.py`), their own state being -1 until they are done."),
             lambda: plan.append(lab.cycle(deliver=False).plan))
         lab.approve(plan[0])
         story.tell("Somebody approves it", (
