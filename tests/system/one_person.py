@@ -139,8 +139,8 @@ def page() -> str:
         story.tell("The first plan", (
             "Every stream is read to its end (*pull*), the record becomes a person (*identify*), her words become decisions"
             " (*reconcile*), the mapping says where she belongs (*evaluate*), and what is missing there becomes operations"
-            " (*plan*). As this is the first plan of both connections, all of it is held (*guard*). Of a hundred people the new"
-            " rows would lie in parcels (`state/parcels.py`), their own state being -1 until they are done."),
+            " (*plan*). As this is the first plan of both connections, all of it is held (*guard*). Of a hundred people"
+            " the new rows would lie in parcels (`state/parcels.py`), their own state being -1 until they are done."),
             lambda: plan.append(lab.cycle(deliver=False).plan))
         lab.approve(plan[0])
         story.tell("Somebody approves it", (
