@@ -6,7 +6,8 @@ person's decision, as folded from everything stored by now, still permits it. No
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, overload
@@ -18,7 +19,7 @@ from state.parcels import Members, Parcel
 from state.plan import DROPPED, GRANT, QUEUED, REJECTED, SEALED
 from state.queries import load
 from state.relations import AudienceDef, Relations, mailable, quote, rec
-from syncd.model import DONE, Batch, Op, Outcome
+from syncd.model import DONE, Batch, Op, Ops, Outcome
 
 SECOND = 1_000_000
 
@@ -112,7 +113,7 @@ def close(conn: db.Connection, batch: int) -> None:
 class Unread(Sequence[Op]):
     """The operations of a batch in flight, read when somebody looks: all that a reply mostly takes is their number."""
 
-    def __init__(self, count: int, read: Callable[[], list[Op]]) -> None:
+    def __init__(self, count: int, read: Callable[[], Sequence[Op]]) -> None:
         self._count, self._read = count, read
 
     def __len__(self) -> int:
@@ -121,19 +122,19 @@ class Unread(Sequence[Op]):
     @overload
     def __getitem__(self, index: int) -> Op: ...
     @overload
-    def __getitem__(self, index: slice) -> list[Op]: ...
-    def __getitem__(self, index: int | slice) -> Op | list[Op]:
+    def __getitem__(self, index: slice) -> Sequence[Op]: ...
+    def __getitem__(self, index: int | slice) -> Op | Sequence[Op]:
         return self._ops[index]
 
     def __iter__(self) -> Iterator[Op]:
         return iter(self._ops)
 
     @cached_property
-    def _ops(self) -> list[Op]:
+    def _ops(self) -> Sequence[Op]:
         return self._read()
 
 
-def sealed_batch(conn: db.Connection, batch: int, read: Callable[[], list[Op]]) -> Sealed | None:
+def sealed_batch(conn: db.Connection, batch: int, read: Callable[[], Sequence[Op]]) -> Sealed | None:
     """A batch with its sealed operations, None when none is left. ``read`` gives them later, if they are wanted."""
     found = [conn.execute(m.of(load("outbox")["batch_size"]), m.given).fetchone() for m in parcels.members(conn, batch)]
     count = sum(n for n, _ in found)
@@ -149,16 +150,13 @@ def _sealed(conn: db.Connection, batch: int, class_: int, ops: Sequence[Op]) -> 
                   stamps)
 
 
-def operations(conn: db.Connection, batch: int) -> list[Op]:
+def operations(conn: db.Connection, batch: int) -> Sequence[Op]:
     """The sealed operations of a batch, in order."""
-    ops: list[Op] = []
-    parts = parcels.members(conn, batch)
-    for part in parts:
-        found = conn.execute(part.of(load("outbox")["batch_ops"]), part.given).fetchone()
-        if found[3] is not None:
-            ids, keys, emails, values = map(orjson.loads, found)
-            ops += map(Op._make, zip(ids, keys, emails, map(tuple, values), strict=True))
-    return sorted(ops) if len(parts) > 1 else ops  # what was taken out of a parcel lies between the others
+    parts = [Ops(*map(orjson.loads, found)) for members in parcels.members(conn, batch)
+             if (found := conn.execute(members.of(load("outbox")["batch_ops"]), members.given).fetchone())[3] is not None]
+    if len(parts) == 1:
+        return parts[0]
+    return sorted(itertools.chain.from_iterable(parts))  # what was taken out of a parcel lies between the others
 
 
 def open_batches(conn: db.Connection, connection: int, *, only_suppressions: bool = False,
@@ -250,7 +248,7 @@ def _sort_out(conn: db.Connection, rel: Relations, sealed: Sealed, by_state: Map
     conn.execute(q["batch_state"], {"batch": sealed.id, "state": unresolved, "ask": now + int(backoff * SECOND)})
 
 
-def _by_state(ops: Sequence[Op], outcomes: Sequence[Outcome]) -> dict[str, list[tuple[Op, Outcome]]]:
+def _by_state(ops: Iterable[Op], outcomes: Sequence[Outcome]) -> dict[str, list[tuple[Op, Outcome]]]:
     """Operations with their outcomes, by what is to be done; "gone" = the remote does not know the subscriber."""
     found: dict[str, list[tuple[Op, Outcome]]] = {}
     for op, outcome in zip(ops, outcomes, strict=True):
@@ -301,7 +299,8 @@ def _apply(conn: db.Connection, rel: Relations, batch_id: int, members: Members,
     object_ = conn.execute(q["object_of"], (batch_id,)).fetchone()[0]
     audience = next((a for a in rel.audiences if a.object == object_), None)
     if kind == "upsert" and audience is not None:
-        drift.left_behind(conn, audience, members)
+        if not members.new:
+            drift.left_behind(conn, audience, members)
         conn.execute(members.of(_upsert_target(audience)), members.given)
         conn.execute(members.of(q["no_longer_foreign"]), members.given)
     elif kind == "remove" and audience is not None:

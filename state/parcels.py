@@ -27,6 +27,11 @@ class Members(NamedTuple):
     sql: str
     given: Mapping[str, Any]
 
+    @property
+    def new(self) -> bool:
+        """Whether there was nothing before for any of them: those in a parcel."""
+        return self.sql == WHOLE
+
     def of(self, query: str) -> str:
         """A query about these operations."""
         return query.replace(":members", self.sql)
@@ -100,7 +105,7 @@ def members(conn: db.Connection, batch: int) -> list[Members]:
 def unpack(conn: db.Connection, batch: int) -> None:
     """Every operation of a batch has a state of its own from now on."""
     for part in members(conn, batch):
-        if part.sql == WHOLE:
+        if part.new:
             conn.execute(load("parcels")["unpack"], part.given)
     close(conn, batch)
 

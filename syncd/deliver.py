@@ -302,7 +302,7 @@ class Lane:
             raise refused
         return worked
 
-    def _operations(self, batch: int) -> list[Op]:
+    def _operations(self, batch: int) -> Sequence[Op]:
         with self.store.reading() as conn:
             return outbox.operations(conn, batch)
 

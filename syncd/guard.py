@@ -238,8 +238,10 @@ def current_plan(store: Store, rel: Relations, now: Micros) -> Plan:
 def _plan(conn: Any, rel: Relations) -> tuple[Plan, tuple[int, int]]:
     """The plan, and what it has seen: the last ledger position and the last operation."""
     q = load("guard")
-    holds = tuple(Hold(*row) for row in conn.execute(q["open_holds"]))
-    plan = Plan(*pending.covered(conn, rel.fingerprint), holds, meaning.notes(conn, rel))
+    id_, counts, queued = pending.covered(conn, rel.fingerprint)
+    holds = tuple(Hold._make((*row, queued[row[1]] if count is None else count))
+                  for *row, count in conn.execute(q["open_holds"], {"counted": 1}))
+    plan = Plan(id_, counts, holds, meaning.notes(conn, rel))
     head = conn.execute("SELECT coalesce(max(position), 0) FROM entry").fetchone()[0]
     return plan, (head, conn.execute(q["last_operation"]).fetchone()[0])
 

@@ -21,9 +21,9 @@ choices    ``str`` ";a;b;" (members sorted, unique, wrapped in semicolons); none
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, overload
 
 Value = str | int | None
 Micros = int
@@ -191,6 +191,31 @@ class Op(NamedTuple):
     key: str
     email: str | None
     values: tuple[Value, ...]
+
+
+class Ops(Sequence[Op]):
+    """Operations by columns, as there may be thousands: each is made when somebody looks at it."""
+
+    __slots__ = ("emails", "ids", "keys", "values")
+
+    def __init__(self, ids: Sequence[int], keys: Sequence[str], emails: Sequence[str | None],
+                 values: Sequence[Sequence[Value]]) -> None:
+        self.ids, self.keys, self.emails, self.values = ids, keys, emails, values
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __iter__(self) -> Iterator[Op]:
+        return map(Op._make, zip(self.ids, self.keys, self.emails, map(tuple, self.values), strict=True))
+
+    @overload
+    def __getitem__(self, index: int) -> Op: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Op]: ...
+    def __getitem__(self, index: int | slice) -> Op | list[Op]:
+        if isinstance(index, slice):
+            return list(self)[index]
+        return Op(self.ids[index], self.keys[index], self.emails[index], tuple(self.values[index]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import orjson
@@ -32,12 +32,12 @@ class Count(NamedTuple):
     operations: int
 
 
-def covered(conn: Any, fingerprint: str) -> tuple[str, tuple[Count, ...]]:
-    """A hash of the mapping and of everything that waits, opt-outs aside; and what waits, by sort. What is queued where
-    nothing was ever approved is held by the first plan."""
+def covered(conn: Any, fingerprint: str) -> tuple[str, tuple[Count, ...], Mapping[str, int]]:
+    """A hash of the mapping and of everything that waits, opt-outs aside; what waits, by sort; and how much of it is queued
+    at each connection: where nothing was ever approved, the first plan holds that."""
     q, digest = load("guard"), hashlib.blake2b(fingerprint.encode(), digest_size=6)
     shut = {name for _, name, known in conn.execute(q["approved"]) if not known}
-    counts: list[Count] = []
+    counts, queued = list[Count](), Counter[str]()
     for object_, connection, name in conn.execute(q["objects"]).fetchall():
         letters, named = Counter[str](), False
         for sorts, *texts in _blocks(conn, object_):
@@ -53,8 +53,9 @@ def covered(conn: Any, fingerprint: str) -> tuple[str, tuple[Count, ...]]:
         for letter, count in letters.items():
             kind, cls, fresh, held = _sort(letter)
             sums[kind, sort_of(kind, cls, fresh), "held" if held or connection in shut else "queued"] += count
+            queued[connection] += 0 if held else count
         counts += [Count(connection, name, *sort, count) for sort, count in sums.items()]
-    return digest.hexdigest(), tuple(sorted(counts))
+    return digest.hexdigest(), tuple(sorted(counts)), queued
 
 
 def _blocks(conn: Any, object_: int) -> Iterator[tuple[str, ...]]:

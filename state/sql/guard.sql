@@ -142,9 +142,10 @@ SELECT 1 FROM hold h WHERE h.connection = ? AND h.object = ? AND h.class = 'empt
 AND h.closed_at > (SELECT coalesce(s.full_at, 0) FROM stream s WHERE s.id = ?);
 
 -- name: open_holds
+-- What a first plan holds may be much: NULL where the caller has counted it (:counted).
 SELECT h.id, c.name, b.name, h.class, h.reason, h.opened_at,
-  iif(h.class = 'first_plan', (SELECT count(*) FROM queued o WHERE o.connection = h.connection),
-    (SELECT count(*) FROM operation o WHERE o.state IN (0, 1) AND o.state = 1 AND o.hold = h.id))
+  CASE WHEN h.class = 'first_plan' THEN iif(:counted, NULL, (SELECT count(*) FROM queued o WHERE o.connection = h.connection))
+    ELSE (SELECT count(*) FROM operation o WHERE o.state IN (0, 1) AND o.state = 1 AND o.hold = h.id) END
 FROM hold h CROSS JOIN connection c ON c.id = h.connection LEFT JOIN object b ON b.id = h.object
 WHERE h.closed_at IS NULL ORDER BY h.id;
 

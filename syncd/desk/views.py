@@ -109,7 +109,7 @@ def hold_json(hold: Hold) -> Json:
 
 def holds(store: Store) -> list[Json]:
     """The open holds."""
-    return [hold_json(Hold(*row)) for row in store.rows(load("guard")["open_holds"])]
+    return [hold_json(Hold(*row)) for row in store.rows(load("guard")["open_holds"], {"counted": 0})]
 
 
 def hold(store: Store, id_: int, mask: Mask, sample: int = 10) -> Json | None:

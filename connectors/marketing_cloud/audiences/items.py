@@ -10,7 +10,7 @@ from typing import Any
 
 from connectors.marketing_cloud.wire import errors, values
 from connectors.marketing_cloud.wire.describe import Schema
-from syncd.model import FieldInfo, Op, Outcome
+from syncd.model import FieldInfo, Op, Ops, Outcome
 
 _TEXTS = frozenset({"text", "id", "choices"})
 _NO_ADDRESS = re.compile(r'[^!-~]|[\s"(),:;<>\[\\\]]')
@@ -24,7 +24,7 @@ def plain(schema: Schema, columns: Sequence[FieldInfo], ops: Sequence[Op], zone:
     """
     if not ops:
         return None
-    _, keys, emails, rows = zip(*ops, strict=True)
+    _, keys, emails, rows = (ops.ids, ops.keys, ops.emails, ops.values) if isinstance(ops, Ops) else zip(*ops, strict=True)
     try:
         cells: dict[str, Sequence[Any]] = dict(zip([c.name for c in columns], zip(*rows, strict=True), strict=True))
         cells[schema.primary] = keys
