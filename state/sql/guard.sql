@@ -72,7 +72,7 @@ UPDATE operation SET state = 2, hold = NULL WHERE id IN (
 
 -- name: release_opt_outs
 UPDATE operation SET state = 2 WHERE id IN (
-  SELECT id FROM operation WHERE state < 2 AND state = 0 AND class = 0 LIMIT :most);
+  SELECT id FROM operation WHERE state IN (0, 1) AND state = 0 AND class = 0 LIMIT :most);
 
 -- name: approve_hold
 UPDATE operation SET state = 2, hold = NULL WHERE id IN (
