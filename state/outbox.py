@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, overload
+from typing import Any, NamedTuple, overload
 
 import orjson
 
@@ -75,7 +75,8 @@ def _seal(conn: db.Connection, rel: Relations, given: Mapping[str, Any], limits:
     conn.execute(q["seal"], alike)
     if kind == "update":
         conn.execute(q["stamp"], {"batch": batch})
-    return _gated(conn, rel, batch, [parcels.loose(batch)], object_, kind, class_)
+    audience = next((a for a in rel.audiences if a.object == object_ and kind == "upsert"), None)
+    return _gated(conn, batch, class_, [_look(conn, audience, parcels.loose(batch))])
 
 
 def _seal_parcels(conn: db.Connection, rel: Relations, connection: int, parcel: Parcel, size: int, now: int,
@@ -83,21 +84,41 @@ def _seal_parcels(conn: db.Connection, rel: Relations, connection: int, parcel: 
     """Seal the rows of this parcel, and of those like it; None where the decisions permit none of them."""
     batch = conn.execute(load("outbox")["new_batch"], {"connection": connection, "object": parcel.object, "kind": "upsert",
                                                        "columns": parcel.columns, "now": now}).fetchone()[0]
-    return _gated(conn, rel, batch, parcels.seal(conn, connection, parcel, size, batch), parcel.object, "upsert", GRANT)
+    audience = next((a for a in rel.audiences if a.object == parcel.object), None)
+    found, following = list[Looked](), parcels.like(conn, connection, parcel)
+    while size > 0 and following is not None:
+        looked = _look(conn, audience, parcels.of(following), size)
+        parcels.cut(conn, following, looked.ops.ids[-1] if looked.ops else None, batch)
+        found += [looked] if looked.ops else []
+        size -= len(looked.ops)
+        following = parcels.like(conn, connection, parcel)
+    return _gated(conn, batch, GRANT, found)
 
 
-def _gated(conn: db.Connection, rel: Relations, batch: int, parts: Sequence[Members], object_: int, kind: str, class_: int,
-           ) -> Sealed | None:
-    """A batch without what the decisions no longer permit. People with unfolded news are planned again, not sent."""
+class Looked(NamedTuple):
+    """Operations at the gate, and for each the digit that says what stops it."""
+
+    ops: Ops
+    stops: str
+
+
+def _look(conn: db.Connection, audience: AudienceDef | None, members: Members, size: int = -1) -> Looked:
+    """The first so many of these operations, and which of them the decisions no longer permit."""
     q = load("outbox")
-    audience = next((a for a in rel.audiences if a.object == object_ and kind == "upsert"), None)
     forbidden = "0" if audience is None else q["forbidden"].replace(":mailable", f"d.{mailable(audience.topic)}")
-    gate = q["gate"].replace(":forbidden", forbidden)
-    stopped = [row for part in parts for row in conn.execute(part.of(gate), part.given).fetchall()]
-    conn.executemany(q["drop_stale"], ((op,) for op, stale, _ in stopped if stale))
-    conn.executemany(parcels.INTO_LANE, ((op,) for op, stale, early in stopped if early and not stale))
-    conn.executemany(q["drop_forbidden"], ((op,) for op, stale, early in stopped if not stale and not early))
-    ops = operations(conn, batch)
+    *columns, stops = conn.execute(members.of(q["gate"].replace(":forbidden", forbidden)),
+                                   {**members.given, "size": size}).fetchone()
+    return Looked(_by_columns(*columns), stops or "")
+
+
+def _gated(conn: db.Connection, batch: int, class_: int, found: Sequence[Looked]) -> Sealed | None:
+    """A batch without what may not go. People with unfolded news are planned again, not sent."""
+    q = load("outbox")
+    for stop, sql in (("1", q["drop_stale"]), ("2", parcels.INTO_LANE), ("3", q["drop_forbidden"])):
+        conn.executemany(sql, ((op,) for ops, stops in found if stop in stops
+                               for op, mark in zip(ops.ids, stops, strict=True) if mark == stop))
+    whole = len(found) == 1 and not found[0].stops.strip("0")
+    ops = found[0].ops if whole else operations(conn, batch)
     if ops:
         return _sealed(conn, batch, class_, ops)
     close(conn, batch)
@@ -152,11 +173,16 @@ def _sealed(conn: db.Connection, batch: int, class_: int, ops: Sequence[Op]) -> 
 
 def operations(conn: db.Connection, batch: int) -> Sequence[Op]:
     """The sealed operations of a batch, in order."""
-    parts = [Ops(*map(orjson.loads, found)) for members in parcels.members(conn, batch)
-             if (found := conn.execute(members.of(load("outbox")["batch_ops"]), members.given).fetchone())[3] is not None]
+    parts = [_by_columns(*conn.execute(members.of(load("outbox")["batch_ops"]), members.given).fetchone())
+             for members in parcels.members(conn, batch)]
     if len(parts) == 1:
         return parts[0]
     return sorted(itertools.chain.from_iterable(parts))  # what was taken out of a parcel lies between the others
+
+
+def _by_columns(ids: str, keys: str, emails: str, values: str | None) -> Ops:
+    """Operations as the queries give them: JSON lists; None for the values of no operations."""
+    return Ops(*map(orjson.loads, (ids, keys, emails, values or "[]")))
 
 
 def open_batches(conn: db.Connection, connection: int, *, only_suppressions: bool = False,

@@ -22,7 +22,7 @@ LEAST = 100
 
 
 class Members(NamedTuple):
-    """Sealed operations of a batch: SQL over ``o``, and what it is given."""
+    """Operations of a batch, or of a parcel: SQL over ``o``, and what it is given."""
 
     sql: str
     given: Mapping[str, Any]
@@ -44,9 +44,10 @@ WHOLE = f"o.id BETWEEN :first AND :last AND o.state = {PACKED}"
 
 
 class Parcel(NamedTuple):
-    """The next queued parcel of a destination: where it begins, the object, and its columns as JSON."""
+    """A queued parcel: its range, the object, and its columns as JSON."""
 
     first: int
+    last: int
     object: int
     columns: str
 
@@ -68,24 +69,25 @@ def following(conn: db.Connection, given: Mapping[str, Any]) -> Parcel | None:
     return None if row is None else Parcel(*row)
 
 
-def seal(conn: db.Connection, connection: int, parcel: Parcel, size: int, batch: int) -> list[Members]:
-    """Take the first so many operations of this parcel, and of the next ones like it, into a batch."""
-    q, parts, first = load("parcels"), list[Members](), parcel.first
-    while size > 0:
-        last, count = conn.execute(q["upto"], {"first": first, "size": size}).fetchone()
-        if count:
-            given = {"batch": batch, "first": first, "last": last}
-            conn.execute(q["rest"], given)
-            conn.execute(q["seal"], given)
-            parts.append(Members(WHOLE, given))
-            size -= count
-        else:
-            conn.execute(q["empty"], (first,))  # all of them were taken out
-        row = conn.execute(q["like"], {**parcel._asdict(), "connection": connection}).fetchone()
-        if row is None:
-            break
-        [first] = row
-    return parts
+def like(conn: db.Connection, connection: int, parcel: Parcel) -> Parcel | None:
+    """The next queued parcel for the same object and columns."""
+    row = conn.execute(load("parcels")["like"], {**parcel._asdict(), "connection": connection}).fetchone()
+    return None if row is None else Parcel(*row)
+
+
+def of(parcel: Parcel) -> Members:
+    """What is left in a queued parcel."""
+    return Members(WHOLE, {"first": parcel.first, "last": parcel.last})
+
+
+def cut(conn: db.Connection, parcel: Parcel, last: int | None, batch: int) -> None:
+    """The operations up to that one are in a batch, the others stay queued. None: nothing is left in the parcel."""
+    q, given = load("parcels"), {"batch": batch, "first": parcel.first, "last": last}
+    if last is None:
+        conn.execute(q["empty"], given)
+    else:
+        conn.execute(q["rest"], given)
+        conn.execute(q["seal"], given)
 
 
 def loose(batch: int) -> Members:

@@ -34,19 +34,20 @@ UPDATE operation SET state = 3, batch = :batch, attempts = attempts + 1 WHERE id
 UPDATE operation SET stamp = (SELECT r.stamp FROM record r WHERE r.id = operation.record) WHERE batch = :batch AND state = 3;
 
 -- name: gate
--- Those of the sealed operations that must not go: somebody said something about their people that is not folded yet (so these
--- are dirty and will be planned again), or they wait for another operation (those of a parcel are not asked before), or the
--- decisions forbid them.
-SELECT id, stale, early FROM (SELECT o.id, o.class > 0 AND (
-    o.person IN (SELECT person FROM dirty)
-    OR (o.attempts > 1 AND o.person IN (SELECT person FROM waiting))   -- it came back while news waited for another operation
-    OR o.person IN (SELECT r.person FROM dirty_record t CROSS JOIN record r ON r.id = t.record)) AS stale,
-  o.depends_on IS NOT NULL AND o.state = -1
-    AND EXISTS (SELECT 1 FROM operation p WHERE p.id = o.depends_on AND p.state < 10) AS early,
-  :forbidden AS forbidden
+-- Operations as ``batch_ops`` gives them, and of each what keeps it from going: 1 = somebody said something about its person that
+-- is not folded yet (who is dirty, then, and will be planned again), 2 = it has to wait for another operation (those of a parcel
+-- are not asked before), 3 = the decisions forbid it, 0 = nothing.
+SELECT json_group_array(w.id), json_group_array(w.key), json_group_array(w.email), '[' || group_concat(w.payload) || ']',
+  group_concat(w.stop, '')
+FROM (SELECT o.id, o.key, a.email, o.payload, CASE WHEN o.class > 0 AND (
+      o.person IN (SELECT person FROM dirty)
+      OR (o.attempts > 1 AND o.person IN (SELECT person FROM waiting))   -- it came back while news waited for another operation
+      OR o.person IN (SELECT r.person FROM dirty_record t CROSS JOIN record r ON r.id = t.record)) THEN 1
+    WHEN o.depends_on IS NOT NULL AND o.state = -1
+      AND EXISTS (SELECT 1 FROM operation p WHERE p.id = o.depends_on AND p.state < 10) THEN 2
+    WHEN :forbidden THEN 3 ELSE 0 END AS stop
   FROM operation o LEFT JOIN decision d ON d.person = o.person LEFT JOIN attr v ON v.person = o.person
-  WHERE :members)
-WHERE stale OR early OR forbidden;
+  LEFT JOIN address a ON a.id = o.address WHERE :members ORDER BY o.id LIMIT :size) w;
 
 -- name: forbidden
 v.person IS NULL OR v.address IS NOT o.address OR :mailable IS NOT 1;

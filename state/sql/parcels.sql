@@ -13,21 +13,16 @@ UPDATE parcel SET last = :last WHERE last = :first - 1 AND connection = :connect
 AND batch IS NULL;
 
 -- name: next
-SELECT l.first, l.object, l.columns FROM parcel l CROSS JOIN connection c ON c.id = l.connection AND c.approved_at IS NOT NULL
+SELECT l.first, l.last, l.object, l.columns FROM parcel l CROSS JOIN connection c ON c.id = l.connection AND c.approved_at IS NOT NULL
 WHERE l.connection = :connection AND l.batch IS NULL AND l.object NOT IN (SELECT value FROM json_each(:absent))
 ORDER BY l.first LIMIT 1;
 
 -- name: like
-SELECT min(first) FROM parcel WHERE batch IS NULL AND connection = :connection AND object = :object AND columns = :columns
-HAVING min(first) IS NOT NULL;
-
--- name: upto
--- The last of the first so many operations that are left in a parcel, and how many these are.
-SELECT max(id), count(*) FROM (SELECT o.id FROM parcel l CROSS JOIN operation o ON o.id BETWEEN l.first AND l.last
-  WHERE l.first = :first AND o.state = -1 ORDER BY o.id LIMIT :size);
+SELECT first, last, object, columns FROM parcel
+WHERE batch IS NULL AND connection = :connection AND object = :object AND columns = :columns ORDER BY first LIMIT 1;
 
 -- name: empty
-DELETE FROM parcel WHERE first = ?;
+DELETE FROM parcel WHERE first = :first;
 
 -- name: rest
 INSERT INTO parcel (first, last, connection, object, columns)
