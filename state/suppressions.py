@@ -40,9 +40,9 @@ def take(conn: db.Connection, book: ledger.Book, utterance: Utterance, hashes: S
     :param digests: SHA-256; and those ``hashes`` that may be MD5 as well, unless they prove to be an address's keyed hash
     :param former: what said the same before, under other ids of the topic
     """
-    q, find = load("suppressions"), load("ledger")["find_utterance"]
+    q = load("suppressions")
     spoken = 0 if dry_run else ledger.utterance_id(conn, utterance)
-    same = [row[0] for words in (utterance, *former) if (row := conn.execute(find, words).fetchone())]
+    same = [row[0] for words in (utterance, *former) for row in conn.execute(q["same_words"], words[:7])]
     given = {"same": orjson.dumps(same).decode()}
     conn.execute(q["page_table"])
     conn.execute("DELETE FROM import_page")

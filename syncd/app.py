@@ -35,7 +35,7 @@ from syncd.incoming import Incoming
 from syncd.listen import Listener
 from syncd.model import Micros, StreamSpec
 from syncd.pull import Puller
-from syncd.reconcile import Reconciler
+from syncd.reconcile import Reconciler, senders_of
 
 DAY = 86_400_000_000
 HOUR = 3_600_000_000
@@ -174,7 +174,7 @@ class App:
         puller = Puller(self.store, rel, rows, listener, self.policy.full_every,
                         frozenset(c.audience_names[o] for o in c.creates),
                         clock_tolerance=self.policy.clock_tolerance, failpoint=self.failpoint)
-        fold = Reconciler(rel.topics, self.policy.clock_tolerance, rel.units)
+        fold = Reconciler(rel.topics, self.policy.clock_tolerance, rel.units, senders_of(self.mapping))
         decider = Decider(self.store, rel, fold, c.record_objects, c.zones)
         resolver = Resolver(self.store, c.feeds, listener, self.resolving, self.failpoint)
         cycle = Cycle(self.store, rel, puller, resolver, decider, c.feeds, {}, self._limits(c), self.clock,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from mappings.model import Mapping as MappingFile
 from state.people import Case, Decided
 from state.relations import ADDRESS_OUT, NEVER_SAID, OPTED_IN, OPTED_OUT, PENDING, TopicDef, unit_id
 from syncd import consent
@@ -20,16 +21,28 @@ def policy(topics: tuple[TopicDef, ...], clock_tolerance: Micros = CLOCK_TOLERAN
                   clock_tolerance)
 
 
+NO_SENDERS: Mapping[str, str] = {}
+
+
+def senders_of(mapping: MappingFile) -> Mapping[str, str]:
+    """The connections that are a business unit, by name, and what the mapping calls that today."""
+    return {d.connection: d.unit for d in mapping.destinations.values() if d.unit is not None}
+
+
 class Reconciler:
     """Folds cases. ``decision`` gives the full answer (for explain), ``decided`` what the state keeps."""
 
     def __init__(self, topics: tuple[TopicDef, ...], clock_tolerance: Micros = CLOCK_TOLERANCE,
-                 units: tuple[str, ...] = ()) -> None:
-        """:param units: business units that have a decision of their own about all mail"""
+                 units: tuple[str, ...] = (), senders: Mapping[str, str] = NO_SENDERS) -> None:
+        """:param units: business units that have a decision of their own about all mail
+        :param senders: the connections that are a business unit, by name, and what that is called (``senders_of``)
+        """
         self.policy = policy(topics, clock_tolerance)
         self.units = units
         self._now = {former: topic.id for topic in topics for former in topic.was}
         self._purposes = {topic.id: topic.purpose for topic in topics}
+        self._unit_of = {topic.id: topic.unit for topic in topics}
+        self._senders = senders
         self._as_said = not self._now and {*self._purposes.values()} <= {"marketing"}
         self._by_unit: dict[str | None, list[str]] = {None: [], **{unit: [] for unit in units}}
         for topic in topics:
@@ -44,15 +57,19 @@ class Reconciler:
         return Decision(topics, folds[None].master, folds[None].blocked_by)
 
     def _of_today(self, case: Case) -> Case:
-        """The case with every topic under the id it has now. What was said about a topic is about mail of its purpose: who
-        said it knew of no purposes."""
-        if self._as_said:
+        """The case with every topic and business unit under the name it has now. What was said about a topic is about mail
+        of its purpose: who said it knew of no purposes."""
+        if self._as_said and all(s.scope.unit is None for s in case.statements):
             return case
         return case._replace(statements=[self._statement(s) for s in case.statements])
 
     def _statement(self, s: Statement) -> Statement:
         topic = self._now.get(s.scope.topic, s.scope.topic) if s.scope.topic is not None else None
-        scope = replace(s.scope, topic=topic, all_except=tuple(self._now.get(t, t) for t in s.scope.all_except))
+        unit = s.scope.unit
+        if unit is not None:
+            about = topic if s.scope.level == "topic" else None
+            unit = self._unit_of[about] if about in self._unit_of else self._senders.get(s.source, unit)
+        scope = replace(s.scope, topic=topic, all_except=tuple(self._now.get(t, t) for t in s.scope.all_except), unit=unit)
         purpose = self._purposes.get(topic, s.purpose) if topic is not None and scope.level == "topic" else s.purpose
         return replace(s, scope=scope, purpose=purpose)
 

@@ -15,6 +15,10 @@ FROM import_page p;
 SELECT p.address, p.hash FROM import_page p
 WHERE NOT EXISTS (SELECT 1 FROM entry e WHERE e.address = p.address AND e.utterance IN (SELECT value FROM json_each(:same))) ORDER BY p.n;
 
+-- name: same_words
+-- Whatever the purpose and the business unit of the topic were called.
+SELECT id FROM utterance WHERE (connection, source, method, person_made, baseline, said, channel) IS (?, ?, ?, ?, ?, ?, ?);
+
 -- name: is_address
 SELECT 1 FROM address_of WHERE hash = ?;
 

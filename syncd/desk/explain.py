@@ -29,7 +29,7 @@ from syncd.desk.views import Json, instant
 from syncd.model import Micros
 from syncd.normalise import decimal_text
 from syncd.pending import sort_of
-from syncd.reconcile import Reconciler
+from syncd.reconcile import Reconciler, senders_of
 
 OPEN = {0: "planned", 1: "held", 2: "queued", 3: "sent"}
 CLOSED = {10: "done", 11: "rejected"}
@@ -66,7 +66,7 @@ class Explainer:
         self.config = config
         self.now = now
         self.bound = clock_parameters(now, compiled.zones)
-        self.reconciler = Reconciler(self.rel.topics, config.policy.clock_tolerance)
+        self.reconciler = Reconciler(self.rel.topics, config.policy.clock_tolerance, senders=senders_of(mapping))
         self.q = load("views")
         self.records = {object_ for _, object_ in compiled.record_objects.values()}
         """Ids of the CRM objects we write."""

@@ -17,7 +17,7 @@ from syncd.consent import RULES, TopicDecision
 from syncd.desk.views import Json, instant
 from syncd.failures import USAGE, Failure
 from syncd.model import Statement
-from syncd.reconcile import Reconciler
+from syncd.reconcile import Reconciler, senders_of
 
 
 class Subject(NamedTuple):
@@ -100,7 +100,7 @@ def case_at(store: Store, address: int) -> Case:
 def reconciler(mapping: MappingFile, config: Config) -> Reconciler:
     """The fold of the mapping's topics; needs no connection."""
     return Reconciler(tuple(TopicDef(t.id, None, t.opt_in, None, t.channel, t.purpose, t.unit, t.was)
-                            for t in mapping.topics.values()), config.policy.clock_tolerance)
+                            for t in mapping.topics.values()), config.policy.clock_tolerance, senders=senders_of(mapping))
 
 
 def decision_json(answer: TopicDecision) -> Json:
