@@ -43,6 +43,19 @@ def step(conn: db.Connection, rel: Relations, now: int, most: int = 5_000) -> in
     return int(taken)
 
 
+def rules(rel: Relations) -> str:
+    """What the mapping says about who is one person, as one text."""
+    return orjson.dumps([rel.join_by_address, [[s.name, s.where, s.absorbs_into] for s in rel.sources]]).decode()
+
+
+def everything(conn: db.Connection, after: int, most: int) -> tuple[int, int]:
+    """Of the next so many records, all are looked at again. Returns how many there are, and the last of them."""
+    q, given = load("identify"), {"after": after, "most": most}
+    count, given["upto"] = conn.execute(q["range"], given).fetchone()
+    conn.execute(q["dirty_records"], given)
+    return int(count), given["upto"]
+
+
 def parted(conn: db.Connection, source: SourceDef, topic: str | None,
            was: Sequence[str] = ()) -> list[tuple[int, str, int | None]]:
     """(record, record id, address) of the records of a source that the last step took from a person who had refused a topic

@@ -141,7 +141,7 @@ def _take_in(conn: db.Connection, rel: Relations, stream: int, given: Mapping[st
     changed = conn.execute(sql["moved"]).rowcount if known else 0
     if source is not None and known:
         conn.execute(q["dirty_moved"])
-        conn.execute(q["dirty_moved_records"])
+        conn.execute(q["dirty_moved_records"], {"filtered": source.where is not None})
         conn.execute(q["depart"], given)
     if source is not None and rel.join_by_address == "separate":
         conn.execute(q["dirty_neighbours"], given)

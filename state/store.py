@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from state import db, flags, forget, inbox, ledger, migrations, people, relations, restore, suppressions
+from state import db, flags, forget, identify, inbox, ledger, migrations, people, relations, restore, suppressions
 from state.journal import Gone, Journal, Line
 from state.ledger import Book
 from state.pace import Pace
@@ -280,9 +280,12 @@ class Store:
 
     def conform(self, rel: Relations, *, provisional: bool = False) -> bool:
         """Make the tables that follow the mapping fit it: new ones are created, new columns added, columns of another type
-        rebuilt. Everyone is dirty when the mapping's meaning changed. Returns whether it did. ``provisional``: parts of the
+        rebuilt. Everyone is dirty when the mapping's meaning changed, and every record where it says otherwise than before
+        which records are one person. Returns whether it did. ``provisional``: parts of the
         mapping are missing, so that only what is new is added, and it does not count as the mapping yet."""
         changed = not provisional and bool(self.meta("relations") != rel.fingerprint)
+        identity = identify.rules(rel)
+        regrouped = not provisional and bool(self.meta("identity") != identity)
 
         def job(conn: db.Connection) -> None:
             for table, columns in relations.ddl(rel).items():
@@ -311,8 +314,12 @@ class Store:
                 conn.execute("DELETE FROM subscriber_key WHERE connection IN"  # another mapping may give others
                              " (SELECT id FROM connection WHERE approved_at IS NULL)")
                 conn.execute("INSERT OR REPLACE INTO meta VALUES ('relations', ?)", (rel.fingerprint,))
+            if regrouped:
+                conn.execute("INSERT OR REPLACE INTO meta VALUES ('identity', ?)", (identity,))
         if changed:
             self.walk(people.everyone, 0)  # before it counts as done: after a crash it is done again
+        if regrouped:
+            self.walk(identify.everything, 0)
         self.write(job)
         return changed
 

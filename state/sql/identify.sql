@@ -77,5 +77,12 @@ WHERE EXISTS (SELECT 1 FROM record o CROSS JOIN entry e ON e.record = o.id CROSS
 INSERT OR IGNORE INTO parted SELECT r.id, p.was, max(r.joined, min(p.joined)) FROM parted p
 CROSS JOIN record r ON r.person = p.was GROUP BY r.id;
 
+-- name: range
+-- How many of the next records there are, and the last of them.
+SELECT count(*), coalesce(max(id), :after) FROM (SELECT id FROM record WHERE id > :after ORDER BY id LIMIT :most);
+
+-- name: dirty_records
+INSERT OR IGNORE INTO dirty_record SELECT id FROM record WHERE id > :after AND id <= :upto;
+
 -- name: done
 DELETE FROM dirty_record WHERE record IN (SELECT record FROM turn);

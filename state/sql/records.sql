@@ -30,11 +30,14 @@ UPDATE page SET known = r.id FROM record r WHERE r.stream = :stream AND r.rid = 
 INSERT OR IGNORE INTO dirty SELECT r.person FROM moved m CROSS JOIN record r ON r.id = m.record;
 
 -- name: dirty_moved_records
--- Only a change of address, life, merge or name can move a record to another person.
+-- Only a change of address, life, merge or name can move a record to another person; and whether it raises a doubt about
+-- those it shares a person with may hang on any field, where the source has a filter (:filtered).
 INSERT OR IGNORE INTO dirty_record
 SELECT p.record FROM page p CROSS JOIN record r ON r.id = p.record
 WHERE p.fresh = 0 AND (((p.deleted = 0 OR p.address IS NOT NULL) AND r.address IS NOT p.address) OR r.deleted <> p.deleted
-  OR r.merged_into IS NOT p.merged OR r.name IS NOT p.name);
+  OR r.merged_into IS NOT p.merged OR r.name IS NOT p.name
+  OR :filtered AND p.record IN (SELECT record FROM moved)
+    AND EXISTS (SELECT 1 FROM record o WHERE o.person = r.person AND o.id <> r.id));
 
 -- name: depart
 INSERT INTO departed SELECT r.address, r.id, :now FROM page p CROSS JOIN record r ON r.id = p.record
