@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import timezone
-from itertools import repeat
 from typing import Any
+
+import orjson
 
 from connectors.marketing_cloud.wire import errors, values
 from connectors.marketing_cloud.wire.describe import Schema
@@ -18,9 +19,9 @@ _ADDRESS = bytes(code for code in range(128) if not _NO_ADDRESS.match(chr(code))
 """What an address may be made of: the same, for many at once."""
 
 
-def plain(schema: Schema, columns: Sequence[FieldInfo], ops: Sequence[Op], zone: timezone) -> list[dict[str, Any]] | None:
-    """The rows of all ``ops``, column by column, as there may be millions; None where one has to be looked at by itself:
-    a value is missing, or does not fit, or not as it is. The rows are those that ``single`` makes.
+def plain(schema: Schema, columns: Sequence[FieldInfo], ops: Sequence[Op], zone: timezone) -> list[str] | None:
+    """The rows of all ``ops`` as JSON, column by column, as there may be millions; None where one has to be looked at by
+    itself: a value is missing, or does not fit, or not as it is. The rows are those that ``single`` makes.
     """
     if not ops:
         return None
@@ -32,16 +33,32 @@ def plain(schema: Schema, columns: Sequence[FieldInfo], ops: Sequence[Op], zone:
             cells.setdefault(schema.email, emails)
         if not all(keys) or (schema.email and None in cells[schema.email]):
             return None
+        members = []
         for name, raw in cells.items():
             column = schema.column(name)
             if column.type not in _TEXTS:
-                cells[name] = [values.to_vendor(v, column.type, zone) for v in raw]
-            elif not _is_plain(raw, column.length, address=name == schema.email):
+                slot, cells[name] = "%s", [_json(values.to_vendor(v, column.type, zone)) for v in raw]
+            elif _is_plain(raw, column.length, address=name == schema.email):
+                slot, cells[name] = _texts(raw)
+            else:
                 return None
+            members.append(f"{_json(name).replace('%', '%%')}:{slot}")
     except (TypeError, ValueError):  # one of them; which one, is seen when each is looked at
         return None
-    names = tuple(cells)
-    return list(map(dict, map(zip, repeat(names), zip(*cells.values(), strict=True))))  # no row passes through Python
+    row = f"{{{','.join(members)}}}"
+    return list(map(row.__mod__, zip(*cells.values(), strict=True)))  # no row passes through Python
+
+
+def _json(value: object) -> str:
+    return orjson.dumps(value).decode()
+
+
+def _texts(raw: Sequence[str | None]) -> tuple[str, Sequence[str | None]]:
+    """How printable texts are written as JSON: a slot of a format, and what goes into it."""
+    whole = "".join(filter(None, raw))
+    if None in raw or '"' in whole or "\\" in whole:
+        return "%s", list(map(_json, raw))
+    return '"%s"', raw
 
 
 def _is_plain(raw: Sequence[str | None], length: int | None, *, address: bool) -> bool:

@@ -60,10 +60,11 @@ class AudienceWriter:
         if plain is not None:
             return self._queue(key, plain)
         found = [items.single(schema, columns, op, self._zone) for op in batch.ops]
-        queued = iter(self._queue(key, [item for item in found if not isinstance(item, Outcome)]))
+        queued = iter(self._queue(key, [orjson.dumps(item).decode() for item in found if not isinstance(item, Outcome)]))
         return [item if isinstance(item, Outcome) else next(queued) for item in found]
 
-    def _queue(self, key: str, ready: Sequence[dict[str, Any]]) -> list[Outcome]:
+    def _queue(self, key: str, ready: Sequence[str]) -> list[Outcome]:
+        """:param ready: rows as JSON"""
         if not ready:
             return []
         body, taken = self._body(ready[:self._settings.max_async_rows])
@@ -85,20 +86,21 @@ class AudienceWriter:
                 sent = [UNKNOWN] * taken
         return sent + [Outcome("retry", retry_after=0.0, max_batch=taken)] * (len(ready) - taken)
 
-    def _body(self, wanted: Sequence[dict[str, Any]]) -> tuple[bytes, int]:
+    def _body(self, wanted: Sequence[str]) -> tuple[bytes, int]:
         """The JSON of a request with the first of ``wanted``, as many as fit, and how many these are."""
-        whole = orjson.dumps({"items": wanted})
+        frame = b'{"items":[%b]}'
+        whole = frame % ",".join(wanted).encode()
         if len(whole) <= self._settings.max_async_bytes:
             return whole, len(wanted)
         rows: list[bytes] = []
-        size = len(b'{"items":[]}')
+        size = len(frame)
         for item in wanted:
-            row = orjson.dumps(item)
+            row = item.encode()
             size += len(row) + 1
             if size > self._settings.max_async_bytes:
                 break
             rows.append(row)
-        return b'{"items":[%b]}' % b",".join(rows), len(rows)
+        return frame % b",".join(rows), len(rows)
 
     def _refused(self, key: str, reply: Any, count: int) -> list[Outcome]:
         """A request refused as a whole: the object is gone (raised), or one row spoils it (halve, then reject).
