@@ -37,8 +37,8 @@ def test_an_audience_that_could_not_be_created_gets_its_rows_as_soon_as_it_can(t
         assert "could not be created" in str(error)
         assert report.delivered["mc"].counts["done"], "what goes elsewhere goes"
         assert lab.keys(OFFERS) == {"p0", "p1", "p2"}
-        assert lab.rows("SELECT count(*), max(o.attempts), max(o.not_before) FROM operation o"
-                        " JOIN object b ON b.id = o.object WHERE b.name = ? AND o.state = 2", FRESH) == [(3, 0, None)]
+        assert lab.rows("SELECT count(*), max(o.attempts), max(o.not_before) FROM queued w JOIN operation o ON o.id = w.id"
+                        " JOIN object b ON b.id = o.object WHERE b.name = ?", FRESH) == [(3, 0, None)]
         before = lab.now()
         lab.world.clear_faults()
         if mended == "by hand":
