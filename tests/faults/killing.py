@@ -103,6 +103,7 @@ def intact(state: Path, journal: Path, hash_key: bytes, entries: int) -> Memory:
     assert store.rows("PRAGMA integrity_check") == [("ok",)]
     assert store.rows("SELECT count(*) FROM operation WHERE state = ?", (SENT,)) == [(0,)]
     assert store.rows("SELECT count(*) FROM batch WHERE state <> 'closed'") == [(0,)]
+    assert store.rows("SELECT count(*) FROM parcel WHERE batch IS NOT NULL") == [(0,)]
     with store.reading() as conn:
         count, bad = verify(conn)
     assert count > entries

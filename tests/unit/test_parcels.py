@@ -263,7 +263,10 @@ def test_who_is_forgotten_leaves_the_queue_and_not_the_air(lab: StateLab) -> Non
     def forget(conn: Any) -> int:
         conn.execute("CREATE TEMP TABLE gone_person (id INTEGER PRIMARY KEY)")
         conn.execute("INSERT INTO gone_person VALUES (1), (2)")
+        conn.execute("CREATE TEMP TABLE gone_address (id INTEGER PRIMARY KEY)")
+        conn.execute("CREATE TEMP TABLE gone_key (connection INTEGER, key TEXT)")
         conn.execute(load("forget")["drop_wishes"])
+        conn.execute(load("forget")["operations"])
         return int(conn.execute(load("forget")["in_flight"], {"connection": None}).fetchone()[0])
     assert lab.store.write(forget) == 1
     assert list(states(lab)) == ["c1", "c3"]
