@@ -45,6 +45,8 @@ class Oracle:
         """Refusals that were read while the refuser still had the address they were made at."""
         self._glimpsed: dict[tuple[str, str], set[object]] = {}
         """(record, flag) -> what syncd may have read there last."""
+        self._overlooked: set[int] = set()
+        """Refusals whose box may have been read after it was unticked again: nobody can tell any more that it was ticked."""
         self.glimpses = 0
         """So many refusals may have been read."""
         self.seen: dict[str, Record] = {}
@@ -238,6 +240,8 @@ class Oracle:
         for record in self.records.values():
             for flag in FLAGS:
                 self._glimpsed.setdefault((record.id, flag), set()).add(record.fields.get(flag))
+        self._overlooked |= {r.number for r in self.refusals if r.flag is not None and r.number not in self.read
+                             and not self.records[r.record or ""].fields.get(r.flag)}
 
     def cycled(self, healthy: frozenset[str], now: int, *, full: bool, upto: int | None = None) -> None:
         """A cycle that began now ran to its end, and every connection of ``healthy`` was reachable all the while. Call it
@@ -294,7 +298,8 @@ class Oracle:
         if refusal.flag is None:
             return True
         record = self.records.get(refusal.record or "")
-        return refusal.seen and record is not None and record.live and bool(record.fields.get(refusal.flag))
+        return refusal.seen and refusal.number not in self._overlooked and record is not None and record.live \
+            and bool(record.fields.get(refusal.flag))
 
     def _placed(self, refusal: Refusal, address: str) -> bool:
         """Whether syncd has read that the refuser is at this address, or was when it read the refusal."""

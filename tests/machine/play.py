@@ -220,9 +220,9 @@ class Play(Acts):
     def _blocked_at(self, esp: str, refusal: Refusal) -> None:
         side = self.world.account(esp).esp
         containers, name = side.containers, "" if refusal.topics == ALL else LISTS[next(iter(refusal.topics))][esp]
-        if not name and side.keyed_by == "address" and side.blocked(refusal.address):
-            return
         for key in (refusal.record, refusal.address):
+            if not name and key == refusal.address and side.blocked(key):
+                continue
             state = containers[""].rows.get(key)
             if state is not None and state.email.casefold() == refusal.address:
                 member = containers[name].rows.get(key)
