@@ -29,17 +29,17 @@ class Acts(Stage):
     def _refused_at(self, esp: str, keys: list[str], topics: frozenset[str]) -> None:
         for key, email in self._emails(esp, keys).items():
             refusal = self.oracle.refuse(self._owner(esp, key), email, topics, esp, self.company.now(), made=True)
-            if self.world.account(esp).esp.keyed_by == "address":
-                self.oracle.shut(esp, refusal, address=email)
-            else:
-                self.oracle.shut(esp, refusal, key=key)
+            self._shut(esp, refusal, key)
 
     def do_block(self, who: int, esp: str) -> None:
-        """The vendor learns no more than the address."""
+        """The vendor learns no more than the address; where that is the key, it is all the same to it."""
         address = self._address(who)
+        if self._is_key(esp, address):
+            self._leave(address, esp, "all")
+            return
         self._act(esp, "unsubscribe", email=address, keyed=False)
         refusal = self.oracle.refuse(None, address, ALL, esp, self.company.now(), made=True)
-        self.oracle.shut(esp, refusal, address=address)
+        self._shut(esp, refusal, None)
 
     def do_resubscribe(self, who: int, esp: str, scope: str) -> bool:
         address, name = self._address(who), "" if scope == "all" else LISTS[scope][esp]
@@ -67,7 +67,7 @@ class Acts(Stage):
     def do_blacklist(self, who: int, made: int) -> bool:
         """The recipient, or an employee, stops all mail on Odoo's own page. One stop of an address is enough."""
         address = self._address(who)
-        if not self.scene.blacklist or (not made and (self._blacklisted(address) or address in self._lifted)):
+        if not self.scene.blacklist or (not made and (self._stopped("odoo", address) or address in self._lifted)):
             return False
         if made:
             self._act("odoo", "unsubscribe", email=address)
@@ -79,7 +79,7 @@ class Acts(Stage):
     def do_unblacklist(self, who: int) -> bool:
         """An employee takes an address off the blacklist: towards mail, without evidence."""
         address = self._address(who)
-        if not self.scene.blacklist or not self._blacklisted(address):
+        if not self.scene.blacklist or not self._stopped("odoo", address):
             return False
         self._act("odoo", "resubscribe", email=address, list="", origin="user")
         self.oracle.unsaid(address, "odoo")
@@ -185,12 +185,18 @@ class Acts(Stage):
 
     # ------------------------------------------------------------------ the ESPs' users
 
-    def do_suppress(self, who: int, esp: str) -> None:
-        """An employee puts an address on a suppression list."""
+    def do_suppress(self, who: int, esp: str) -> bool:
+        """An employee puts an address on a suppression list; where that is a key, there is only its status."""
         address = self._address(who)
-        self._act(esp, "suppress", email=address)
+        if not self._is_key(esp, address):
+            self._act(esp, "suppress", email=address)
+        elif self._stopped(esp, address):
+            return False
+        else:
+            self._act(esp, "import", list="", members={address: address}, status="unsubscribed", origin="user")
         refusal = self.oracle.refuse(None, address, ALL, esp, self.company.now(), made=False)
-        self.oracle.shut(esp, refusal, address=address)
+        self._shut(esp, refusal, address if self._is_key(esp, address) else None)
+        return True
 
     def do_import_members(self, who: int, esp: str, scope: str) -> None:
         """A file of subscribers, opted out ones and all."""

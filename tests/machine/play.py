@@ -214,7 +214,7 @@ class Play(Acts):
 
     def _on_the_blacklist(self, refusal: Refusal, record: Record) -> None:
         if self.scene.blacklist and refusal.topics == ALL and record.connection == "odoo" \
-                and refusal.address not in self._unlisted and not self._blacklisted(refusal.address):
+                and refusal.address not in self._unlisted and not self._stopped("odoo", refusal.address):
             raise Broken(f"odoo: {refusal.address} is not on the blacklist in spite of {refusal}")
 
     def _blocked_at(self, esp: str, refusal: Refusal) -> None:

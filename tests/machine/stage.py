@@ -9,7 +9,7 @@ from typing import Any
 from connectors.memory.sides.table import BadCall
 from tests.machine.company import Company
 from tests.machine.oracle import Oracle
-from tests.machine.said import BACKOFF, Record
+from tests.machine.said import BACKOFF, Record, Refusal
 from tests.machine.scenes import ALL, MAPPINGS, MINUTE, OBJECTS, ROLES, SCENES, TOPIC_OF, TOPICS, Change, Scene
 from tests.machine.steps import Step
 
@@ -172,8 +172,19 @@ class Stage:
             self.oracle.refuse(record.id, record.address, FIELD_TOPICS[flag], record.connection, self.company.now(),
                                made=False, flag=flag)
 
-    def _blacklisted(self, address: str) -> bool:
-        state = self.world.account("odoo").esp.containers[""].rows.get(address)
+    def _is_key(self, esp: str, address: str) -> bool:
+        """Whether an address is a subscriber's key; the vendor has one status of it then, whoever sets that."""
+        return address in self.world.account(esp).esp.containers[""].rows
+
+    def _shut(self, esp: str, refusal: Refusal, key: str | None) -> None:
+        """A refusal was made at an ESP under a key, or under its address alone: it mails nobody there any more."""
+        if key is None or self.world.account(esp).esp.keyed_by == "address":
+            self.oracle.shut(esp, refusal, address=refusal.address)
+        else:
+            self.oracle.shut(esp, refusal, key=key)
+
+    def _stopped(self, esp: str, key: str) -> bool:
+        state = self.world.account(esp).esp.containers[""].rows.get(key)
         return state is not None and state.status == "unsubscribed"
 
     def _owner(self, esp: str, key: str) -> str | None:
