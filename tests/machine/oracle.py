@@ -194,7 +194,7 @@ class Oracle:
         found = {refusal.address}
         if refusal.record is not None:
             root = self.root(refusal.record)
-            if root.live and root.address is not None:
+            if root.live and root.address is not None and self._forgotten.get(root.id, root.address) == root.address:
                 found.add(root.address)
         return found
 
