@@ -44,16 +44,18 @@ OR subscriber_key.person <> excluded.person
 -- name: survive
 -- Of people whose records were merged and had keys of their own: the key that stays is that of a subscriber the provider knows;
 -- of several, that of the surviving record; then the oldest. One whose list tells of her is known, too: not every provider's
--- statuses of all mail tell of whom nothing was ever changed. A key of another is taken over as above.
+-- statuses of all mail tell of whom nothing was ever changed. A key of another is taken over as above, and is that one's still
+-- when it is asked again which stays.
 INSERT INTO subscriber_key (connection, person, key, until)
 SELECT :connection, b.person, b.key, -1 FROM (
   SELECT c.person, k.key, k.person AS owner, row_number() OVER (PARTITION BY c.person ORDER BY
     EXISTS (SELECT 1 FROM remote_status s WHERE s.connection = :connection AND s.key = k.key AND s.status <> 'removed'
       AND s.container IN (SELECT name FROM object WHERE connection = :connection)) DESC,
     EXISTS (SELECT 1 FROM record l WHERE l.person = c.person AND l.rid = k.key AND l.merged_into IS NULL) DESC,
-    r.merged_into IS NULL DESC, r.first_seen, r.rid) AS place
+    o.merged_into IS NULL DESC, o.first_seen, o.rid) AS place
   FROM chunk c CROSS JOIN record r ON r.person = c.person
   CROSS JOIN subscriber_key k ON k.connection = :connection AND k.person = r.id AND k.until = 0
+  CROSS JOIN record o ON o.id = coalesce(k.lent, k.person)
   WHERE c.records > 1 AND EXISTS (SELECT 1 FROM record m WHERE m.person = c.person AND m.merged_into IS NOT NULL)) b
 WHERE b.place = 1 AND b.owner <> b.person
 AND EXISTS (SELECT 1 FROM attr a WHERE a.person = b.person AND a.address IS NOT NULL)

@@ -86,6 +86,18 @@ def test_nobody_moves_twice(lab: Lab) -> None:
     assert lab.rows("SELECT 1 FROM subscriber_key WHERE until < 0") == []
 
 
+def test_of_two_surviving_records_one_keeps_the_key(tmp_path: Path) -> None:
+    """Whoever has moved to the key of the one does not move on to that of the other."""
+    with Lab(tmp_path) as lab:
+        for name in ("old", "ann", "twin"):
+            lab.contact(name, first_name="Ann")
+        lab.link()
+        lab.edit("twin", email="ann@mail.example")
+        merge(lab)
+        assert news(lab) == {"ann"}
+        assert lab.rows("SELECT count(*) FROM subscriber_key WHERE until > 0") == [(1,)]
+
+
 def test_a_subscriber_of_whom_only_a_list_tells_is_known(lab: Lab) -> None:
     """Marketing Cloud's subscribers tell of changes alone, and nothing ever changed about her."""
     lab.link()
