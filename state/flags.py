@@ -4,12 +4,13 @@ nobody took down. They become the field's baseline, as at a first link, in one r
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import orjson
 
 from state import db
 from state.queries import load
-from state.relations import FlagDef, Relations, quote, rec
+from state.relations import FlagDef, Relations, SourceDef, quote, rec
 
 
 def conform(conn: db.Connection, rel: Relations) -> None:
@@ -19,14 +20,14 @@ def conform(conn: db.Connection, rel: Relations) -> None:
     now = {former: topic.id for topic in rel.topics for former in topic.was}
     for source in rel.sources:
         types = {f.name: f.type for f in rel.streams[source.stream]}
-        wanted = {(flag.field, _meaning(flag, types.get(flag.field))) for flag in source.flags}
+        wanted = {(flag.field, _meaning(flag, types.get(flag.field))): _evidence(flag) for flag in source.flags}
         rows = conn.execute(q["known"], (source.stream,)).fetchall()
-        stored = {(field, meaning) for field, meaning, _ in rows}
-        settled = {(field, _renamed(meaning, now)) for field, meaning, unknown in rows if not unknown}
-        conn.executemany(q["forget"], ((source.stream, field, meaning) for field, meaning in stored - wanted))
-        conn.executemany(q["learn"], ((source.stream, field, meaning, int((field, meaning) not in settled), source.stream)
-                                      for field, meaning in wanted - stored))
-        if wanted - stored - settled:
+        stored = {(field, meaning) for field, meaning, *_ in rows}
+        settled = {(field, _renamed(meaning, now)): heard for field, meaning, unknown, heard in rows if not unknown}
+        conn.executemany(q["forget"], ((source.stream, *known) for known in stored - wanted.keys()))
+        conn.executemany(q["learn"], ((source.stream, *new, settled.get(new, wanted[new]), int(new not in settled),
+                                       source.stream) for new in wanted.keys() - stored))
+        if wanted.keys() - stored - settled.keys():
             conn.execute(q["from_the_start"], (source.stream,))
 
 
@@ -38,6 +39,47 @@ def _renamed(meaning: str, now: Mapping[str, str]) -> str:
 
 def _meaning(flag: FlagDef, type_: str | None) -> str:
     return orjson.dumps([flag.topic, type_, sorted(map(str, flag.meanings.items()))]).decode()
+
+
+def _evidence(flag: FlagDef) -> str:
+    return orjson.dumps([flag.said_at, flag.method, flag.person_made]).decode()
+
+
+def unheard(conn: db.Connection, source: SourceDef) -> tuple[FlagDef, ...]:
+    """The consent fields of a source of which another rule than the one they were heard by says now what a person made."""
+    sql = load("flags")["unheard"]
+    return tuple(flag for flag in source.flags if flag.person_made is not None
+                 and conn.execute(sql, (source.stream, flag.field, _evidence(flag))).fetchone()[0])
+
+
+def held(conn: db.Connection, source: SourceDef, after: int, most: int) -> tuple[list[tuple[Any, ...]], int, int]:
+    """Of the next so many records, those whose consent fields hold an opt-in that a person made, unless it is older than a
+    baseline of the record's, and so part of that.
+
+    :returns: rows as of ``relations.flag_changes``; how many records were looked at, and the last of them
+    """
+    count, upto = conn.execute(load("identify")["range"], {"after": after, "most": most}).fetchone()
+    columns, holds = [], []
+    for flag in source.flags:
+        value, made = f"x.{quote(flag.field)}", f"CASE WHEN {flag.person_made} THEN 1 ELSE 0 END"
+        said, method = (f"x.{quote(name)}" if name else "NULL" for name in (flag.said_at, flag.method))
+        columns.append(f"{value}, {value}, {said}, {method}, {made}")
+        meant = orjson.dumps([v for v, meaning in flag.meanings.items() if meaning == "opt_in"]).decode().replace("'", "''")
+        holds.append(f"({value} IN (SELECT value FROM json_each('{meant}')) AND {made} AND NOT EXISTS (SELECT 1 FROM entry e"
+                     " CROSS JOIN utterance u ON u.id = e.utterance AND u.baseline = 1 AND u.source = :source"
+                     f" WHERE e.record = r.id AND e.seen_at >= {said}))")
+    sql = (f"SELECT r.id, r.rid, 0, r.address, a.hash, r.modified, {', '.join(columns)} FROM record r"
+           f" CROSS JOIN {rec(source.stream)} x ON x.record = r.id LEFT JOIN address a ON a.id = r.address"
+           f" WHERE r.id > :after AND r.id <= :upto AND r.stream = {source.stream} AND r.deleted = 0"
+           f" AND ({' OR '.join(holds)})")
+    given = {"after": after, "upto": upto, "source": source.name}
+    return conn.execute(sql, given).fetchall(), int(count), int(upto)
+
+
+def heard(conn: db.Connection, source: SourceDef) -> None:
+    """What the consent fields of a source hold was heard by the rules of today."""
+    conn.executemany(load("flags")["heard"], ((rule := _evidence(flag), source.stream, flag.field, rule)
+                                              for flag in source.flags))
 
 
 def unknown(conn: db.Connection, stream: int) -> frozenset[str]:

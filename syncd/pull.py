@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from connectors.errors import ConnectorError, Misconfigured
-from state import addresses, drift, flags, forget, history, records, statuses
+from state import addresses, drift, flags, forget, history, ledger, records, statuses
 from state.queries import load
 from state.relations import AudienceDef, Relations
 from state.store import Store, StreamRow
@@ -62,7 +62,32 @@ class Puller:
                     self._failed(feed, error, pulled)
         pulled.entries += trace(self.store, self.rel, {feed.stream for feed in feeds if feed.consent}, now)
         self._lift(feeds, now, pulled)
+        for feed in feeds:
+            if feed.spec.kind == "record" and feed.consent and feed.name not in pulled.failed:
+                self._hear(feed, now, pulled)
         return pulled
+
+    def _hear(self, feed: Feed, now: Micros, pulled: Pulled) -> None:
+        """Where the mapping says otherwise than before what a person made, opt-ins in records that have not changed count
+        by what it says now."""
+        source, since = self.rel.source(feed.stream), self._row(feed).complete_at
+        with self.store.reading() as conn:
+            changed = () if source is None else flags.unheard(conn, source)
+        if source is None or not changed or since is None:
+            return
+        again = replace(source, flags=changed)
+
+        def job(conn: Any, after: int, most: int) -> tuple[int, int]:
+            rows, count, upto = flags.held(conn, again, after, most)
+            entries = ledger.unsaid(conn, from_flags(again, rows, connection=feed.connection, since=since, now=now,
+                                                     requests=Requests(), tolerance=self.clock_tolerance))
+            if entries:
+                self.store.book.append(conn, entries, now)
+                statuses.mark(conn, entries)
+                pulled.entries += len(entries)
+            return count, upto
+        self.store.walk(job, 0)
+        self.store.write(lambda conn: flags.heard(conn, source))
 
     def _know(self) -> None:
         with self.store.reading() as conn:

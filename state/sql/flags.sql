@@ -1,13 +1,13 @@
 -- name: known
-SELECT field, meaning, unknown FROM flag WHERE stream = ?;
+SELECT field, meaning, unknown, evidence FROM flag WHERE stream = ?;
 
 -- name: forget
 DELETE FROM flag WHERE stream = ? AND field = ? AND meaning = ?;
 
 -- name: learn
 -- A stream that was never read to its end has everything as its baseline anyway.
-INSERT INTO flag (stream, field, meaning, unknown)
-SELECT ?, ?, ?, ? AND complete_at IS NOT NULL FROM stream WHERE id = ?;
+INSERT INTO flag (stream, field, meaning, evidence, unknown)
+SELECT ?, ?, ?, ?, ? AND complete_at IS NOT NULL FROM stream WHERE id = ?;
 
 -- name: from_the_start
 UPDATE stream SET cursor = NULL WHERE id = ? AND complete_at IS NOT NULL;
@@ -17,6 +17,12 @@ SELECT field FROM flag WHERE stream = ? AND unknown = 1;
 
 -- name: settled
 UPDATE flag SET unknown = 0 WHERE stream = ? AND unknown = 1;
+
+-- name: unheard
+SELECT EXISTS (SELECT 1 FROM flag WHERE stream = ? AND field = ? AND evidence <> ? AND unknown = 0);
+
+-- name: heard
+UPDATE flag SET evidence = ? WHERE stream = ? AND field = ? AND evidence <> ?;
 
 -- name: stream
 SELECT s.id FROM stream s CROSS JOIN connection c ON c.id = s.connection AND c.name = ? WHERE s.object = ? AND s.kind = 'record';

@@ -377,6 +377,7 @@ CREATE TABLE flag (
   field TEXT NOT NULL,
   meaning TEXT NOT NULL,             -- JSON: [topic, type, [values and what they mean]]
   unknown INTEGER NOT NULL,          -- 1 = mapped after the link: its values are still to become the baseline
+  evidence TEXT NOT NULL,            -- JSON: by what rule its opt-ins were heard: fields of date and method, what a person's is
   PRIMARY KEY (stream, field, meaning)
 ) STRICT, WITHOUT ROWID;
 
