@@ -128,7 +128,7 @@ def _refused(payload: str) -> str:
 
 
 def audience_sql(a: AudienceDef, rel: Relations) -> dict[str, str]:
-    """The statements for one audience: ``upsert``, ``remove``. Bind :connection, :object, :run, :columns, :state, :fresh."""
+    """The statements for one audience: ``upsert``, ``remove``. Bind what ``audiences`` gives."""
     source = ("chunk c CROSS JOIN attr a ON a.person = c.person CROSS JOIN decision d ON d.person = c.person"
               " CROSS JOIN address ad ON ad.id = a.address"
               " CROSS JOIN subscriber_key k ON k.connection = :connection AND k.person = c.person AND k.until = 0")
@@ -149,12 +149,12 @@ def audience_sql(a: AudienceDef, rel: Relations) -> dict[str, str]:
     siblings = ",".join(str(s.object) for s in rel.audiences
                         if a.segment and s.segment and (s.connection, s.topic) == (a.connection, a.topic) and s != a)
     entering = f"({status}) OR (t.person IS NULL AND o.kind = 'remove' AND o.object IN ({siblings}))"
+    first = f"CASE WHEN c.person <= :newest THEN {depends.format(entering if siblings else status)} END"
     return {
         "upsert": f"""{_INSERT} SELECT :connection, :object, 'upsert',
             CASE WHEN t.key IS NOT k.key OR t.address IS NOT a.address THEN {GRANT} ELSE {HARMLESS} END,
-            c.person, 0, k.key, a.address, :columns, json_array({payload}),
-            CASE WHEN t.person IS NULL THEN NULL ELSE json_array({before}) END,
-            d.position, {depends.format(entering if siblings else status)}, iif(t.person IS NULL, :fresh, :state), :run
+            c.person, 0, k.key, a.address, :columns, json_array({payload}), iif(t.person IS NULL, NULL, json_array({before}))
+            , d.position, {first}, iif(t.person IS NULL, :fresh, :state), :run
             FROM {source} LEFT JOIN {a.table} t ON t.person = c.person
             WHERE {wanted} AND ({differs}) AND NOT {flying.format(p='c', more='')}
             AND NOT {vanished} AND NOT (t.person IS NULL AND {rejected.format(kind='upsert')})
@@ -205,8 +205,9 @@ def audiences(conn: db.Connection, rel: Relations, run: int, parameters: Mapping
         parts.append((audience_sql(a, rel), given))
         conn.execute(parts[-1][0]["remove"], given)
         conn.execute(drift.removals(a, f"{rel.forbids(a.topic)} OR d.{standing(a.topic)} >= {OPTED_OUT}"), given)
+    newest = conn.execute("SELECT max(person) FROM operation").fetchone()[0]  # nothing of whoever is newer comes first
     for a, (sql, given) in zip(rel.audiences, parts, strict=True):
-        count = conn.execute(sql["upsert"], given).rowcount
+        count = conn.execute(sql["upsert"], {**given, "newest": newest}).rowcount
         if a.connection in shut:
             parcels.pack(conn, a.connection, a.object, given["columns"], count)
         drift.remove_former(conn, a, run)
