@@ -104,10 +104,9 @@ ORDER BY c.person, s.key = r.rid DESC, s.status = 'subscribed' DESC, s.key;
 -- name: keys_alike
 -- A subscriber who is there already under the person's key, but for capital letters: most providers do not tell them apart.
 INSERT OR IGNORE INTO subscriber_key (connection, person, key, existing)
-SELECT :connection, c.person, s.key, 1 FROM keyless c CROSS JOIN record r ON r.id = c.record
-CROSS JOIN remote_status s INDEXED BY remote_status_address
+SELECT :connection, c.person, s.key, 1 FROM keyless c CROSS JOIN remote_status s INDEXED BY remote_status_address
   ON s.address = c.address AND s.connection = :connection AND s.container = '' AND s.status <> 'removed'
-LEFT JOIN attr a ON a.person = c.person WHERE lower(s.key) = lower(:value) AND NOT EXISTS (SELECT 1 FROM remote_status t
+CROSS JOIN record r ON r.id = c.record LEFT JOIN attr a ON a.person = c.person WHERE lower(s.key) = lower(:value) AND NOT EXISTS (SELECT 1 FROM remote_status t
   WHERE t.connection = :connection AND t.container = '' AND t.key = :value AND t.status <> 'removed');
 
 -- name: keys_new
