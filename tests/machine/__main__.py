@@ -21,9 +21,6 @@ from tests.machine.play import run
 from tests.machine.report import fresh, report
 from tests.machine.search import afresh, breaks
 
-PATIENCE = 300.0
-"""Seconds to search for one mutant."""
-
 
 def check() -> int:
     """Play every stored counterexample with the mutant and without."""
@@ -41,7 +38,7 @@ def check() -> int:
 def search(names: list[str]) -> int:
     """Find counterexamples afresh."""
     wanted = [mutant for mutant in MUTANTS if not names or mutant.name in names]
-    found = afresh(wanted, PATIENCE, fresh())
+    found = afresh(wanted, fresh())
     for name, steps in found.items():
         if steps is not None:
             keep(name, steps)

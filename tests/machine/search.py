@@ -16,6 +16,8 @@ from tests.machine.shrink import finding, shorter, shrink
 from tests.machine.steps import Step
 from tests.machine.swarm import Swarm
 
+PATIENCE = 300.0
+"""Seconds of the processor to search for one mutant; most take a few."""
 NEAR = 5
 """So many plays in which mutant and product differ are kept."""
 
@@ -58,12 +60,15 @@ def find(mutant: Mutant, seconds: float, seed: int = 0) -> list[Step] | None:
     return None
 
 
-def afresh(mutants: Sequence[Mutant], seconds: float, seed: int = 0) -> dict[str, list[Step] | None]:
-    """Search for each mutant for so many seconds, and say what became of it; the play of each, None where there is none."""
+def afresh(mutants: Sequence[Mutant], seed: int) -> dict[str, list[Step] | None]:
+    """Search for each mutant, and say what became of it and how long that took; the play of each, None where there is none.
+
+    :raises Broken: the product itself breaks an invariant
+    """
     found: dict[str, list[Step] | None] = {}
     for mutant in mutants:
         began = time.process_time()
-        steps = found[mutant.name] = find(mutant, seconds, seed)
+        steps = found[mutant.name] = find(mutant, PATIENCE, seed)
         print(f"{time.process_time() - began:6.1f} s  {mutant.name}: {'NOT FOUND' if steps is None else steps}", flush=True)
     return found
 
