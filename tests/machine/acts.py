@@ -224,6 +224,7 @@ class Acts(Stage):
         key = self._who(who).id if own else f"manual-{who}"
         audience = next(a for (e, a), t in TOPIC_OF.items() if (e, t) == (esp, topic))
         self._act(esp, "write_rows", audience=audience, rows={key: {"email": address}})
+        self.oracle.undone.pop((esp, audience, key), None)
         self.oracle.touch(esp, address)
 
     def do_delete_row(self, who: int, esp: str, topic: str) -> bool:
