@@ -63,7 +63,9 @@ def held(conn: db.Connection, source: SourceDef, after: int, most: int) -> tuple
     for flag in source.flags:
         value, made = f"x.{quote(flag.field)}", f"CASE WHEN {flag.person_made} THEN 1 ELSE 0 END"
         said, method = (f"x.{quote(name)}" if name else "NULL" for name in (flag.said_at, flag.method))
-        columns.append(f"{value}, {value}, {said}, {method}, {made}")
+        # Nobody says a thing after it was written down; when that was read first is not known any more.
+        at = f"CASE WHEN {said} > r.modified THEN min({said}, r.first_seen) ELSE {said} END"
+        columns.append(f"{value}, {value}, {at}, {method}, {made}")
         meant = orjson.dumps([v for v, meaning in flag.meanings.items() if meaning == "opt_in"]).decode().replace("'", "''")
         holds.append(f"({value} IN (SELECT value FROM json_each('{meant}')) AND {made} AND NOT EXISTS (SELECT 1 FROM entry e"
                      " CROSS JOIN utterance u ON u.id = e.utterance AND u.baseline = 1 AND u.source = :source"

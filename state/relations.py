@@ -335,8 +335,10 @@ def flag_inputs(relations: Relations, source: SourceDef) -> list[int]:
 def flag_changes(relations: Relations, source: SourceDef, every: bool = False) -> str | None:
     """Rows of ``page`` whose consent fields are new or different: (record, rid, fresh, address, hash, modified, then per
     flag its old value, new value, said_at, method, person_made). The person made nothing where nothing of the flag moved:
-    what was found at a first link is not said again because another field of the record changed. A tombstone counts when it
-    is first read, and only what it holds. ``every``: those of all rows, changed or not. A condition may follow."""
+    what was found at a first link is not said again because another field of the record changed; nor where the value alone
+    moved and her word of that date is known: then somebody set it again. A date that stood there before is no later than the
+    record's last change. A tombstone counts when it is first read, and only what it holds. ``every``: those of all rows,
+    changed or not. A condition may follow."""
     if not source.flags:
         return None
     slot = {f.name: f"f{i}" for i, f in enumerate(relations.streams[source.stream])}
@@ -350,8 +352,11 @@ def flag_changes(relations: Relations, source: SourceDef, every: bool = False) -
         # A confirmation may leave the box and its date as they were.
         own = [f"{old} IS NOT {new}", *(f"x.{quote(name)} IS NOT {value}"
                                         for name, value in ((flag.said_at, said), (flag.method, method)) if name)]
-        moved = "1" if every else f"p.fresh OR {' OR '.join(own)}"
-        columns.append(f"{old}, {new}, {said}, {method}, CASE WHEN {moved} THEN {made} ELSE 0 END")
+        told = " AND ".join(f"NOT ({condition})" for condition in own[1:]) or "0"
+        moved = "1" if every else f"p.fresh OR (({' OR '.join(own)}) AND NOT ({told} AND {_heard(flag, said)}))"
+        at = f"CASE WHEN x.{quote(flag.said_at)} IS {said} AND {said} > r.modified THEN r.modified ELSE {said} END" \
+            if flag.said_at else said
+        columns.append(f"{old}, {new}, {at}, {method}, CASE WHEN {moved} THEN {made} ELSE 0 END")
         different += own
     if every:
         different.append("1")
@@ -359,6 +364,13 @@ def flag_changes(relations: Relations, source: SourceDef, every: bool = False) -
             f" LEFT JOIN {rec(source.stream)} x ON x.record = p.record AND p.fresh = 0"
             " LEFT JOIN record r ON r.id = p.record"
             f" WHERE (p.fresh = 1 OR (NOT (p.deleted AND r.deleted) AND ({' OR '.join(different)})))")
+
+
+def _heard(flag: FlagDef, said: str) -> str:
+    """SQL over the page: the person's opt-in of the date ``said`` is in the ledger."""
+    words = f'["topic","{flag.topic}","opt_in"' if flag.topic is not None else '["master",null,"opt_in"'
+    return ("EXISTS (SELECT 1 FROM entry e CROSS JOIN utterance u ON u.id = e.utterance AND u.person_made = 1"
+            f" WHERE e.record = p.record AND e.said_lo = {said} AND instr(u.said, '{words}'))")
 
 
 def _over_page(sql: str, slot: Mapping[str, str]) -> str:

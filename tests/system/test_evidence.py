@@ -63,3 +63,34 @@ def test_who_refuses_afterwards_stays_out(lab: Lab) -> None:
     lab.settle()
     use(lab, FAXED)
     assert lab.keys(OFFERS) == {"p0"}
+
+
+def test_a_date_that_is_still_to_come_is_no_later_word(lab: Lab) -> None:
+    lab.contact("new", offers_at=lab.now() + int(30 * DAY * 1e6), offers_how="fax")
+    lab.settle()
+    lab.advance(HOUR)
+    lab.world.act("mc", "import", list="L1", members={lab.ids["new"]: "new@mail.example"})
+    lab.unsubscribe("new", "L1")
+    lab.settle()
+    lab.edit("new", offers=1)
+    use(lab, FAXED)
+    assert lab.keys(OFFERS) == {"p0"}
+
+
+def test_a_box_that_a_user_ticks_again_is_no_later_word_of_a_form_whose_clock_is_ahead(lab: Lab) -> None:
+    lab.contact("new", offers_at=lab.now() + int(2 * HOUR * 1e6), offers_how="web")
+    lab.settle()
+    assert lab.keys(OFFERS) == {"p0", "new"}
+    lab.send(OFFERS)
+    lab.advance(HOUR / 2)
+    lab.unsubscribe("new", "L1")
+    lab.settle()
+    assert lab.flags("new")["offers"] == 0
+    lab.advance(HOUR / 2)
+    lab.edit("new", offers=1)
+    lab.settle()
+    assert lab.keys(OFFERS) == {"p0"}
+    lab.advance(3 * HOUR)
+    lab.web_opt_in("new")
+    lab.settle()
+    assert lab.keys(OFFERS) == {"p0", "new"}
