@@ -12,6 +12,9 @@ from connectors.sim.odoo.people import OBJECTS
 from syncd.model import DONE, Batch, Op, Outcome
 from tests.unit.odoo_lab import Lab, odoo
 
+PUBLIC = 4
+"""The website's user, by whom recipients act."""
+
 
 @pytest.fixture(params=["16.0", "18.0", "19.0"])
 def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
@@ -110,13 +113,15 @@ def test_bounces_are_told_from_wishes_only_when_sure(lab: Lab) -> None:
 
 def test_blocking_reactivates_and_is_seen_as_our_own(lab: Lab) -> None:
     lab.sim.load({"mail.blacklist": [{"id": 1, "email": "old@x.test", "active": False},
-                                     {"id": 2, "email": "held@x.test"}]})
-    contacts(lab, "old@x.test", "new@x.test", "held@x.test", "free@x.test")
-    outcomes = lab.status("", "unsubscribed", "new@x.test", "OLD@x.test", "held@x.test", "junk")
-    assert [o.state for o in outcomes] == ["done", "done", "done", "rejected"]
+                                     {"id": 2, "email": "held@x.test", "write_uid": 2, "create_uid": PUBLIC},
+                                     {"id": 3, "email": "back@x.test", "active": False, "create_uid": PUBLIC}]})
+    contacts(lab, "old@x.test", "new@x.test", "held@x.test", "back@x.test", "free@x.test")
+    outcomes = lab.status("", "unsubscribed", "new@x.test", "OLD@x.test", "held@x.test", "back@x.test", "junk")
+    assert [o.state for o in outcomes] == ["done", "done", "done", "done", "rejected"]
     assert mailed(lab) == ["free@x.test"]
     found = lab.statuses("")
-    assert found["new@x.test"] == found["old@x.test"] == ("unsubscribed", "self")
+    assert found["new@x.test"] == found["old@x.test"] == found["back@x.test"] == ("unsubscribed", "self")
+    assert found["held@x.test"] == ("unsubscribed", "person")  # hers before, and still
     assert [o.state for o in lab.status("", "subscribed", "new@x.test", "nobody@x.test")] == ["done", "done"]
     assert mailed(lab) == ["free@x.test", "new@x.test"]
 

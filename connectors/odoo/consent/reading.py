@@ -113,8 +113,9 @@ class Statuses:
         for r in found:
             status: Status = "unsubscribed" if r["active"] else "subscribed"
             origin = self._origin(r["write_uid"])
-            if r["active"] and self._origin(r["create_uid"]) == "person":
-                # The person blacklisted the address first; who touched the row later does not make it less so.
+            if r["active"] and origin != "self" and self._origin(r["create_uid"]) == "person":
+                # The person blacklisted the address first; who touched the row later does not make it less so. But we write
+                # to archived rows only: who is back on the blacklist by us did not say so again.
                 origin = "person"
             if r["email"] in bounced:
                 status, origin = "held", "bounce"
