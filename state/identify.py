@@ -7,8 +7,10 @@ records arrived, and the part that holds the record first seen keeps its id when
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import orjson
 
@@ -16,6 +18,9 @@ from state import db
 from state.queries import load
 from state.relations import OPTED_OUT, Relations, SourceDef, quote, standing
 from state.relations import rec as table
+
+_Row = tuple[int, int, str, int | None, str | None, int]
+"""Of a record: person, stream, id there, address, what it was merged into, whether it raises no doubt."""
 
 MAX_RECORDS = 5
 """A component of more live records than this is ambiguous: nobody is guessed."""
@@ -86,7 +91,7 @@ def _component(conn: db.Connection, start: int, by_address: bool, absorbed: dict
                now: int) -> set[int]:
     """Recompute every component touched by the persons around ``start``; returns the records looked at."""
     q = load("identify")
-    rows: dict[int, tuple[int, int, str, int | None, str | None, int, int | None]] = {}
+    rows: dict[int, _Row] = {}
     edges: dict[int, set[int]] = {}
     frontier = {start}
     while frontier:
@@ -123,7 +128,7 @@ def _components(edges: dict[int, set[int]]) -> Iterable[set[int]]:
 
 
 def _assign(conn: db.Connection, rel: Relations, component: set[int],
-            rows: dict[int, tuple[int, int, str, int | None, str | None, int, int | None]], now: int) -> None:
+            rows: dict[int, _Row], now: int) -> None:
     q = load("identify")
     person = min(component)
     at = Counter(rows[record][3] for record in component)
@@ -139,32 +144,41 @@ def _assign(conn: db.Connection, rel: Relations, component: set[int],
     conn.execute(q["dirty"], (person,))
     reason = None
     if len(component) > 1:
-        reason = _ambiguity(rel, [rows[r] for r in component if not rows[r][5] and _wanted(conn, rel, r, rows[r][1])])
+        live = ((rows[r][1], _name(conn, rel, r, rows[r][1])) for r in component if not rows[r][5])
+        reason = _ambiguity(rel, [(stream, name) for stream, name in live if name is not None])
     if reason is None:
         conn.execute(q["clear"], (person,))
     else:
         conn.execute(q["ambiguous"], (person, reason, now))
 
 
-def _wanted(conn: db.Connection, rel: Relations, record: int, stream: int) -> bool:
-    """Whether the source's filter lets the record be synced; the others carry consent but raise no doubt."""
+def _name(conn: db.Connection, rel: Relations, record: int, stream: int) -> str | None:
+    """The folded name of a record, None where the source's filter lets it not be synced: such records carry consent but
+    raise no doubt."""
     source = rel.source(stream)
-    if source is None or source.where is None:
-        return source is not None
-    sql = f"SELECT ({source.where}) IS TRUE FROM {table(stream)} x WHERE x.record = ?"
-    row = conn.execute(sql, (record,)).fetchone()
-    return bool(row and row[0])
+    if source is None:
+        return None
+    parts = ", ".join(f"x.{quote(name)}" for name in source.names) or "NULL"
+    row = conn.execute(f"SELECT {parts} FROM record r CROSS JOIN {table(stream)} x ON x.record = r.id"
+                       f" WHERE r.id = ? AND ({source.where or 1}) IS TRUE", (record,)).fetchone()
+    return None if row is None else fold_name(row)
 
 
-def _ambiguity(rel: Relations,
-               rows: list[tuple[int, int, str, int | None, str | None, int, int | None]]) -> str | None:
-    if len(rows) > MAX_RECORDS:
+def fold_name(parts: Sequence[Any]) -> str:
+    """A name that differs when two people's names differ: case, spaces and accents' encoding do not matter."""
+    whole = unicodedata.normalize("NFKC", " ".join(str(part) for part in parts if part is not None))
+    return " ".join(whole.casefold().split())
+
+
+def _ambiguity(rel: Relations, live: list[tuple[int, str]]) -> str | None:
+    """Why records, of each its stream and name, may be several people's."""
+    if len(live) > MAX_RECORDS:
         return "too_many_records"
-    if rel.join_by_address == "exclude" and len(rows) > 1:
+    if rel.join_by_address == "exclude" and len(live) > 1:
         return "shared_address"
-    names: dict[int, set[int | None]] = {}
-    for row in rows:
-        names.setdefault(row[1], set()).add(row[6])
+    names: dict[int, set[str]] = {}
+    for stream, name in live:
+        names.setdefault(stream, set()).add(name)
     if any(len(found) > 1 for found in names.values()):
         return "different_names"
     return None

@@ -15,8 +15,8 @@ from state.queries import load
 from state.relations import Relations, SourceDef
 
 Prepared = Sequence[Sequence[Any]]
-"""A page by columns: rid, modified, deleted, merged_into, normalised email, address hash, name hash, then the fields in
-stream order. None at all where it has no rows."""
+"""A page by columns: rid, modified, deleted, merged_into, normalised email, address hash, then the fields in stream
+order. None at all where it has no rows."""
 
 
 class Stored(NamedTuple):
@@ -141,7 +141,7 @@ def _take_in(conn: db.Connection, rel: Relations, stream: int, given: Mapping[st
     changed = conn.execute(sql["moved"]).rowcount if known else 0
     if source is not None and known:
         conn.execute(q["dirty_moved"])
-        conn.execute(q["dirty_moved_records"], {"filtered": source.where is not None})
+        conn.execute(q["dirty_moved_records"].replace(":renamed", sql["renamed"]), {"filtered": source.where is not None})
         conn.execute(q["depart"], given)
     if source is not None and rel.join_by_address == "separate":
         conn.execute(q["dirty_neighbours"], given)
@@ -200,7 +200,7 @@ def _fill(conn: db.Connection, rel: Relations, stream: int, columns: Prepared) -
     # As wide as any stream needs it: pages of several come by turns.
     db.scratch(conn, "page", [
         "n INTEGER PRIMARY KEY", "shift INTEGER", "known INTEGER", "held INTEGER", "rid TEXT", "modified", "deleted",
-        "merged", "email", "hash", "name", *slots,
+        "merged", "email", "hash", *slots,
         "record INTEGER AS (coalesce(known, n))", "fresh INTEGER AS (known IS NULL)",
         "address INTEGER AS (coalesce(held, CASE WHEN hash IS NOT NULL THEN n + shift END))"])
     if not columns:
@@ -218,9 +218,9 @@ def _fill(conn: db.Connection, rel: Relations, stream: int, columns: Prepared) -
         else:
             values.append("?")
             bound.append(column)
-    names = ["n", "shift", "rid", "modified", "deleted", "merged", "email", "hash", "name", *slots[:width]]
+    names = ["n", "shift", "rid", "modified", "deleted", "merged", "email", "hash", *slots[:width]]
     db.insert(conn, f"INSERT INTO page ({','.join(names)}) VALUES ({','.join(values)})", zip(*bound, strict=True))
-    return _Page(size, first, shift, columns[0], columns[5], columns[7:])
+    return _Page(size, first, shift, columns[0], columns[5], columns[6:])
 
 
 _LITERALS = {None: "NULL", 0: "0", 1: "1"}

@@ -59,7 +59,8 @@ class FlagDef:
 
 @dataclass(frozen=True, slots=True)
 class SourceDef:
-    """One stream that feeds people. ``rank`` orders sources for survivorship, 0 first. SQL is over ``x``."""
+    """One stream that feeds people. ``rank`` orders sources for survivorship, 0 first. SQL is over ``x``. ``names`` are the
+    fields that make up a person's name."""
 
     stream: int
     name: str
@@ -68,6 +69,7 @@ class SourceDef:
     where: str | None = None
     absorbs_into: int | None = None
     flags: tuple[FlagDef, ...] = ()
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,7 +310,11 @@ def store_page(relations: Relations, stream: int) -> dict[str, str]:
     fields = [quote(f.name) for f in relations.streams[stream]]
     slots = [f"f{i}" for i in range(len(fields))]
     different = " OR ".join(f"x.{f} IS NOT p.{s}" for f, s in zip(fields, slots, strict=True)) or "0"
-    table = rec(stream)
+    table, source = rec(stream), relations.source(stream)
+    named = [f"x.{f} IS NOT p.{s}" for f, s in zip(fields, slots, strict=True)
+             if source is not None and f in map(quote, source.names)]
+    renamed = (f"(p.deleted = 0 AND EXISTS (SELECT 1 FROM {table} x WHERE x.record = p.record AND ({' OR '.join(named)})))"
+               if named else "0")
     columns = "".join(f", {f}" for f in fields)
     updates = ", ".join(f"{f} = excluded.{f}" for f in fields)
     conflict = (f"DO UPDATE SET {updates} WHERE ({', '.join(fields)}) IS NOT "
@@ -316,6 +322,7 @@ def store_page(relations: Relations, stream: int) -> dict[str, str]:
     return {
         "store": f"""INSERT INTO {table} (record{columns}) SELECT p.record{''.join(f', p.{s}' for s in slots)} FROM page p
             WHERE NOT p.deleted OR p.fresh ON CONFLICT (record) {conflict}""",
+        "renamed": renamed,
         "moved": f"""INSERT INTO moved SELECT p.record FROM page p CROSS JOIN record r ON r.id = p.record
             LEFT JOIN {table} x ON x.record = p.record WHERE p.fresh = 0 AND (r.deleted <> p.deleted OR {different})""",
     }

@@ -206,15 +206,13 @@ class Compiler:
             index = {f.name: i for i, f in enumerate(fields)}
             source = self.mapping.people.sources.get(name)
             email: int | None = None
-            names: tuple[int, ...] = ()
             if source is not None:
                 email = index.get(self._plain(source, "email") or "")
-                names = tuple(index[f] for a in NAME_ATTRIBUTES if (f := self._plain(source, a)) in index)
             flags = {flag.field for flag in people[name].flags} if name in people else set()
             tracked = (StreamSpec(stream.object, "history", tuple(f for f in fields if f.name in flags))
                        if flags and (stream.connection, stream.object) in histories else None)
             feeds.append(Feed(wiring.id, wiring.connector, name, StreamSpec(stream.object, "record", fields),
-                              bool(flags), self.streams[name], email, names, True, history=tracked))
+                              bool(flags), self.streams[name], email, True, history=tracked))
         return feeds
 
     @staticmethod
@@ -260,7 +258,9 @@ class Compiler:
                                      {"opt_out": 1, "opt_in": 0}))
         flags += [rel.FlagDef(flag, None, {1: "opt_out", 0: "unknown", None: "unknown"}, {}) for flag in source.also_stops]
         into = self.streams.get(source.becomes) if source.becomes else None
-        return rel.SourceDef(self.streams[source.stream], source.stream, rank, attributes, where, into, tuple(flags))
+        fields = {f.name for f in self.fields[source.stream]}
+        names = tuple(f for a in NAME_ATTRIBUTES if (f := self._plain(source, a)) in fields)
+        return rel.SourceDef(self.streams[source.stream], source.stream, rank, attributes, where, into, tuple(flags), names)
 
     def _agree(self, name: str, kind: Type, place: object) -> None:
         known = self.attribute_types.setdefault(name, kind)

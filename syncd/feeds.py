@@ -15,7 +15,7 @@ from syncd.statements import Requests
 
 @dataclass(frozen=True, slots=True)
 class Feed:
-    """One stream to read. ``email``/``names`` are positions of the address and name fields among ``spec.fields``."""
+    """One stream to read. ``email`` is the position of the address among ``spec.fields``."""
 
     connection: int
     connector: Connector
@@ -24,7 +24,6 @@ class Feed:
     consent: bool
     stream: int
     email: int | None = None
-    names: tuple[int, ...] = ()
     sweeps: bool = False
     audience: AudienceDef | None = None
     history: StreamSpec | None = None

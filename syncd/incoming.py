@@ -32,11 +32,11 @@ class Incoming:
         """Who is forgotten by now."""
         self.forgotten, self.stubs = forgotten, stubs
 
-    def records(self, stream: int, fields: Sequence[Field], rows: Sequence[Row], email: int | None,
-                names: Sequence[int]) -> tuple[Prepared, list[tuple[str, str]]]:
+    def records(self, stream: int, fields: Sequence[Field], rows: Sequence[Row],
+                email: int | None) -> tuple[Prepared, list[tuple[str, str]]]:
         """CRM records, and (id, reason) for each that holds what cannot be used.
 
-        :param email, names: positions of the address and of the names among ``fields``
+        :param email: position of the address among ``fields``
         """
         if not rows:
             return [], []
@@ -47,7 +47,7 @@ class Incoming:
             columns[index], bad = normalise.column(known, columns[index])
             doubts += [(str(ids[row]), f"invalid_value:{known.name}") for row in bad]
         nothing: list[Any] = [None] * len(ids)
-        addresses, hashes, folded = nothing, nothing, nothing
+        addresses, hashes = nothing, nothing
         if email is not None:
             written, hashed = columns[email], self.hashed
             addresses = normalise.emails(written)
@@ -55,10 +55,8 @@ class Incoming:
             doubts += [(str(rid), "invalid_address")
                        for rid, v, a, gone in zip(ids, written, addresses, deleted, strict=True)
                        if a is None and v is not None and not gone]
-        if names:
-            folded = normalise.name_hashes([columns[i] for i in names])
         lives = [gone or 0 for gone in deleted]
-        found: Prepared = [ids, modified, lives, merged, addresses, hashes, folded, *columns]
+        found: Prepared = [ids, modified, lives, merged, addresses, hashes, *columns]
         if self.forgotten or self.stubs:
             found = self._stubbed(stream, [f.name for f in fields], found)
         return found, doubts
@@ -72,13 +70,13 @@ class Incoming:
         persons = {rid for _, rid in self.stubs} if place is not None else frozenset()
         found = []
         for row in zip(*columns, strict=True):
-            rid, modified, gone, merged, _, hash_, _, *values = row
+            rid, modified, gone, merged, _, hash_, *values = row
             theirs = place is not None and values[place] in persons
             if gone and merged is None and hash_ in self.forgotten and (stream, rid) not in self.stubs:
                 continue
             if hash_ in self.forgotten or (stream, rid) in self.stubs or theirs:
                 hash_ = hash_ if hash_ in self.forgotten else None
-                row = (rid, modified, gone, merged, None, hash_, None,
+                row = (rid, modified, gone, merged, None, hash_,
                        *(v if k and not theirs else None for v, k in zip(values, keep, strict=True)))
             found.append(row)
         return list(zip(*found, strict=True))

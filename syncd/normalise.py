@@ -5,7 +5,6 @@ Versioned, because identity and consent hang on it: a change of the rules is a m
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import re
 import unicodedata
@@ -110,39 +109,6 @@ def text(value: Value) -> Value:
         if value is not None and len(value) > MAX_TEXT:
             return value[:MAX_TEXT]
     return value
-
-
-def name_hash(parts: Sequence[Value]) -> int | None:
-    """A number that differs when the names differ; folded, so that case, spaces and accents' encoding do not matter."""
-    return name_hashes([(part,) for part in parts])[0]
-
-
-def name_hashes(columns: Sequence[Sequence[Value]]) -> list[int | None]:
-    """``name_hash`` of each row, the parts coming by column."""
-    found: list[int | None] = []
-    for name in _names(columns):
-        if not name:
-            found.append(None)
-            continue
-        folded = name.lower() if name.isascii() else unicodedata.normalize("NFKC", name).casefold()
-        if "  " in folded:
-            folded = " ".join(folded.split())
-        hashed = _NAME.copy()
-        hashed.update(folded.strip().encode())
-        found.append(int.from_bytes(hashed.digest(), "big"))
-    return found
-
-
-def _names(columns: Sequence[Sequence[Value]]) -> list[str]:
-    """The parts of each row's name in one text."""
-    # Most people have each of them, and there are millions; a part that is no text raises.
-    with contextlib.suppress(TypeError):
-        if columns and not any("" in column for column in columns):
-            return list(map(" ".join, zip(*columns, strict=True)))
-    return [" ".join([str(p) for p in parts if p]) for parts in zip(*columns, strict=True)]
-
-
-_NAME = hashlib.blake2b(digest_size=7)
 
 
 def column(field: Field, values: Sequence[Value]) -> tuple[list[Value], list[int]]:

@@ -227,7 +227,7 @@ class Puller:
     def _store(self, feed: Feed, row: StreamRow, rows: Sequence[tuple[Value, ...]], cursor: str | None, sweep: int,
                now: Micros, complete: bool, pulled: Pulled) -> int:
         if feed.spec.kind == "record":
-            prepared, doubts = self.rows.records(feed.stream, feed.spec.fields, rows, feed.email, feed.names)
+            prepared, doubts = self.rows.records(feed.stream, feed.spec.fields, rows, feed.email)
             requests, told = Requests(), self._past(feed, row, prepared)
 
             def job(conn: Any) -> records.Stored:

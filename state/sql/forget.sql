@@ -198,7 +198,7 @@ DELETE FROM ambiguous WHERE person IN (SELECT id FROM gone_person);
 
 -- name: records
 -- A stub holds no address that is somebody else's: she would be mailed there.
-UPDATE record SET name = NULL, modified = NULL,
+UPDATE record SET modified = NULL,
   address = CASE WHEN address IN (SELECT id FROM gone_address) THEN address END
 WHERE id IN (SELECT id FROM gone_record);
 

@@ -16,7 +16,7 @@ WHERE (:by_address AND r.address IS NOT NULL
 
 -- name: record
 -- silent: it raises no doubt about who somebody is. Who was forgotten has no name any more.
-SELECT person, stream, rid, address, merged_into, deleted OR forgotten IS NOT NULL AS silent, name FROM record WHERE id = ?;
+SELECT person, stream, rid, address, merged_into, deleted OR forgotten IS NOT NULL AS silent FROM record WHERE id = ?;
 
 -- name: same_address
 SELECT id FROM record WHERE address = ?;

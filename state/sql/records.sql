@@ -19,8 +19,8 @@ INSERT INTO address (id, hash, email) SELECT n + shift, hash, email FROM page WH
 UPDATE address SET email = p.email FROM page p WHERE p.held = address.id AND address.email IS NULL AND p.email IS NOT NULL;
 
 -- name: add_records
-INSERT INTO record (id, stream, rid, person, address, modified, stamp, deleted, merged_into, name, sweep, first_seen)
-SELECT record, :stream, rid, record, address, modified, modified, deleted, merged, name, :sweep, :now
+INSERT INTO record (id, stream, rid, person, address, modified, stamp, deleted, merged_into, sweep, first_seen)
+SELECT record, :stream, rid, record, address, modified, modified, deleted, merged, :sweep, :now
 FROM page WHERE true ON CONFLICT (stream, rid) DO NOTHING;
 
 -- name: know_records
@@ -35,7 +35,7 @@ INSERT OR IGNORE INTO dirty SELECT r.person FROM moved m CROSS JOIN record r ON 
 INSERT OR IGNORE INTO dirty_record
 SELECT p.record FROM page p CROSS JOIN record r ON r.id = p.record
 WHERE p.fresh = 0 AND (((p.deleted = 0 OR p.address IS NOT NULL) AND r.address IS NOT p.address) OR r.deleted <> p.deleted
-  OR r.merged_into IS NOT p.merged OR r.name IS NOT p.name
+  OR r.merged_into IS NOT p.merged OR :renamed
   OR :filtered AND p.record IN (SELECT record FROM moved)
     AND EXISTS (SELECT 1 FROM record o WHERE o.person = r.person AND o.id <> r.id));
 
@@ -54,17 +54,16 @@ WHERE p.fresh OR ((p.deleted = 0 OR p.address IS NOT NULL) AND r.address IS NOT 
 INSERT OR IGNORE INTO dirty SELECT person FROM record WHERE address = ?;
 
 -- name: update_records
--- A deleted record keeps its last address and name: what was said under them still holds. The instant of change moves only
+-- A deleted record keeps its last address: what was said under it still holds. The instant of change moves only
 -- when something mapped did: among several records of a person the freshest gives the facts, and neither an unmapped field
 -- nor a flag that we wrote ourselves is a fact.
 UPDATE record SET
   address = CASE WHEN p.deleted THEN coalesce(p.address, record.address) ELSE p.address END,
-  name = CASE WHEN p.deleted THEN record.name ELSE p.name END,
   modified = CASE WHEN p.record IN (SELECT record FROM moved) THEN p.modified ELSE record.modified END,
   stamp = p.modified, deleted = p.deleted, merged_into = p.merged, sweep = :sweep
 FROM page p WHERE p.record = record.id AND p.fresh = 0
-AND ((record.address, record.name, record.deleted, record.merged_into, record.sweep, record.stamp)
-  IS NOT (p.address, p.name, p.deleted, p.merged, :sweep, p.modified) OR p.record IN (SELECT record FROM moved));
+AND ((record.address, record.deleted, record.merged_into, record.sweep, record.stamp)
+  IS NOT (p.address, p.deleted, p.merged, :sweep, p.modified) OR p.record IN (SELECT record FROM moved));
 
 -- name: dirty_fresh
 INSERT OR IGNORE INTO dirty_record SELECT p.record FROM page p WHERE p.fresh = 1

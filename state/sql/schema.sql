@@ -61,7 +61,6 @@ CREATE TABLE record (
   deleted INTEGER NOT NULL DEFAULT 0,
   merged_into TEXT,
   joined INTEGER NOT NULL DEFAULT 0, -- the ledger's end when a merge, not an address, made it part of its person
-  name INTEGER,                      -- hash of the folded name, to tell two people from one
   sweep INTEGER NOT NULL DEFAULT 0,
   first_seen INTEGER NOT NULL,
   forgotten INTEGER,                 -- µs since when nothing but its id, address hash and consent fields is kept

@@ -70,7 +70,8 @@ class StateLab:
         return Relations(
             "v1", {self.stream: tuple(FieldDef(n, t) for n, t in (  # type: ignore[arg-type]  # literals
                 ("email", "text"), ("name", "text"), ("spent", "decimal"), ("offers", "bool")))},
-            (SourceDef(self.stream, "sf.Contact", 0, {"name": 'x."name"', "spent": 'x."spent"'}, flags=(flag,)),), (),
+            (SourceDef(self.stream, "sf.Contact", 0, {"name": 'x."name"', "spent": 'x."spent"'}, flags=(flag,),
+                       names=("name",)),), (),
             (AttributeDef("name", "text"), AttributeDef("spent", "decimal")), (TopicDef("offers", None, "none"),),
             (AudienceDef(self.audience, self.esp, "offers", None,
                          (("Name", 'a."name"', "text"), ("Spent", 'a."spent"', "decimal")),
@@ -89,7 +90,7 @@ class StateLab:
         for row in rows:
             email = normalise.email(row.get("email"))
             prepared.append((row["id"], row.get("modified", NOW), row.get("deleted", 0), row.get("merged"), email,
-                             HASHED(email) if email else None, normalise.name_hash([row.get("name")]),
+                             HASHED(email) if email else None,
                              row.get("email"), row.get("name"), row.get("spent"), row.get("offers", 0)))
         return self.store.write(lambda conn: records.store(
             conn, self.rel, self.stream, list(zip(*prepared, strict=True)), cursor=cursor, sweep=0, now=NOW,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from state import identify
 from tests.unit.state_lab import StateLab, contact, contacts
 
 SAME = "same@mail.example"
@@ -96,6 +99,33 @@ def test_different_names_are_in_doubt_and_equal_ones_are_not(lab: StateLab) -> N
     lab.put(contact(3, name="Tom Doe", email=SAME, deleted=1))
     lab.identify()
     assert ambiguous(lab) == []
+
+
+def test_names_are_the_same_in_any_case_and_encoding() -> None:
+    same: list[list[str | None]] = [
+            ["Zoë", "Doe"], ["ZOË", "doe"], [unicodedata.normalize("NFD", "Zoë"), "Doe"], ["Zoë Doe"],
+            [None, "Zoë", "", "Doe "], ["Zoë ", "  Doe"]]
+    assert {identify.fold_name(parts) for parts in same} == {"zoë doe"}
+    assert identify.fold_name(["Zoe", "Doe"]) != identify.fold_name(["Zoë", "Doe"])
+    assert identify.fold_name([None, ""]) == ""
+
+
+def test_a_corrected_name_ends_the_doubt(lab: StateLab) -> None:
+    lab.put(contact(1, name="Ann", email=SAME), contact(2, name="Tom", email=SAME))
+    lab.identify()
+    assert ambiguous(lab) == [(1, "different_names")]
+    lab.put(contact(2, name="Ann", email=SAME))
+    lab.identify()
+    assert ambiguous(lab) == []
+
+
+def test_records_that_a_filter_excludes_by_their_id_raise_no_doubt(tmp_path: Path) -> None:
+    lab = StateLab(tmp_path)
+    lab.rel = replace(lab.rel, sources=(replace(lab.rel.sources[0], where="r.rid <> 'c2'"),))
+    lab.put(contact(1, name="Ann", email=SAME), contact(2, name="Tom", email=SAME))
+    lab.identify()
+    assert ambiguous(lab) == []
+    lab.close()
 
 
 def test_more_than_five_live_records_are_in_doubt(lab: StateLab) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from syncd import normalise
-from syncd.model import Field, Value
+from syncd.model import Field
 
 
 @pytest.mark.parametrize(("written", "expected"), [
@@ -92,16 +92,6 @@ def test_texts_lose_controls_and_length_and_nothing_else() -> None:
     assert normalise.text("x" * 5000) == "x" * 4000
     assert normalise.text(5) == 5
     assert normalise.text(None) is None
-
-
-def test_names_are_the_same_in_any_case_and_encoding() -> None:
-    same: list[list[Value]] = [["Zoë", "Doe"], ["ZOË", "doe"], [unicodedata.normalize("NFD", "Zoë"), "Doe"], ["Zoë Doe"],
-            [None, "Zoë", "", "Doe "]]
-    assert len({normalise.name_hash(parts) for parts in same}) == 1
-    assert normalise.name_hash(["Zoë ", " van  Doe"]) == normalise.name_hash(["Zoë", "van Doe"]), "a space too much"
-    assert normalise.name_hash(["Zoe", "Doe"]) != normalise.name_hash(["Zoë", "Doe"])
-    assert normalise.name_hash([None, ""]) is None
-    assert 0 <= (normalise.name_hash(["x"]) or 0) < 2**63
 
 
 def test_only_fields_that_need_it_are_converted() -> None:

@@ -36,7 +36,7 @@ def facts(lab: StateLab) -> tuple[Any, ...]:
     together: dict[int, set[str]] = {}
     for rid, person in lab.persons().items():
         together.setdefault(person, set()).add(rid)
-    values = lab.rows("SELECT r.rid, r.deleted, r.merged_into, r.name, a.email, x.email, x.name, x.offers FROM record r"
+    values = lab.rows("SELECT r.rid, r.deleted, r.merged_into, a.email, x.email, x.name, x.offers FROM record r"
                       f" LEFT JOIN address a ON a.id = r.address LEFT JOIN rec_{lab.stream} x ON x.record = r.id")
     said = lab.rows("SELECT r.rid, a.hash, u.said, u.baseline, e.said_lo FROM entry e JOIN utterance u ON u.id = e.utterance"
                     " LEFT JOIN record r ON r.id = e.record LEFT JOIN address a ON a.id = e.address")
