@@ -1,8 +1,9 @@
 """Addresses by their hashes.
 
 Hashes come in no order: in a table of a million each new one falls on another page, and every page is written twice, to
-the log and to the file. So new ones gather in a small table first, and move on to the big one many at a time, in the order
-of the hashes, which writes each page of it once. docs/decisions/0021-addresses-gather.md has the figures.
+the log and to the file. So new ones gather in the memory of the connection that writes first, in a temporary table, and move
+on to the big one many at a time, in the order of the hashes, which writes each page of it once. Other connections find those
+that are still to move by looking through them. docs/decisions/0021-addresses-gather.md has the figures.
 """
 
 from __future__ import annotations
@@ -10,10 +11,18 @@ from __future__ import annotations
 from state import db
 from state.queries import load
 
-GATHER = 40_000
-"""Hashes that gather before any moves on: its pages are written in each transaction, those of the big table once a move."""
+GATHER, FEW = 100_000, 2_000
+"""Hashes that gather before any moves on, 4 MB of memory; and those that are left there when much has been read: whoever
+opens the state next reads them again."""
 MOVE = 10_000
 """Hashes that one transaction moves: 50 ms where each falls on a page of its own."""
+
+
+def gather(conn: db.Connection) -> None:
+    """Once for the connection that writes: whatever has not moved on yet gathers again."""
+    q = load("addresses")
+    for name in ("gather_table", "gather_view", "gather"):
+        conn.execute(q[name])
 
 
 def find(conn: db.Connection, hash_: bytes) -> int | None:
@@ -56,6 +65,7 @@ def settle(conn: db.Connection, keep: int) -> bool:
     if border is None:
         conn.execute(q["move_all"])
         conn.execute(q["moved_all"])
+        conn.execute(q["moved_to"])
         return False
     conn.execute(q["move"], border)
     conn.execute(q["moved"], border)

@@ -50,7 +50,7 @@ def step(conn: db.Connection, rel: Relations, now: int, most: int = 5_000) -> in
 
 def rules(rel: Relations) -> str:
     """What the mapping says about who is one person, as one text."""
-    return orjson.dumps([rel.join_by_address, [[s.name, s.where, s.absorbs_into] for s in rel.sources]]).decode()
+    return orjson.dumps([rel.join_by_address, [[s.name, s.where, s.absorbs_into, s.names] for s in rel.sources]]).decode()
 
 
 def everything(conn: db.Connection, after: int, most: int) -> tuple[int, int]:

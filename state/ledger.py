@@ -164,9 +164,9 @@ class _Page:
         commitments = [commit(salt, start + name + rest) for salt, name in zip(salts, names, strict=True)]
         given = {"first": self.position + 1, "commitments": b"".join(commitments), "salts": b"".join(salts),
                  "utterance": utterance, "said_hi": group.said_hi, "now": self._now}
-        q, step = load("ledger"), _step(group)
-        if step is not None:
-            self._conn.execute(q["keep_in_step"], {**given, "records": orjson.dumps(group.records).decode(), "step": step})
+        q = load("ledger")
+        if group.addresses == group.records:
+            self._conn.execute(q["keep_in_step"], {**given, "records": orjson.dumps(group.records).decode()})
         else:
             whose = list(zip(group.records, group.addresses, strict=True))
             self._conn.execute(q["keep_alike"], {**given, "whose": orjson.dumps(whose).decode()})
@@ -174,15 +174,6 @@ class _Page:
         self.commitments += commitments
         begin = b"[%d," % utterance
         self.lines.append(begin + (rest + b"," + begin).join(names) + rest)
-
-
-def _step(group: Alike) -> int | None:
-    """How far the address of each entry is beyond its record, None where that differs: new records at addresses of their own
-    are numbered together."""
-    if None in group.addresses:
-        return None
-    steps = {address - record for record, address in zip(group.records, group.addresses, strict=True) if address is not None}
-    return steps.pop() if len(steps) == 1 else None
 
 
 def _named(rids: Sequence[str], hashes: Sequence[bytes | None]) -> list[bytes]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -81,12 +80,11 @@ def store(conn: db.Connection, rel: Relations, stream: int, columns: Prepared, *
 
 
 class _Page(NamedTuple):
-    """What the temporary table ``page`` was filled with: rows ``first`` and following. Row n is record n at address n +
-    ``shift``, unless its ``known`` and ``held`` say otherwise. ``fields`` by slot."""
+    """What the temporary table ``page`` was filled with: rows ``first`` and following. Row n is record n at address n,
+    unless its ``known`` and ``held`` say otherwise. ``fields`` by slot."""
 
     size: int
     first: int
-    shift: int
     rids: Sequence[str] = ()
     hashes: Sequence[bytes | None] = ()
     fields: Sequence[Sequence[Any]] = ()
@@ -126,9 +124,9 @@ def _sights(conn: db.Connection, rel: Relations, source: SourceDef, page: _Page,
     asked = flags + " AND p.n IN (SELECT value FROM json_each(?))"
     for record, _, _, _, _, _, *cells in conn.execute(asked, (orjson.dumps(list(alike)).decode(),)).fetchall():
         same = alike[record]
-        hashes, address = [page.hashes[i] for i in same], page.first + page.shift
+        hashes = [page.hashes[i] for i in same]
         yield Sight(cells, [page.first + i for i in same],
-                    [None if hash_ is None else held.get(i, address + i) for i, hash_ in zip(same, hashes, strict=True)],
+                    [None if hash_ is None else held.get(i, page.first + i) for i, hash_ in zip(same, hashes, strict=True)],
                     [page.rids[i] for i in same], hashes)
 
 
@@ -193,24 +191,24 @@ def quarantine(conn: db.Connection, connection: int, object_: str, doubts: Seque
 
 def _fill(conn: db.Connection, rel: Relations, stream: int, columns: Prepared) -> _Page:
     """Load the page into the temporary table ``page``; the last row of an id wins."""
-    first, shift = map(int, conn.execute(load("records")["next_ids"]).fetchone())
+    first = int(conn.execute(load("records")["next_id"]).fetchone()[0])
     width, widest = len(rel.streams[stream]), max(map(len, rel.streams.values()))
     slots = [f"f{i}" for i in range(widest)]
     conn.execute("CREATE TEMP TABLE IF NOT EXISTS moved (record INTEGER PRIMARY KEY)")
     # As wide as any stream needs it: pages of several come by turns.
     db.scratch(conn, "page", [
-        "n INTEGER PRIMARY KEY", "shift INTEGER", "known INTEGER", "held INTEGER", "rid TEXT", "modified", "deleted",
+        "n INTEGER PRIMARY KEY", "known INTEGER", "held INTEGER", "rid TEXT", "modified", "deleted",
         "merged", "email", "hash", *slots,
         "record INTEGER AS (coalesce(known, n))", "fresh INTEGER AS (known IS NULL)",
-        "address INTEGER AS (coalesce(held, CASE WHEN hash IS NOT NULL THEN n + shift END))"])
+        "address INTEGER AS (CASE WHEN hash IS NOT NULL THEN coalesce(held, n) END)"])
     if not columns:
-        return _Page(0, first, shift)
+        return _Page(0, first)
     latest = {rid: place for place, rid in enumerate(columns[0])}
     if len(latest) < len(columns[0]):
         columns = [[column[place] for place in latest.values()] for column in columns]
     size = len(latest)
-    bound: list[Iterable[Any]] = [range(first, first + size), itertools.repeat(shift, size)]
-    values = ["?", "?"]
+    bound: list[Iterable[Any]] = [range(first, first + size)]
+    values = ["?"]
     for column in columns:
         # What is the same in all rows is put into the statement: binding it would cost as much as storing it.
         if column[0] in _LITERALS and column.count(column[0]) == size:
@@ -218,9 +216,9 @@ def _fill(conn: db.Connection, rel: Relations, stream: int, columns: Prepared) -
         else:
             values.append("?")
             bound.append(column)
-    names = ["n", "shift", "rid", "modified", "deleted", "merged", "email", "hash", *slots[:width]]
+    names = ["n", "rid", "modified", "deleted", "merged", "email", "hash", *slots[:width]]
     db.insert(conn, f"INSERT INTO page ({','.join(names)}) VALUES ({','.join(values)})", zip(*bound, strict=True))
-    return _Page(size, first, shift, columns[0], columns[5], columns[6:])
+    return _Page(size, first, columns[0], columns[5], columns[6:])
 
 
 _LITERALS = {None: "NULL", 0: "0", 1: "1"}

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from state import db, flags, forget, identify, inbox, ledger, migrations, people, relations, restore, suppressions
+from state import addresses, db, flags, forget, identify, inbox, ledger, migrations, people, relations, restore, suppressions
 from state.journal import Gone, Journal, Line
 from state.ledger import Book
 from state.pace import Pace
@@ -78,6 +78,7 @@ class Store:
             db.quick_check(conn)
         migrations.migrate(conn, path)
         self._check_key(conn, hash_key)
+        addresses.gather(conn)
         self.book = Book(self.journal)
         head = conn.execute("SELECT coalesce(max(position), 0) FROM chain").fetchone()[0]
         self.replayed = _catch_up(conn, self.journal.beyond(head), self.journal.notes())

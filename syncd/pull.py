@@ -212,15 +212,16 @@ class Puller:
                 changed += self._store(feed, row, rows, page.cursor if last else None, sweep, now,
                                        ended and not listing, pulled)
                 self.failpoint("page_stored")
-                self._settle()
+                self._settle(addresses.GATHER)
             read += len(page.rows)
+        if read > addresses.FEW:
+            self._settle(addresses.FEW)
         pulled.rows[feed.name] = read
         pulled.changed[feed.name] = changed
         return Read(read, changed, ended)
 
-    def _settle(self) -> None:
-        """Many new addresses are not left where the next ones gather."""
-        keep = addresses.GATHER
+    def _settle(self, keep: int) -> None:
+        """More new addresses are not left where the next ones gather."""
         while self.store.write(lambda conn, keep=keep: addresses.settle(conn, keep)):  # type: ignore[misc]  # bound now
             keep = 0
 

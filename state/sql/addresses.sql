@@ -33,6 +33,23 @@ INSERT INTO address_key (hash, address) SELECT hash, address FROM address_new WH
 -- name: moved
 DELETE FROM address_new WHERE hash < ?;
 
+-- name: moved_to
+-- The temporary table is empty: every address is in the other one.
+INSERT OR REPLACE INTO meta SELECT 'addresses_moved', coalesce(max(id), 0) FROM address;
+
+-- name: gather_table
+CREATE TEMP TABLE address_new (hash BLOB PRIMARY KEY, address INTEGER NOT NULL) WITHOUT ROWID;
+
+-- name: gather_view
+-- Instead of the view of that name in the file.
+CREATE TEMP VIEW address_of AS SELECT hash, address FROM temp.address_new
+  UNION ALL SELECT hash, address FROM main.address_key;
+
+-- name: gather
+INSERT INTO address_new SELECT a.hash, a.id FROM address a
+WHERE a.id > coalesce((SELECT value FROM meta WHERE name = 'addresses_moved'), 0)
+AND NOT EXISTS (SELECT 1 FROM address_key k WHERE k.hash = a.hash);
+
 -- name: move_all
 INSERT INTO address_key (hash, address) SELECT hash, address FROM address_new ORDER BY hash;
 

@@ -15,9 +15,9 @@ SELECT :first + key, substr(:commitments, 32 * key + 1, 32), substr(:salts, 16 *
   :utterance, :said_hi, :now FROM json_each(:whose);
 
 -- name: keep_in_step
--- The same where each address is as far beyond its record: numbers alone are read in half the time that pairs take.
+-- The same where each address has its record's number, as new ones do: numbers alone are read in half the time of pairs.
 INSERT INTO entry (position, commitment, salt, record, address, utterance, said_hi, seen_at)
-SELECT :first + key, substr(:commitments, 32 * key + 1, 32), substr(:salts, 16 * key + 1, 16), value, value + :step,
+SELECT :first + key, substr(:commitments, 32 * key + 1, 32), substr(:salts, 16 * key + 1, 16), value, value,
   :utterance, :said_hi, :now FROM json_each(:records);
 
 -- name: find_utterance

@@ -1,19 +1,18 @@
--- name: next_ids
--- The next record, and how far the next address is beyond it.
-SELECT 1 + r.last, a.last - r.last FROM (SELECT coalesce(max(id), 0) AS last FROM record) r,
-  (SELECT coalesce(max(id), 0) AS last FROM address) a;
+-- name: next_id
+-- Free for a record and for its address.
+SELECT 1 + max((SELECT coalesce(max(id), 0) FROM record), (SELECT coalesce(max(id), 0) FROM address));
 
 -- name: note_addresses
-INSERT OR IGNORE INTO address_new (hash, address) SELECT hash, n + shift FROM page
+INSERT OR IGNORE INTO address_new (hash, address) SELECT hash, n FROM page
 WHERE hash IS NOT NULL AND NOT EXISTS (SELECT 1 FROM address_key k WHERE k.hash = page.hash);
 
 -- name: hold_addresses
 -- Those that are there under another number: known before, or twice in the page.
 UPDATE page SET held = (SELECT o.address FROM address_of o WHERE o.hash = page.hash) WHERE hash IS NOT NULL
-AND NOT EXISTS (SELECT 1 FROM address_new w WHERE w.hash = page.hash AND w.address = page.n + page.shift);
+AND NOT EXISTS (SELECT 1 FROM address_new w WHERE w.hash = page.hash AND w.address = page.n);
 
 -- name: add_addresses
-INSERT INTO address (id, hash, email) SELECT n + shift, hash, email FROM page WHERE hash IS NOT NULL AND held IS NULL;
+INSERT INTO address (id, hash, email) SELECT n, hash, email FROM page WHERE hash IS NOT NULL AND held IS NULL;
 
 -- name: write_addresses
 UPDATE address SET email = p.email FROM page p WHERE p.held = address.id AND address.email IS NULL AND p.email IS NOT NULL;

@@ -43,11 +43,12 @@ CREATE TABLE address (
   forgotten INTEGER                  -- µs since when only the hash is known, and nothing about who comes with it is kept
 ) STRICT;
 CREATE INDEX address_forgotten ON address (forgotten) WHERE forgotten IS NOT NULL;
--- Which address has a hash; each is in one of the two. Hashes come in no order, so every new one touches a page of its own in
--- a big table: they gather in a small one, and move on in the order of the hashes (state/addresses.py).
+-- Which address has a hash. Hashes come in no order, so every new one touches a page of its own in a big table: they gather in
+-- the writer's memory, and move on many at a time (state/addresses.py).
 CREATE TABLE address_key (hash BLOB PRIMARY KEY, address INTEGER NOT NULL) STRICT, WITHOUT ROWID;
-CREATE TABLE address_new (hash BLOB PRIMARY KEY, address INTEGER NOT NULL) STRICT, WITHOUT ROWID;
-CREATE VIEW address_of AS SELECT hash, address FROM address_new UNION ALL SELECT hash, address FROM address_key;
+-- For whoever has not that memory: those that are still to move are looked through.
+CREATE VIEW address_of AS SELECT hash, address FROM address_key
+  UNION ALL SELECT hash, id FROM address WHERE id > coalesce((SELECT value FROM meta WHERE name = 'addresses_moved'), 0);
 
 -- A person is a connected component of records and carries the id of the record first seen in it.
 CREATE TABLE record (

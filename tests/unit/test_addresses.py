@@ -52,6 +52,11 @@ def bring(lab: StateLab, how: str, numbers: list[int]) -> None:
             pass
 
 
+def found_by(lab: StateLab) -> list[tuple[bytes, int]]:
+    """Hashes and addresses as the connection that writes finds them."""
+    return sorted(lab.store.write(lambda conn: conn.execute("SELECT hash, address FROM address_of").fetchall()))
+
+
 @given(steps=STEPS)
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 def test_one_address_for_each_hash(lab: StateLab, steps: list[tuple[str, list[int]]]) -> None:
@@ -61,7 +66,8 @@ def test_one_address_for_each_hash(lab: StateLab, steps: list[tuple[str, list[in
             bring(lab, how, numbers)
     kept = sorted(lab.rows("SELECT hash, id FROM address"))
     assert len({hash_ for hash_, _ in kept}) == len(kept)
-    assert sorted(lab.rows("SELECT hash, address FROM address_of")) == kept
+    assert found_by(lab) == kept
+    assert sorted(set(lab.rows("SELECT hash, address FROM address_of"))) == kept, "on a connection that only reads"
     emails = dict(lab.rows("SELECT r.rid, a.email FROM record r JOIN address a ON a.id = r.address"))
     for rid, email in lab.rows(f"SELECT r.rid, x.email FROM record r JOIN rec_{lab.stream} x ON x.record = r.id"):
         assert emails[rid] == email
@@ -71,7 +77,8 @@ def test_few_stay_where_they_gather_and_many_move_on_in_parts(lab: StateLab, mon
     monkeypatch.setattr(addresses, "MOVE", 4)
 
     def counts() -> tuple[int, int]:
-        (found,) = lab.rows("SELECT (SELECT count(*) FROM address_new), (SELECT count(*) FROM address_key)")
+        sql = "SELECT (SELECT count(*) FROM address_new), (SELECT count(*) FROM address_key)"
+        found = lab.store.write(lambda conn: conn.execute(sql).fetchone())
         return found[0], found[1]
     lab.put(*(contact(n) for n in range(10)))
     assert not lab.store.write(lambda conn: addresses.settle(conn, 10))
@@ -81,6 +88,25 @@ def test_few_stay_where_they_gather_and_many_move_on_in_parts(lab: StateLab, mon
     assert lab.store.write(lambda conn: addresses.settle(conn, 0))
     assert not lab.store.write(lambda conn: addresses.settle(conn, 0))
     assert counts() == (0, 10)
+
+
+@pytest.mark.parametrize("moved", [0, 1, 2, 3], ids=["none moved", "some moved", "more moved", "all moved"])
+def test_what_gathered_is_found_again_after_a_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moved: int) -> None:
+    monkeypatch.setattr(addresses, "MOVE", 4)
+    lab = StateLab(tmp_path)
+    lab.put(contact(0))
+    while lab.store.write(lambda conn: addresses.settle(conn, 0)):
+        pass
+    lab.put(*(contact(n) for n in range(10)))
+    for _ in range(moved):
+        lab.store.write(lambda conn: addresses.settle(conn, 0))
+    kept = sorted(lab.rows("SELECT hash, id FROM address"))
+    lab.close()
+    lab = StateLab(tmp_path)
+    assert found_by(lab) == kept
+    lab.put(*(contact(n) for n in range(12)))
+    assert len(lab.rows("SELECT 1 FROM address")) == 12
+    lab.close()
 
 
 def test_an_address_known_by_its_hash_alone_is_written_when_a_record_brings_it(lab: StateLab) -> None:

@@ -68,19 +68,21 @@ def test_entries_alike_are_kept_as_if_they_had_come_alone(lab: StateLab) -> None
     assert first[1:] == second[1:]
 
 
-@pytest.mark.parametrize("whose", [[2, 3, 4], [3, 4], [2, 4, 3]], ids=["in step", "two in step", "in no order"])
-def test_entries_whose_addresses_keep_step_with_their_records_are_those_one_by_one(lab: StateLab, whose: list[int]) -> None:
-    lab.put(contact(1, email=None))  # so that nobody's address has the number of the record
-    lab.put(*contacts(4)[1:])
-    held = dict(lab.rows("SELECT id, address FROM record WHERE address IS NOT NULL"))
-    assert all(address != record for record, address in held.items())
-    together = Alike(OUT, NOW, whose, [held[n] for n in whose], [f"c{n}" for n in whose],
-                     [HASHED(f"c{n}@mail.example") for n in whose])
+@pytest.mark.parametrize("moved", [False, True], ids=["all at their record's number", "not all"])
+@pytest.mark.parametrize("whose", [[2, 3, 4], [3, 4], [2, 4, 3]], ids=["all", "two", "in no order"])
+def test_entries_at_addresses_with_the_number_of_their_record_are_those_one_by_one(lab: StateLab, whose: list[int],
+                                                                                   moved: bool) -> None:
+    lab.put(*contacts(4))
+    lab.put(contact(3, email="moved@mail.example" if moved else "c3@mail.example"))
+    found = {record: (address, rid, hash_) for record, address, rid, hash_ in lab.rows(
+        "SELECT r.id, a.id, r.rid, a.hash FROM record r JOIN address a ON a.id = r.address")}
+    assert all(address == record for record, (address, *_) in found.items()) != moved
+    together = Alike(OUT, NOW, whose, *map(list, zip(*(found[n] for n in whose), strict=True)))
     lab.store.write(lambda conn: lab.store.book.append(conn, [together], NOW))
     lab.store.write(lambda conn: lab.store.book.append(conn, each([together]), NOW))
     rows = lab.rows("SELECT utterance, record, address, said_lo, said_hi, seen_at FROM entry ORDER BY position")
     assert rows[:len(whose)] == rows[len(whose):]
-    assert [row[1:3] for row in rows[:len(whose)]] == [(n, held[n]) for n in whose]
+    assert [row[1:3] for row in rows[:len(whose)]] == [(n, found[n][0]) for n in whose]
     assert checked(lab) == (2 * len(whose), [])
 
 
