@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import functools
 import itertools
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -105,15 +106,63 @@ def insert(conn: Connection, sql: str, rows: Iterable[Sequence[Any]]) -> None:
     """``executemany`` of an ``INSERT … VALUES (?, …)``, many rows to a statement: a third cheaper. And before each statement
     the driver lets go of the interpreter, which a thread of ours that computes then keeps for milliseconds."""
     head, _, marks = sql.rstrip("; \n").rpartition("VALUES")
-    values, start = list(itertools.chain.from_iterable(rows)), 0
+    values, width = list(itertools.chain.from_iterable(rows)), marks.count("?")
+    for start, many in _parts(len(values) // width, width):
+        conn.execute(f"{head}VALUES{','.join([marks] * many)}", values[start * width:(start + many) * width])
+
+
+def insert_columns(conn: Connection, table: str, columns: Mapping[str, Sequence[Any]]) -> None:
+    """``insert`` of rows that come as columns; there is one at least. What is the same in all is put into the statement, and
+    bytes of one length are bound end to end: to bind a value costs as much as to store it, to bind bytes twice as much."""
+    size = len(next(iter(columns.values())))
+    packed: dict[str, tuple[bytes, int]] = {}
+    written: dict[str, str] = {}
+    bound: dict[str, Sequence[Any]] = {}
+    for name, column in columns.items():
+        if column[0] in _LITERALS and column.count(column[0]) == size:
+            written[name] = _LITERALS[column[0]]
+        elif (joined := _end_to_end(column)) is not None:
+            packed[name] = joined, len(column[0])
+        else:
+            bound[name] = column
+    width, values = len(bound), list[Any]([None]) * (len(bound) * size)
+    for place, column in enumerate(bound.values()):
+        values[place::width] = column
+    for start, many in _parts(size, width):
+        blobs = [joined[start * length:(start + many) * length] for joined, length in packed.values()]
+        sql = _rows_of(table, tuple((name, length) for name, (_, length) in packed.items()), tuple(bound),
+                       tuple(written.items()), many)
+        conn.execute(sql, [*blobs, *values[start * width:(start + many) * width]])
+
+
+_LITERALS = {None: "NULL", 0: "0", 1: "1"}
+
+
+def _end_to_end(column: Sequence[Any]) -> bytes | None:
+    if type(column[0]) is not bytes or None in column or len(set(map(len, column))) > 1:
+        return None
+    return b"".join(column)
+
+
+@functools.lru_cache(maxsize=64)
+def _rows_of(table: str, packed: Sequence[tuple[str, int]], bound: Sequence[str], written: Sequence[tuple[str, str]],
+             many: int) -> str:
+    """An INSERT of so many rows: parameters 1 and following are the packed columns, then come the others' values by rows."""
+    names = [*(name for name, _ in packed), *bound, *(name for name, _ in written)]
+    rest = ["?"] * len(bound) + [literal for _, literal in written]
+    places = list(enumerate((length for _, length in packed), 1))
+    rows = (",".join([*(f"substr(?{place},{row * length + 1},{length})" for place, length in places), *rest])
+            for row in range(many))
+    return f"INSERT INTO {table} ({','.join(names)}) VALUES ({'),('.join(rows)})"
+
+
+def _parts(size: int, width: int) -> Iterator[tuple[int, int]]:
+    """Where each statement starts in so many rows of ``width`` parameters each, and how many rows it takes."""
+    start = 0
     for many in AT_ONCE:
-        part = many * marks.count("?")
-        if part > PARAMETERS and many > 1:
-            continue
-        together = f"{head}VALUES{','.join([marks] * many)}"
-        while start + part <= len(values):
-            conn.execute(together, values[start:start + part])
-            start += part
+        while start + many <= size and (many == 1 or many * width <= PARAMETERS):
+            yield start, many
+            start += many
 
 
 def scratch(conn: Connection, name: str, columns: Iterable[str], end: str = "") -> None:

@@ -58,10 +58,10 @@ def store(conn: db.Connection, rel: Relations, stream: int, columns: Prepared, *
     given: dict[str, Any] = {"stream": stream, "first": page.first, "now": now, "sweep": sweep, "shared": False}
     if conn.execute(q["note_addresses"]).rowcount < page.size - page.hashes.count(None):
         conn.execute(q["hold_addresses"])
-        conn.execute(load("suppressions")["compare_anew"])
-        conn.execute(q["write_addresses"])
+        conn.execute(load("suppressions")["compare_anew"].replace(":email", f"p.{page.email}"))
+        conn.execute(q["write_addresses"].replace(":email", f"p.{page.email}"))
         given["shared"] = rel.join_by_address != "separate"
-    conn.execute(q["add_addresses"])
+    conn.execute(q["add_addresses"].replace(":email", page.email))
     fresh = conn.execute(q["add_records"], given).rowcount
     if fresh < page.size:
         conn.execute(q["know_records"], given)
@@ -81,10 +81,12 @@ def store(conn: db.Connection, rel: Relations, stream: int, columns: Prepared, *
 
 class _Page(NamedTuple):
     """What the temporary table ``page`` was filled with: rows ``first`` and following. Row n is record n at address n,
-    unless its ``known`` and ``held`` say otherwise. ``fields`` by slot."""
+    unless its ``known`` and ``held`` say otherwise. ``email`` is the column of normalised
+    addresses. ``fields`` by slot."""
 
     size: int
     first: int
+    email: str = "email"
     rids: Sequence[str] = ()
     hashes: Sequence[bytes | None] = ()
     fields: Sequence[Sequence[Any]] = ()
@@ -115,8 +117,12 @@ def _said(conn: db.Connection, rel: Relations, page: _Page, stream: int, speak: 
 def _sights(conn: db.Connection, rel: Relations, source: SourceDef, page: _Page, flags: str) -> Iterable[Sight]:
     """The new records of the page. Only one of those with the same values is asked what they mean."""
     together: dict[tuple[Any, ...], list[int]] = defaultdict(list)
-    for i, values in enumerate(zip(*(page.fields[i] for i in relations.flag_inputs(rel, source)), strict=True)):
-        together[values].append(i)
+    inputs = list(zip(*(page.fields[i] for i in relations.flag_inputs(rel, source)), strict=True))
+    if len(set(inputs)) == 1:
+        together[inputs[0]] = list(range(page.size))
+    else:
+        for i, values in enumerate(inputs):
+            together[values].append(i)
     known = {n - page.first for n, in conn.execute("SELECT n FROM page WHERE known IS NOT NULL")}
     held = {n - page.first: address for n, address in conn.execute("SELECT n, held FROM page WHERE held IS NOT NULL")}
     alike = {page.first + same[0]: same for every in together.values()
@@ -124,10 +130,13 @@ def _sights(conn: db.Connection, rel: Relations, source: SourceDef, page: _Page,
     asked = flags + " AND p.n IN (SELECT value FROM json_each(?))"
     for record, _, _, _, _, _, *cells in conn.execute(asked, (orjson.dumps(list(alike)).decode(),)).fetchall():
         same = alike[record]
+        records = [page.first + i for i in same]
         hashes = [page.hashes[i] for i in same]
-        yield Sight(cells, [page.first + i for i in same],
-                    [None if hash_ is None else held.get(i, page.first + i) for i, hash_ in zip(same, hashes, strict=True)],
-                    [page.rids[i] for i in same], hashes)
+        addresses: Sequence[int | None] = records
+        if held or None in hashes:
+            addresses = [None if hash_ is None else held.get(i, page.first + i)
+                         for i, hash_ in zip(same, hashes, strict=True)]
+        yield Sight(cells, records, addresses, [page.rids[i] for i in same], hashes)
 
 
 def _take_in(conn: db.Connection, rel: Relations, stream: int, given: Mapping[str, Any], known: int) -> int:
@@ -192,8 +201,7 @@ def quarantine(conn: db.Connection, connection: int, object_: str, doubts: Seque
 def _fill(conn: db.Connection, rel: Relations, stream: int, columns: Prepared) -> _Page:
     """Load the page into the temporary table ``page``; the last row of an id wins."""
     first = int(conn.execute(load("records")["next_id"]).fetchone()[0])
-    width, widest = len(rel.streams[stream]), max(map(len, rel.streams.values()))
-    slots = [f"f{i}" for i in range(widest)]
+    slots = [f"f{i}" for i in range(max(map(len, rel.streams.values())))]
     conn.execute("CREATE TEMP TABLE IF NOT EXISTS moved (record INTEGER PRIMARY KEY)")
     # As wide as any stream needs it: pages of several come by turns.
     db.scratch(conn, "page", [
@@ -207,21 +215,17 @@ def _fill(conn: db.Connection, rel: Relations, stream: int, columns: Prepared) -
     if len(latest) < len(columns[0]):
         columns = [[column[place] for place in latest.values()] for column in columns]
     size = len(latest)
-    bound: list[Iterable[Any]] = [range(first, first + size)]
-    values = ["?"]
-    for column in columns:
-        # What is the same in all rows is put into the statement: binding it would cost as much as storing it.
-        if column[0] in _LITERALS and column.count(column[0]) == size:
-            values.append(_LITERALS[column[0]])
-        else:
-            values.append("?")
-            bound.append(column)
-    names = ["n", "rid", "modified", "deleted", "merged", "email", "hash", *slots[:width]]
-    db.insert(conn, f"INSERT INTO page ({','.join(names)}) VALUES ({','.join(values)})", zip(*bound, strict=True))
-    return _Page(size, first, columns[0], columns[5], columns[6:])
+    fields = dict(zip(slots, columns[6:], strict=False))
+    # Nearly every address is written as it is normalised: one of the two is bound.
+    email = next((slot for slot, column in fields.items() if column == columns[4]), "email")
+    own: dict[str, Sequence[Any]] = dict(zip(_OWN, columns, strict=False))
+    if email in fields:
+        del own["email"]
+    db.insert_columns(conn, "page", {"n": range(first, first + size), **own, **fields})
+    return _Page(size, first, email, columns[0], columns[5], columns[6:])
 
 
-_LITERALS = {None: "NULL", 0: "0", 1: "1"}
+_OWN = ("rid", "modified", "deleted", "merged", "email", "hash")
 
 
 def seen_ids(conn: db.Connection, stream: int, ids: Sequence[str], sweep: int) -> list[str]:

@@ -52,9 +52,10 @@ class Incoming:
             written, hashed = columns[email], self.hashed
             addresses = normalise.emails(written)
             hashes = [hashed(a) if a else None for a in addresses]
-            doubts += [(str(rid), "invalid_address")
-                       for rid, v, a, gone in zip(ids, written, addresses, deleted, strict=True)
-                       if a is None and v is not None and not gone]
+            if addresses.count(None) > written.count(None):
+                doubts += [(str(rid), "invalid_address")
+                           for rid, v, a, gone in zip(ids, written, addresses, deleted, strict=True)
+                           if a is None and v is not None and not gone]
         lives = [gone or 0 for gone in deleted]
         found: Prepared = [ids, modified, lives, merged, addresses, hashes, *columns]
         if self.forgotten or self.stubs:

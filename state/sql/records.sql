@@ -12,10 +12,10 @@ UPDATE page SET held = (SELECT o.address FROM address_of o WHERE o.hash = page.h
 AND NOT EXISTS (SELECT 1 FROM address_new w WHERE w.hash = page.hash AND w.address = page.n);
 
 -- name: add_addresses
-INSERT INTO address (id, hash, email) SELECT n, hash, email FROM page WHERE hash IS NOT NULL AND held IS NULL;
+INSERT INTO address (id, hash, email) SELECT n, hash, :email FROM page WHERE hash IS NOT NULL AND held IS NULL;
 
 -- name: write_addresses
-UPDATE address SET email = p.email FROM page p WHERE p.held = address.id AND address.email IS NULL AND p.email IS NOT NULL;
+UPDATE address SET email = :email FROM page p WHERE p.held = address.id AND address.email IS NULL AND :email IS NOT NULL;
 
 -- name: add_records
 INSERT INTO record (id, stream, rid, person, address, modified, stamp, deleted, merged_into, sweep, first_seen)

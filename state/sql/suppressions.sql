@@ -52,7 +52,7 @@ INSERT OR REPLACE INTO meta VALUES ('digested_to', ?);
 -- compare them.
 UPDATE meta SET value = min(meta.value, w.before)
 FROM (SELECT min(a.id) - 1 AS before FROM page p CROSS JOIN address a ON a.id = p.held
-  WHERE EXISTS (SELECT 1 FROM digest) AND a.email IS NULL AND p.email IS NOT NULL) w
+  WHERE EXISTS (SELECT 1 FROM digest) AND a.email IS NULL AND :email IS NOT NULL) w
 WHERE meta.name = 'digested_to' AND w.before IS NOT NULL;
 
 -- name: utterance

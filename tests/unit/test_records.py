@@ -55,6 +55,7 @@ def test_a_page_is_its_rows(tmp_path_factory: pytest.TempPathFactory, pages: lis
             for row in page:
                 put(single, [row])
         assert facts(whole) == facts(single)
+        assert whole.rows("SELECT 1 FROM record WHERE address > 0 AND address NOT IN (SELECT id FROM address)") == []
         with whole.store.reading() as conn:
             assert verify(conn)[1] == []
     finally:
