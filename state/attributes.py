@@ -51,7 +51,7 @@ def statements(relations: Relations, columns: Sequence[str] = ()) -> list[str]:
     for source in relations.sources:
         values = "".join(f", {source.attributes.get(a.name, 'NULL')}" for a in base)
         found.append(
-            f"{insert} SELECT c.person, r.id, r.address{values} FROM chunk c CROSS JOIN record r ON r.person = c.person"
+            f"{insert} SELECT c.person, r.id, r.address{values} FROM chunk c CROSS JOIN record r ON r.id = c.record"
             f" AND r.stream = {source.stream} AND r.deleted = 0"
             f" CROSS JOIN {rec(source.stream)} x ON x.record = r.id WHERE c.live = 1 AND {_true(source.where)}{same}")
     shared = "".join(f", {_surviving(relations, a.name)}" for a in base)

@@ -196,6 +196,17 @@ def utterance_id(conn: db.Connection, utterance: Utterance) -> int:
     return int((row or conn.execute(q["add_utterance"], utterance).fetchone())[0])
 
 
+def bind_chunk(conn: db.Connection, connection: int) -> list[tuple[int]]:
+    """Bind what was said under the keys of the chunk's people at a connection, before these were known to be theirs; the
+    person of each entry. Mostly there is none, or few, and not everybody's key is looked up."""
+    q = load("ledger")
+    unbound, few = conn.execute(q["few_unbound"]).fetchone()
+    if not unbound:
+        return []
+    found = q["people_of_unbound" if few else "unbound_of_people"]
+    return conn.execute(q["bind_of_chunk"].replace(":found", found), {"connection": connection}).fetchall()
+
+
 def unsaid(conn: db.Connection, entries: Sequence[NewEntry]) -> list[NewEntry]:
     """The entries without those that repeat another: the same words under the same key and address, said at the same known
     instant and shown by the same reference. After a restore a source tells again what the journal told already."""

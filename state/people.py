@@ -8,13 +8,15 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from state import db, relations
+from state import db, ledger, relations
 from state.queries import load
 from state.relations import OPTED_OUT, Relations
 from syncd.model import Scope, Statement
 
 CHUNK = 5_000
 """People per transaction: about 100 ms of writing."""
+NEAR = 4
+"""A chunk is taken from a range of ids where it is one in so many of them."""
 DEAR = 400
 """Of them at most so many who have to be folded one by one."""
 
@@ -43,24 +45,27 @@ Fold = Callable[[Case], Decided]
 def take(conn: db.Connection, rel: Relations, most: int = CHUNK) -> int:
     """Move up to ``most`` dirty people into ``chunk``; returns how many. Fewer where many of them have much to fold: such
     people come together, and are twenty times as dear as those of whom one thing is known."""
-    count = _take(conn, rel, "SELECT person FROM dirty ORDER BY person LIMIT ?", most)
+    count, first, last = map(int, conn.execute(load("people")["next"], (most,)).fetchone())
+    given, near = {"first": first, "last": last}, last - first < NEAR * count
+    if _take(conn, rel, "records_of_near" if near else "records_of_dirty", given) < count:
+        conn.execute(load("people")["take_former"], given)
     dear = conn.execute(load("people")["dear"], (DEAR,)).fetchone() if count > DEAR else None
     return count if dear is None else count - int(conn.execute(load("people")["leave"], dear).rowcount)
 
 
 def take_these(conn: db.Connection, rel: Relations, people: Iterable[int]) -> int:
     """Move these people into ``chunk``, dirty or not; at most CHUNK. Returns how many there are."""
-    count = _take(conn, rel, "SELECT value AS person FROM json_each(?)", orjson.dumps(list(people)).decode())
+    count = _take(conn, rel, "records_of_these", {"these": orjson.dumps(list(people)).decode()})
     return count - conn.execute(load("people")["nobody"]).rowcount
 
 
-def _take(conn: db.Connection, rel: Relations, people: str, given: int | str) -> int:
+def _take(conn: db.Connection, rel: Relations, records: str, given: Mapping[str, int | str]) -> int:
     conn.execute("CREATE TEMP TABLE IF NOT EXISTS chunk (person INTEGER PRIMARY KEY, live INTEGER, records INTEGER,"
-                 " record INTEGER)")
+                 " record INTEGER, position INTEGER)")
     conn.execute("DELETE FROM chunk")
     streams = ",".join(str(s.stream) for s in rel.sources) or "NULL"
-    sql = load("people")["take"].replace(":streams", streams).replace(":people", people)
-    return int(conn.execute(sql, (given,)).rowcount)
+    sql = load("people")["take"].replace(":streams", streams).replace(":records", load("people")[records])
+    return int(conn.execute(sql, given).rowcount)
 
 
 def put_off(conn: db.Connection) -> None:
@@ -230,4 +235,4 @@ def assign_keys(conn: db.Connection, rel: Relations, now: int) -> None:
                 conn.execute(q["keys_found"], given) if left else conn.execute("DELETE FROM keyless")
         if left:
             conn.execute(q["keys_taken"].replace(":value", new), given)
-        conn.execute(load("ledger")["bind_of_chunk"], given)
+        conn.executemany(q["more_was_said"], ledger.bind_chunk(conn, connection))

@@ -73,14 +73,27 @@ UPDATE entry SET record = k.person FROM subscriber_key k, utterance u
 WHERE entry.record IS NULL AND entry.key IS NOT NULL AND entry.key > :after AND entry.key <= :upto
 AND u.id = entry.utterance AND k.connection = u.connection AND k.key = entry.key RETURNING entry.record;
 
+-- name: few_unbound
+-- How many keyed statements have no record, compared with the people of the chunk.
+SELECT count(*), count(*) < (SELECT count(*) FROM chunk) FROM (SELECT 1 FROM entry INDEXED BY entry_unbound
+  WHERE record IS NULL AND key > '' LIMIT (SELECT count(*) FROM chunk));
+
 -- name: bind_of_chunk
 -- What was said under the key of somebody in the chunk before the key was known to be theirs.
 UPDATE entry SET record = (SELECT k.person FROM subscriber_key k WHERE k.connection = :connection AND k.key = entry.key)
-WHERE position IN (SELECT e.position
-  FROM (SELECT 1 FROM entry INDEXED BY entry_unbound WHERE record IS NULL AND key > '' LIMIT 1)   -- mostly there is none
-  CROSS JOIN chunk c CROSS JOIN subscriber_key k ON k.connection = :connection AND k.person = c.person
-  CROSS JOIN entry e INDEXED BY entry_unbound ON e.key = k.key AND e.record IS NULL AND e.key IS NOT NULL
-  CROSS JOIN utterance u ON u.id = e.utterance AND u.connection = :connection);
+WHERE position IN (:found) RETURNING record;
+
+-- name: unbound_of_people
+SELECT e.position FROM chunk c CROSS JOIN subscriber_key k ON k.connection = :connection AND k.person = c.person
+CROSS JOIN entry e INDEXED BY entry_unbound ON e.key = k.key AND e.record IS NULL AND e.key IS NOT NULL
+CROSS JOIN utterance u ON u.id = e.utterance AND u.connection = :connection
+
+-- name: people_of_unbound
+-- The same.
+SELECT e.position FROM entry e INDEXED BY entry_unbound
+CROSS JOIN utterance u ON u.id = e.utterance AND u.connection = :connection
+CROSS JOIN subscriber_key k ON k.connection = :connection AND k.key = e.key CROSS JOIN chunk c ON c.person = k.person
+WHERE e.record IS NULL AND e.key > ''
 
 -- name: find_addresses
 -- A list member's entry can come before the subscriber whose address it is. 2 = so the address is not in the commitment.

@@ -1,12 +1,37 @@
 -- name: take
--- live: records that can give facts; records: all of them; record: the only one.
-INSERT INTO chunk SELECT d.person, count(r.id) FILTER (WHERE r.deleted = 0 AND r.stream IN (:streams)), count(r.id), min(r.id)
-FROM (:people) d LEFT JOIN record r ON r.person = d.person GROUP BY d.person;
+-- live: records that can give facts; records: all of them; record: the only one of those, or of these; position: where there is
+-- one record, that of the only thing said by it, 0 = nothing was said, NULL = more than one.
+INSERT INTO chunk SELECT g.person, g.live, g.records, g.record, CASE g.records WHEN 1 THEN
+  (SELECT CASE count(*) WHEN 0 THEN 0 WHEN 1 THEN min(e.position) END FROM entry e WHERE e.record = g.record) END
+FROM (SELECT p.person, count(p.id) AS records, count(p.id) FILTER (WHERE p.deleted = 0 AND p.stream IN (:streams)) AS live,
+  coalesce(min(p.id) FILTER (WHERE p.deleted = 0 AND p.stream IN (:streams)), min(p.id)) AS record
+FROM (:records) p GROUP BY p.person) g;
+
+-- name: next
+SELECT count(*), coalesce(min(person), 0), coalesce(max(person), 0) FROM (SELECT person FROM dirty ORDER BY person LIMIT ?);
+
+-- name: records_of_dirty
+SELECT d.person, r.id, r.stream, r.deleted FROM dirty d LEFT JOIN record r ON r.person = d.person
+WHERE d.person BETWEEN :first AND :last;
+
+-- name: records_of_near
+-- The same where most of a range are dirty: its records are read one after another, and nobody's are looked for.
+SELECT r.person, r.id, r.stream, r.deleted FROM record r INDEXED BY record_person WHERE r.person BETWEEN :first AND :last
+AND EXISTS (SELECT 1 FROM dirty d WHERE d.person = r.person);
+
+-- name: records_of_these
+SELECT j.value AS person, r.id, r.stream, r.deleted FROM json_each(:these) j LEFT JOIN record r ON r.person = j.value;
+
+-- name: take_former
+-- And who has no record any more.
+INSERT OR IGNORE INTO chunk SELECT person, 0, 0, NULL, NULL FROM dirty WHERE person BETWEEN :first AND :last;
 
 -- name: dear
 -- The first person of the chunk beyond so many of whom more than one thing was said, or who have several records.
-SELECT person FROM chunk c WHERE c.records <> 1
-OR EXISTS (SELECT 1 FROM entry e WHERE e.record = c.record LIMIT 1 OFFSET 1) ORDER BY person LIMIT 1 OFFSET ?;
+SELECT person FROM chunk WHERE position IS NULL ORDER BY person LIMIT 1 OFFSET ?;
+
+-- name: more_was_said
+UPDATE chunk SET position = NULL WHERE person = ?;
 
 -- name: leave
 -- Whoever comes after is left to the next transaction.
@@ -50,10 +75,9 @@ HAVING holds OR NOT EXISTS (SELECT 1 FROM record o WHERE o.person = r.person AND
 -- nobody else spoke: the answer depends on nothing else.
 INSERT INTO alone
 SELECT c.person, e.position, r.address, e.utterance, e.said_lo IS NULL, e.address IS NULL
-FROM chunk c CROSS JOIN record r ON r.id = c.record CROSS JOIN entry e ON e.record = r.id
+FROM chunk c CROSS JOIN record r ON r.id = c.record CROSS JOIN entry e ON e.position = c.position
 CROSS JOIN utterance u ON u.id = e.utterance
-WHERE c.records = 1 AND c.live = 1 AND u.baseline = 1 AND u.unit IS NULL AND e.address IS r.address AND e.retracts IS NULL
-AND NOT EXISTS (SELECT 1 FROM entry o WHERE o.record = r.id AND o.position <> e.position)
+WHERE c.position > 0 AND c.live = 1 AND u.baseline = 1 AND u.unit IS NULL AND e.address IS r.address AND e.retracts IS NULL
 AND NOT EXISTS (SELECT 1 FROM entry o WHERE o.address = r.address AND o.position <> e.position)
 AND NOT EXISTS (SELECT 1 FROM record o WHERE o.address = r.address AND o.id <> r.id);
 
@@ -82,8 +106,12 @@ FROM spoken s;
 INSERT INTO refusing SELECT c.person FROM chunk c CROSS JOIN decision d ON d.person = c.person WHERE :refused;
 
 -- name: keyless
-INSERT INTO keyless SELECT c.person, a.record, a.address FROM chunk c CROSS JOIN attr a ON a.person = c.person AND a.address IS NOT NULL
-LEFT JOIN subscriber_key k ON k.connection = :connection AND k.person = c.person WHERE k.person IS NULL;
+-- Mostly nobody new has a key, or everybody.
+INSERT INTO keyless SELECT c.person, a.record, a.address FROM chunk c CROSS JOIN attr a ON a.person = c.person
+WHERE a.address IS NOT NULL AND NOT (
+  EXISTS (SELECT 1 FROM subscriber_key WHERE connection = :connection
+    AND person BETWEEN (SELECT min(person) FROM chunk) AND (SELECT max(person) FROM chunk))   -- asked once
+  AND EXISTS (SELECT 1 FROM subscriber_key k WHERE k.connection = :connection AND k.person = c.person));
 
 -- name: keys_found
 DELETE FROM keyless WHERE EXISTS (SELECT 1 FROM subscriber_key k WHERE k.connection = :connection AND k.person = keyless.person);
