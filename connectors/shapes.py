@@ -1,12 +1,13 @@
-"""The shapes of ``syncd.model``'s values, made from what a vendor sends."""
+"""The shapes of ``syncd.model``'s values, made from what a vendor sends; and of pages full of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from decimal import Decimal
+from typing import overload
 
-from syncd.model import Micros
+from syncd.model import Micros, Value
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
@@ -35,3 +36,32 @@ def decimal_text(number: float) -> str:
         return str(int(number))
     text = repr(number)
     return format(Decimal(text), "f") if "e" in text else text
+
+
+class Columns(Sequence[tuple[Value, ...]]):
+    """Rows that are kept, and cut, by column: what comes as columns and is used as columns need not be rows in between."""
+
+    def __init__(self, columns: Sequence[Sequence[Value]]) -> None:
+        """``columns`` are of one length; there is one at least."""
+        self.columns = columns
+
+    def __len__(self) -> int:
+        return len(self.columns[0])
+
+    @overload
+    def __getitem__(self, place: int) -> tuple[Value, ...]: ...
+    @overload
+    def __getitem__(self, place: slice) -> Columns: ...
+
+    def __getitem__(self, place: int | slice) -> tuple[Value, ...] | Columns:
+        if isinstance(place, slice):
+            return Columns([column[place] for column in self.columns])
+        return tuple(column[place] for column in self.columns)
+
+    def __iter__(self) -> Iterator[tuple[Value, ...]]:
+        return zip(*self.columns, strict=True)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]  # as with other sequences that hold lists

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from connectors.shapes import Columns
 from state.forget import Shape
 from state.records import Prepared
 from syncd import normalise
@@ -40,7 +41,7 @@ class Incoming:
         """
         if not rows:
             return [], []
-        ids, modified, deleted, merged, *values = zip(*rows, strict=True)
+        ids, modified, deleted, merged, *values = rows.columns if isinstance(rows, Columns) else zip(*rows, strict=True)
         columns: list[Sequence[Any]] = list(values)
         doubts: list[tuple[str, str]] = []
         for index, known in enumerate(fields):

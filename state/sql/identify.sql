@@ -49,7 +49,8 @@ SELECT count(*), coalesce(max(person), :after) FROM (SELECT person FROM dirty WH
 
 -- name: dirty_former
 -- Records that were people of their own before they were joined with others may have left something under way.
-INSERT OR IGNORE INTO dirty SELECT r.id FROM dirty d CROSS JOIN record r ON r.person = d.person
+INSERT OR IGNORE INTO dirty SELECT r.id FROM (SELECT 1 FROM operation LIMIT 1)   -- at a first link there is none
+CROSS JOIN dirty d CROSS JOIN record r ON r.person = d.person
 WHERE d.person > :after AND d.person <= :upto AND r.id <> r.person AND EXISTS (SELECT 1 FROM operation o WHERE o.person = r.id);
 
 -- name: dirty_sharers

@@ -1,4 +1,4 @@
-"""When a listing that may have been cut without a word is believed."""
+"""When a listing that may have been cut without a word is believed; and rows that are kept by column."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from connectors.errors import Outage
+from connectors.shapes import Columns
+from syncd.model import Value
 from syncd.pages import Read, whole
 
 
@@ -53,3 +57,15 @@ def test_later_only_what_two_readings_lack_is_gone() -> None:
     assert judge(False, "abc", "abcdef") == (True, 2)
     with pytest.raises(Outage):
         judge(False, "abcd", "abe")
+
+
+@given(rows=st.lists(st.tuples(st.text(max_size=2), st.integers() | st.none()), min_size=1, max_size=9),
+       start=st.integers(0, 9), size=st.integers(0, 9))
+def test_rows_by_column_are_rows(rows: list[tuple[Value, ...]], start: int, size: int) -> None:
+    kept = Columns(list(zip(*rows, strict=True)))
+    assert (len(kept), list(kept), kept[0], kept[-1]) == (len(rows), rows, rows[0], rows[-1])
+    assert kept == rows
+    assert kept != [*rows, rows[0]]
+    part = kept[start:start + size]
+    assert part == rows[start:start + size]
+    assert bool(part) == bool(rows[start:start + size])

@@ -141,7 +141,7 @@ class Reader:
                 raise
             return True
 
-    def _walk(self, source: Source, cursor: Cursor) -> Iterator[tuple[list[Row], Cursor, bool]]:
+    def _walk(self, source: Source, cursor: Cursor) -> Iterator[tuple[Sequence[Row], Cursor, bool]]:
         """(rows, the cursor after them, whether the walk has ended), from ``cursor.at`` to the end of the object."""
         at, upto, size = cursor.at or START, None, self._settings.page_size
         while True:
@@ -175,7 +175,7 @@ class Reader:
                 if lost > RESTARTS:
                     raise _broken(error) from None
 
-    def _children(self, source: Source, cursor: Cursor, since: int) -> Iterator[tuple[list[Row], Cursor, bool]]:
+    def _children(self, source: Source, cursor: Cursor, since: int) -> Iterator[tuple[Sequence[Row], Cursor, bool]]:
         """(rows, the cursor after them, whether these were all): living rows whose parents have changed since ``since``.
         What is too slow to find is left for the next time; it must not keep opt-outs waiting."""
         (began, number, at), size = cursor.via or (cursor.hi, 0, ""), self._settings.page_size
@@ -203,7 +203,7 @@ class Reader:
             if end:
                 return
 
-    def _bulk(self, source: Source, cursor: Cursor) -> Iterator[tuple[list[Row], Cursor]]:
+    def _bulk(self, source: Source, cursor: Cursor) -> Iterator[tuple[Sequence[Row], Cursor]]:
         """(rows, the cursor after them) of a Bulk job, a new one where ``cursor.job`` is "new" or has expired. The last
         cursor has no job."""
         at, lost = cursor, 0
@@ -223,7 +223,7 @@ class Reader:
                     raise _broken(error) from None
                 at = replace(cursor, job="new", locator="")
 
-    def _results(self, source: Source, at: Cursor) -> Iterator[tuple[list[Row], Cursor]]:
+    def _results(self, source: Source, at: Cursor) -> Iterator[tuple[Sequence[Row], Cursor]]:
         total = self._await(at.job)
         seen = 0 if not at.locator else None
         while True:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from connectors.errors import CursorLost, Misconfigured, Outage
 from connectors.salesforce.wire.describe import history_of, is_identifier
 from connectors.salesforce.wire.values import json_column, read_column, soql_instant
+from connectors.shapes import Columns
 from syncd.model import FieldInfo, FieldType, StreamSpec, Value
 
 Row = tuple[Value, ...]
@@ -45,7 +46,7 @@ class Source:
     object: str
     stamp: str
     select: tuple[str, ...]
-    build: Callable[[Column], list[Row]]
+    build: Callable[[Column], Sequence[Row]]
     where: str = ""
     deleted: bool = True
     parents: tuple[str, ...] = ()
@@ -82,7 +83,7 @@ class Source:
         return self.soql(f"{parent}.SystemModstamp >= {soql_instant(since)}",
                          format_soql("Id > {}", after) if after else "", order=f"Id LIMIT {limit}")
 
-    def from_json(self, records: Sequence[Any]) -> tuple[list[Row], Position | None]:
+    def from_json(self, records: Sequence[Any]) -> tuple[Sequence[Row], Position | None]:
         """Rows of a REST page, and the position of its last record.
 
         :raises Misconfigured: a field is hidden, or holds values of another type
@@ -96,7 +97,7 @@ class Source:
             raise Outage("Salesforce's answer makes no sense.", detail="a row without its time of change")
         return self.build(column), Position(stamp // 1_000_000, str(records[-1]["Id"]))
 
-    def from_csv(self, text: str, first: bool) -> list[Row]:
+    def from_csv(self, text: str, first: bool) -> Sequence[Row]:
         """Rows of a Bulk page. Whether later pages repeat the header differs; ``first`` says it must be there.
 
         :raises Misconfigured: as ``from_json``
@@ -159,14 +160,14 @@ def record_source(spec: StreamSpec, fields: Mapping[str, FieldInfo], parents: tu
     has_bin = "IsDeleted" in fields
     system = ("Id", stamp, *(("IsDeleted",) if has_bin else ()), *absorbed)
 
-    def build(column: Column) -> list[Row]:
+    def build(column: Column) -> Sequence[Row]:
         ids = column("Id", "id")
         into: list[Value] = [None] * len(ids)
         for name in absorbed:
             into = [a or b for a, b in zip(into, column(name, "id"), strict=True)]
         deleted = column("IsDeleted", "bool") if has_bin else [0] * len(ids)
         own = [column(f.name, f.type) for f in spec.fields]
-        return list(zip(ids, column(stamp, "instant"), deleted, into, *own, strict=True))
+        return Columns([ids, column(stamp, "instant"), deleted, into, *own])
 
     return Source(spec.object, stamp, tuple(dict.fromkeys((*system, *(f.name for f in spec.fields)))), build,
                   deleted=has_bin, parents=parents)
