@@ -309,12 +309,9 @@ def store_page(relations: Relations, stream: int) -> dict[str, str]:
     """Statements that take ``page`` (see state/records.py) into the record tables."""
     fields = [quote(f.name) for f in relations.streams[stream]]
     slots = [f"f{i}" for i in range(len(fields))]
-    different = " OR ".join(f"x.{f} IS NOT p.{s}" for f, s in zip(fields, slots, strict=True)) or "0"
-    table, source = rec(stream), relations.source(stream)
-    named = [f"x.{f} IS NOT p.{s}" for f, s in zip(fields, slots, strict=True)
-             if source is not None and f in map(quote, source.names)]
-    renamed = (f"(p.deleted = 0 AND EXISTS (SELECT 1 FROM {table} x WHERE x.record = p.record AND ({' OR '.join(named)})))"
-               if named else "0")
+    moved = {f: f"x.{f} IS NOT p.{s}" for f, s in zip(fields, slots, strict=True)}
+    table, source, different = rec(stream), relations.source(stream), " OR ".join(moved.values()) or "0"
+    renamed = " OR ".join(moved[quote(name)] for name in source.names) if source is not None else ""
     columns = "".join(f", {f}" for f in fields)
     updates = ", ".join(f"{f} = excluded.{f}" for f in fields)
     conflict = (f"DO UPDATE SET {updates} WHERE ({', '.join(fields)}) IS NOT "
@@ -322,7 +319,7 @@ def store_page(relations: Relations, stream: int) -> dict[str, str]:
     return {
         "store": f"""INSERT INTO {table} (record{columns}) SELECT p.record{''.join(f', p.{s}' for s in slots)} FROM page p
             WHERE NOT p.deleted OR p.fresh ON CONFLICT (record) {conflict}""",
-        "renamed": renamed,
+        "renamed": f"p.deleted = 0 AND EXISTS (SELECT 1 FROM {table} x WHERE x.record = p.record AND ({renamed or 0}))",
         "moved": f"""INSERT INTO moved SELECT p.record FROM page p CROSS JOIN record r ON r.id = p.record
             LEFT JOIN {table} x ON x.record = p.record WHERE p.fresh = 0 AND (r.deleted <> p.deleted OR {different})""",
     }
