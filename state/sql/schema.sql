@@ -6,7 +6,6 @@ CREATE TABLE connection (
   id INTEGER PRIMARY KEY,
   name TEXT NOT NULL UNIQUE,
   role TEXT NOT NULL,                -- crm | esp
-  account TEXT,                      -- who we are there; a change of it is refused
   approved_at INTEGER                -- µs: its first plan was approved; NULL = nothing may be written there
 ) STRICT;
 
