@@ -133,7 +133,7 @@ def begin(conn: db.Connection, book: ledger.Book, hash_: bytes, people: Sequence
     conn.execute(q["begin_keys"], {"erasure": id_})
     _begin_records(conn, id_, crms)
     entries = [NewEntry(utterance, None, address, None, now, hash=bytes(h))
-               for address, h in conn.execute(q["unblocked"]).fetchall() for utterance in blocks]
+               for address, h in conn.execute("SELECT id, hash FROM gone_address").fetchall() for utterance in blocks]
     others = [NewEntry(u, None, k.address, None, now, hash=k.hash) for k in kept for u in k.words]
     if entries or others:
         book.append(conn, [*entries, *others], now)

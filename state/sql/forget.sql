@@ -96,10 +96,6 @@ INSERT OR REPLACE INTO erasure_key (erasure, connection, key)
 SELECT :erasure, s.connection, :how || ' ' || s.object || ' ' || g.rid FROM gone_record g
 CROSS JOIN record r ON r.id = g.id AND r.deleted = 0 CROSS JOIN stream s ON s.id = g.stream WHERE s.connection = :connection;
 
--- name: unblocked
--- Addresses that are not forgotten yet.
-SELECT g.id, g.hash FROM gone_address g CROSS JOIN address a ON a.id = g.id WHERE a.forgotten IS NULL;
-
 -- name: emails
 SELECT email FROM gone_address WHERE email IS NOT NULL;
 
@@ -113,7 +109,8 @@ SELECT c.name, s.object, r.rid FROM json_each(?) j CROSS JOIN record r ON r.pers
 CROSS JOIN stream s ON s.id = r.stream CROSS JOIN connection c ON c.id = s.connection ORDER BY 1, 2, 3;
 
 -- name: mark_addresses
-UPDATE address SET forgotten = coalesce(forgotten, :now) WHERE id IN (SELECT id FROM gone_address);
+-- Also where it was forgotten before: nothing that was said until now brings anybody back.
+UPDATE address SET forgotten = :now WHERE id IN (SELECT id FROM gone_address);
 
 -- name: mark_records
 UPDATE record SET forgotten = coalesce(forgotten, :now) WHERE id IN (SELECT id FROM gone_record);

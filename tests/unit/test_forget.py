@@ -187,11 +187,19 @@ def test_who_is_meant_must_be_clear(linked: Lab) -> None:
     assert (done.exit_code, "left alone: sf Contact" in done.stdout) == (0, True)
 
 
-def test_forgetting_twice_changes_nothing_more(linked: Lab) -> None:
+def test_forgetting_twice_says_it_anew(linked: Lab) -> None:
+    """Else what she said in between, and nobody had read, would bring her back."""
+    def said() -> tuple[int, int]:
+        with closing(db.plain(linked.directory / "state" / "syncd.db")) as conn:
+            last, since = conn.execute(
+                "SELECT max(e.position), a.forgotten FROM entry e JOIN utterance u ON u.id = e.utterance"
+                " JOIN address a ON a.id = e.address WHERE u.source = 'forget'").fetchone()
+        return last, since
     linked.ask("forget", "--yes", "-", input=P31)
-    head = linked.ask("status")["ledger"]
+    position, at = said()
     assert linked.ask("forget", "--yes", "-", input=P31)["done"]
-    assert linked.ask("status")["ledger"] == head
+    assert said() > (position, at)
+    assert said()[1] > at
     assert traces(linked) == []
 
 

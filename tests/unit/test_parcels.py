@@ -92,7 +92,7 @@ def test_batches_are_filled_from_several_parcels_in_order(lab: StateLab) -> None
     lab.member("c3", "c3@mail.example")
     plan(lab, *contacts(2))
     lab.put(contact(3))
-    lab.say("opt_out", record=3)
+    lab.say("opt_out", record=lab.rows("SELECT id FROM record WHERE rid = 'c3'")[0][0])
     plan(lab, contact(4), contact(5))
     assert len(ranges(lab)) == 2, "an operation of another kind lies in between"
     approve(lab)
