@@ -258,6 +258,14 @@ class Lab:
                 return
         raise AssertionError("the fourth cycle in a row still wrote something")
 
+    def use(self, text: str) -> None:
+        """Another mapping, its plan approved and delivered."""
+        self.reopen(text)
+        plan = self.cycle(deliver=False).plan
+        assert plan is not None
+        self.approve(plan)
+        self.settle()
+
     def decide(self, cls: str, verdict: str) -> int:
         """Approve or reject the one open hold of a class; how many operations that concerned."""
         hold = self.hold(cls)

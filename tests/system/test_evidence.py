@@ -27,31 +27,23 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
         yield made
 
 
-def use(lab: Lab, text: str) -> None:
-    lab.reopen(text)
-    plan = lab.cycle(deliver=False).plan
-    assert plan is not None
-    lab.approve(plan)
-    lab.settle()
-
-
 def test_who_asked_in_a_way_that_counts_now_gets_it(lab: Lab) -> None:
     lab.contact("new", offers_at=lab.now(), offers_how="fax")
     lab.contact("other", offers_at=lab.now(), offers_how="hearsay")
     lab.settle()
     assert lab.keys(OFFERS) == {"p0"}
-    use(lab, FAXED)
+    lab.use(FAXED)
     assert lab.keys(OFFERS) == {"p0", "new"}
     entries = lab.entries()
-    use(lab, MAPPING)
-    use(lab, FAXED)
+    lab.use(MAPPING)
+    lab.use(FAXED)
     assert lab.entries() == entries, "nothing is said twice"
 
 
 def test_what_was_found_at_the_link_stays_a_baseline(lab: Lab) -> None:
     """It loses to every refusal, as it did before."""
     entries = lab.entries()
-    use(lab, FAXED)
+    lab.use(FAXED)
     assert (lab.keys(OFFERS), lab.entries()) == ({"p0"}, entries)
 
 
@@ -61,7 +53,7 @@ def test_who_refuses_afterwards_stays_out(lab: Lab) -> None:
     lab.advance(HOUR)
     lab.world.act("mc", "import", list="L1", members={lab.ids["new"]: "new@mail.example"}, status="unsubscribed")
     lab.settle()
-    use(lab, FAXED)
+    lab.use(FAXED)
     assert lab.keys(OFFERS) == {"p0"}
 
 
@@ -73,7 +65,7 @@ def test_a_date_that_is_still_to_come_is_no_later_word(lab: Lab) -> None:
     lab.unsubscribe("new", "L1")
     lab.settle()
     lab.edit("new", offers=1)
-    use(lab, FAXED)
+    lab.use(FAXED)
     assert lab.keys(OFFERS) == {"p0"}
 
 

@@ -25,15 +25,6 @@ def without_news(text: str) -> str:
     return "".join(line for line in kept.splitlines(True) if not line.startswith("      news: "))
 
 
-def change(lab: Lab, text: str) -> None:
-    """Another mapping, its plan approved and delivered."""
-    lab.reopen(text)
-    plan = lab.cycle(deliver=False).plan
-    assert plan is not None
-    lab.approve(plan)
-    lab.settle()
-
-
 @pytest.mark.parametrize("text", [MAPPING, ONLY_AT_THE_PROVIDER], ids=["boxes", "provider only"])
 def test_a_refusal_goes_along_to_the_new_id(tmp_path: Path, text: str) -> None:
     with Lab(tmp_path, text) as lab:
@@ -46,7 +37,7 @@ def test_a_refusal_goes_along_to_the_new_id(tmp_path: Path, text: str) -> None:
         lab.world.act("mc", "resubscribe", email="p2@mail.example", list="L2")
         lab.settle()
         before = lab.entries()
-        change(lab, renamed(text, WAS))
+        lab.use(renamed(text, WAS))
         assert lab.send(NEWS) == {"p0", "p2"}
         assert lab.entries() == before, "boxes that meant news mean bulletin: nothing was said anew"
         lab.unsubscribe("p0", "L2")
@@ -63,7 +54,7 @@ def test_a_record_that_leaves_takes_along_what_was_said_under_the_former_id(tmp_
         [key] = lab.keys(NEWS) - {"ann"}
         lab.world.act("mc", "unsubscribe", email="team@mail.example", list="L2", key=lab.ids[key])
         lab.settle()
-        change(lab, renamed(ONLY_AT_THE_PROVIDER, WAS))
+        lab.use(renamed(ONLY_AT_THE_PROVIDER, WAS))
         lab.edit("eva", email="eva@mail.example")
         lab.edit("twin", email="twin@mail.example")
         lab.settle()
@@ -90,5 +81,5 @@ def test_a_topic_that_somebody_refused_cannot_vanish(tmp_path: Path, gone: objec
 def test_a_topic_that_nobody_refused_may_go(lab: Lab) -> None:
     lab.contacts(2)
     lab.link()
-    change(lab, without_news(MAPPING))
+    lab.use(without_news(MAPPING))
     assert lab.keys(OFFERS) == {"p0", "p1"}

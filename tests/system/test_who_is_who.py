@@ -18,15 +18,6 @@ def pair(lab: Lab) -> None:
     lab.contact("zoe2", email="zoe@mail.example", first_name="Zoe")
 
 
-def use(lab: Lab, text: str) -> None:
-    """Another mapping, and its plan is approved."""
-    lab.reopen(text)
-    plan = lab.cycle(deliver=False).plan
-    assert plan is not None
-    lab.approve(plan)
-    lab.settle()
-
-
 @pytest.mark.parametrize(("same_email", "mailed"), [
     ("separate", {"eva", "tom", "ann", "zoe", "zoe2"}), ("exclude", {"ann"}), ("one_person", {"ann", "zoe"})])
 def test_what_one_address_means_may_change(tmp_path: Path, same_email: str, mailed: set[str]) -> None:
@@ -36,7 +27,7 @@ def test_what_one_address_means_may_change(tmp_path: Path, same_email: str, mail
         with Lab(tmp_path / before, separate(before)) as lab:
             pair(lab)
             lab.link()
-            use(lab, separate(same_email))
+            lab.use(separate(same_email))
             assert lab.keys(NEWS) == mailed, before
 
 
@@ -46,7 +37,7 @@ def test_who_refused_stays_out_with_all_records_that_were_hers(tmp_path: Path) -
         lab.link()
         lab.unsubscribe("zoe", "L2")
         lab.settle()
-        use(lab, separate())
+        lab.use(separate())
         assert lab.keys(NEWS) == {"eva", "tom", "ann"}
 
 
