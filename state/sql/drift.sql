@@ -16,9 +16,7 @@ INSERT INTO foreign_row (object, key, address, sweep)
 SELECT :object, p.key, p.address, :sweep FROM row_page p
 LEFT JOIN subscriber_key k ON k.connection = :connection AND k.key = p.key
 WHERE NOT EXISTS (SELECT 1 FROM :target t WHERE t.person = k.person AND t.key = p.key)
-AND NOT EXISTS (SELECT 1 FROM operation o WHERE o.object = :object AND o.person = k.person AND o.key = p.key
-  AND (o.state = 3 OR o.state = -1 AND EXISTS (SELECT 1 FROM parcel l
-  WHERE l.batch IS NOT NULL AND o.id BETWEEN l.first AND l.last)))
+AND NOT EXISTS (SELECT 1 FROM in_flight o WHERE o.object = :object AND o.person = k.person AND o.key = p.key)
 ON CONFLICT (object, key) DO UPDATE SET address = excluded.address, sweep = excluded.sweep;
 
 -- name: dirty_foreign
@@ -76,8 +74,7 @@ SELECT count(*), coalesce(max(person), :after) FROM (SELECT person FROM :target 
 SELECT :object, t.person, :now FROM :target t CROSS JOIN operation o ON o.id = t.operation
 WHERE t.person > :after AND t.person <= :upto AND o.closed_at < :began
 AND NOT EXISTS (SELECT 1 FROM listed l WHERE l.object = :object AND l.person = t.person)
-AND NOT EXISTS (SELECT 1 FROM operation f WHERE f.object = :object AND f.person = t.person AND (f.state = 3 OR f.state = -1 AND EXISTS (SELECT 1 FROM parcel l
-  WHERE l.batch IS NOT NULL AND f.id BETWEEN l.first AND l.last)));
+AND NOT EXISTS (SELECT 1 FROM in_flight f WHERE f.object = :object AND f.person = t.person);
 
 -- name: hold
 INSERT INTO hold (connection, object, class, reason, opened_at) VALUES (:connection, :object, 'vanished', :reason, :now)

@@ -119,13 +119,12 @@ UPDATE record SET forgotten = coalesce(forgotten, :now) WHERE id IN (SELECT id F
 UPDATE record SET forgotten = coalesce(forgotten, :now) WHERE address IN (SELECT id FROM gone_address);
 
 -- name: drop_wishes
-DELETE FROM operation WHERE state < 3 AND person IN (SELECT id FROM gone_person) AND NOT (state = -1 AND EXISTS (SELECT 1 FROM parcel l
-  WHERE l.batch IS NOT NULL AND operation.id BETWEEN l.first AND l.last));
+DELETE FROM operation WHERE state < 3 AND person IN (SELECT id FROM gone_person)
+AND NOT EXISTS (SELECT 1 FROM in_flight f WHERE f.id = operation.id);
 
 -- name: in_flight
-SELECT count(*) FROM gone_person p CROSS JOIN operation o ON o.person = p.id WHERE (o.state = 3 OR o.state = -1 AND EXISTS (SELECT 1 FROM parcel l
-  WHERE l.batch IS NOT NULL AND o.id BETWEEN l.first AND l.last))
-AND (:connection IS NULL OR o.connection = :connection);
+SELECT count(*) FROM gone_person p CROSS JOIN in_flight o ON o.person = p.id
+WHERE :connection IS NULL OR o.connection = :connection;
 
 -- name: entries
 UPDATE entry SET salt = NULL, utterance = NULL, record = NULL, address = NULL, key = NULL, bound = NULL, said_lo = NULL,
@@ -140,8 +139,7 @@ AND position <= :until
 RETURNING position;
 
 -- name: operations
-DELETE FROM operation WHERE state <> 3 AND NOT (state = -1 AND EXISTS (SELECT 1 FROM parcel l
-  WHERE l.batch IS NOT NULL AND operation.id BETWEEN l.first AND l.last)) AND id IN (SELECT o.id FROM gone_person p CROSS JOIN operation o ON o.person = p.id
+DELETE FROM operation WHERE NOT EXISTS (SELECT 1 FROM in_flight f WHERE f.id = operation.id) AND id IN (SELECT o.id FROM gone_person p CROSS JOIN operation o ON o.person = p.id
   UNION ALL SELECT o.id FROM operation o WHERE o.person = 0 AND (o.address IN (SELECT id FROM gone_address)
     OR (o.connection, o.key) IN (SELECT connection, key FROM gone_key)));
 

@@ -74,8 +74,7 @@ SELECT k.connection, k.key, k.person, r.person FROM parted p CROSS JOIN record r
 CROSS JOIN connection c CROSS JOIN subscriber_key k ON k.connection = c.id AND k.person = p.was AND k.lent = p.record
 WHERE r.person <> p.was AND r.deleted = 0
 AND NOT EXISTS (SELECT 1 FROM subscriber_key o WHERE o.connection = c.id AND o.person = r.person AND o.until = 0)
-AND NOT EXISTS (SELECT 1 FROM operation o WHERE o.person = k.person AND o.connection = c.id AND o.key = k.key AND (o.state = 3 OR o.state = -1 AND EXISTS (SELECT 1 FROM parcel l
-  WHERE l.batch IS NOT NULL AND o.id BETWEEN l.first AND l.last)));
+AND NOT EXISTS (SELECT 1 FROM in_flight o WHERE o.person = k.person AND o.connection = c.id AND o.key = k.key);
 
 -- name: hand_back
 UPDATE subscriber_key SET person = :owner, until = 0, lent = nullif(lent, :owner) WHERE connection = :connection AND key = :key;

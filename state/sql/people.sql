@@ -51,8 +51,7 @@ CROSS JOIN remote_status m ON m.connection = n.id AND m.container = '' AND m.key
 CROSS JOIN record r ON r.address = m.address WHERE r.person <> k.person;
 
 -- name: in_flight
-SELECT p.value FROM json_each(?) p WHERE EXISTS (SELECT 1 FROM operation f WHERE f.person = p.value AND (f.state = 3 OR f.state = -1 AND EXISTS (SELECT 1 FROM parcel l
-  WHERE l.batch IS NOT NULL AND f.id BETWEEN l.first AND l.last)));
+SELECT p.value FROM json_each(?) p WHERE EXISTS (SELECT 1 FROM in_flight f WHERE f.person = p.value);
 
 -- name: due
 SELECT due, person FROM attr WHERE due <= ? AND (due, person) > (?, ?) ORDER BY due, person LIMIT ?;

@@ -301,7 +301,12 @@ CREATE VIEW queued AS SELECT id, connection, object, class, run, not_before FROM
 UNION ALL SELECT o.id, l.connection, l.object, o.class, o.run, o.not_before
 FROM parcel l CROSS JOIN operation o ON o.id BETWEEN l.first AND l.last AND o.state = -1 WHERE l.batch IS NULL;
 
--- What may be sent, parcels aside. Where nothing was ever approved the lane is shut: what is queued there waits for the first plan's verdict.
+-- Everything that is with a provider, in parcels or not.
+CREATE VIEW in_flight AS SELECT * FROM operation o WHERE o.state = 3
+OR (o.state = -1 AND EXISTS (SELECT 1 FROM parcel l WHERE l.batch IS NOT NULL AND o.id BETWEEN l.first AND l.last));
+
+-- What may be sent, parcels aside. Where nothing was ever approved the lane is shut: what is queued there waits for the first
+-- plan's verdict.
 CREATE VIEW lane AS SELECT * FROM operation
 WHERE state = 2 AND connection IN (SELECT id FROM connection WHERE approved_at IS NOT NULL);
 

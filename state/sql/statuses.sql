@@ -20,8 +20,7 @@ UPDATE :page SET address = coalesce(
   (SELECT s.address FROM remote_status s WHERE s.connection = :connection AND s.container = '' AND s.key = :page.key),
   (SELECT o.address FROM subscriber_key k CROSS JOIN operation o ON o.person = k.person WHERE k.connection = :connection
     AND k.key = :page.key AND o.connection = :connection AND o.key = k.key AND o.address IS NOT NULL
-    AND (o.state IN (3, 10) OR o.state = -1 AND EXISTS (SELECT 1 FROM parcel l
-      WHERE l.batch IS NOT NULL AND o.id BETWEEN l.first AND l.last))
+    AND (o.state = 10 OR EXISTS (SELECT 1 FROM in_flight f WHERE f.id = o.id))
     ORDER BY o.id DESC LIMIT 1),
   (SELECT r.address FROM subscriber_key k CROSS JOIN record r ON r.person = k.person WHERE k.connection = :connection
     AND k.key = :page.key AND r.deleted = 0 AND r.address IS NOT NULL ORDER BY r.id LIMIT 1))
