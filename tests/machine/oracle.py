@@ -63,6 +63,9 @@ class Oracle:
         self.missed: set[tuple[str, str, str]] = set()
         """Those of them that syncd has surely found missing since."""
         self._near: dict[str, str] = {}
+        self._unread: dict[int, int] = {}
+        """Returns by a record's field that may not have been read yet, and since when they can be: they are about whatever
+        address the record has then."""
 
     # ------------------------------------------------------------------ who is who
 
@@ -99,6 +102,10 @@ class Oracle:
         if record.address is not None:
             self._had.setdefault(record.address, set()).add(record.id)
             self.relate(record.id, record.address)
+            for number in self._unread:
+                back = self.returns[number]
+                if back.record == record.id:
+                    self.returns[number] = replace(back, perhaps=back.perhaps | {record.address})
 
     def owner(self, key: str) -> str | None:
         """The record a subscriber key stands for: it is the record's id, or an address that no other record ever had."""
@@ -144,9 +151,13 @@ class Oracle:
         """The ESP at which this was said mails nobody under this key, or at this address, any more."""
         self._shut |= {(destination, key, address, topic): refusal.number for topic in refusal.topics}
 
-    def come_back(self, record: str | None, address: str, topics: frozenset[str], at: int) -> None:
+    def come_back(self, record: str | None, address: str, topics: frozenset[str], at: int, *,
+                  arrives: int | None = None) -> None:
+        """Somebody came back; by a field that their record has from the instant ``arrives`` on, where it is one."""
         answers = frozenset(r.number for r in self.refusals if r.number in self.read and not self._unlinked
                             and at > self._dated.get(r.number, r.at) + 3 * TOLERANCE)
+        if record is not None and arrives is not None:
+            self._unread[len(self.returns)] = arrives
         self.returns.append(Return(record, address, topics, at, answers))
         self._stirred(address, record or address)
 
@@ -208,12 +219,13 @@ class Oracle:
     def _may_answer(self, back: Return, refusal: Refusal, address: str) -> bool:
         if len(back.topics) > 1 and len(refusal.topics) == 1:
             return False  # "mail me again" does not take back "but not the offers"
+        said_at = back.perhaps | {back.address}
         if refusal.record is None:
-            return back.address in (address, refusal.address)
+            return address in said_at or refusal.address in said_at
         root = self.root(refusal.record)
         if back.record is not None and back.record in (known := self.component(refusal.record)):
             return self.root(back.record).id == root.id or not self.ambiguous(known)
-        return (not root.live or root.address != address) and back.address == address
+        return (not root.live or root.address != address) and address in said_at
 
     def component(self, record: str) -> set[str]:
         """Records that nobody can tell to be different people: by an address they share, or as one absorbed the other."""
@@ -250,6 +262,8 @@ class Oracle:
             if record.connection in healthy:
                 self.seen[record.id] = replace(record, fields=dict(record.fields))
                 self._glimpsed |= {(record.id, flag): {record.fields.get(flag)} for flag in FLAGS}
+        self._unread = {number: since for number, since in self._unread.items() if since > now
+                        or self.records[self.returns[number].record or ""].connection not in healthy}
         for r in self.refusals[:upto]:
             if r.number not in self.read and r.connection in healthy and self._legible(r):
                 if r.at == 0:

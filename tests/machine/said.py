@@ -46,13 +46,15 @@ class Refusal:
 @dataclass(frozen=True, slots=True)
 class Return:
     """Somebody came back, at the true instant ``at``. ``answers``: the refusals it surely ends, because they were read
-    before and lie further back than any two clocks differ."""
+    before and lie further back than any two clocks differ. ``perhaps``: addresses its record took before anybody may have
+    read it, so that it may be about them."""
 
     record: str | None
     address: str
     topics: frozenset[str]
     at: int
     answers: frozenset[int]
+    perhaps: frozenset[str] = frozenset()
 
 
 FLAGS = ("opted_out", "no_news")
