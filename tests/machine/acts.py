@@ -62,13 +62,13 @@ class Acts(Stage):
                             {"offers": 1, "offers_how": "web", "offers_at": now + self.site_ahead}))
         self._post()
         if record.address is not None:
-            self.oracle.come_back(record.id, record.address, frozenset({"offers"}), self.company.now())
+            self.oracle.come_back(record.id, record.address, frozenset({"offers"}), now, arrives=now + minutes * MINUTE)
 
     def do_blacklist(self, who: int, made: int) -> bool:
         """The recipient, or an employee, stops all mail on Odoo's own page. One stop of an address is enough."""
-        address = self._address(who)
-        if not self.scene.blacklist or (not made and (self._stopped("odoo", address) or address in self._lifted)):
+        if not self.scene.blacklist:
             return False
+        address = self._address(who, lambda a: made or not (self._stopped("odoo", a) or a in self._lifted))
         if made:
             self._act("odoo", "unsubscribe", email=address)
         else:
@@ -78,9 +78,9 @@ class Acts(Stage):
 
     def do_unblacklist(self, who: int) -> bool:
         """An employee takes an address off the blacklist: towards mail, without evidence."""
-        address = self._address(who)
-        if not self.scene.blacklist or not self._stopped("odoo", address):
+        if not self.scene.blacklist:
             return False
+        address = self._address(who, lambda a: self._stopped("odoo", a))
         self._act("odoo", "resubscribe", email=address, list="", origin="user")
         self.oracle.unsaid(address, "odoo")
         self._unlisted.add(address)
@@ -150,7 +150,8 @@ class Acts(Stage):
         if record.address is None:
             return
         if "offers" in values:
-            self.oracle.come_back(rid, record.address, frozenset({"offers"}), self.company.now())
+            now = self.company.now()
+            self.oracle.come_back(rid, record.address, frozenset({"offers"}), now, arrives=now)
         if opted_out:
             self.oracle.refuse(rid, record.address, ALL, crm, self.company.now(), made=False, flag="opted_out")
 
@@ -172,11 +173,12 @@ class Acts(Stage):
         self._meet(loser.connection, winner.id)
         self._meet(loser.connection, loser.id)
 
-    def do_import_flags(self, crm: str, flag: str, value: int) -> None:
+    def do_import_flags(self, crm: str, flag: str, value: int) -> bool:
         """A file sets a flag on everybody."""
         others = [r for r in self.oracle.records.values() if r.connection == crm and r.live and r.fields[flag] != value]
         for record in others:
             self._set_flag(record, flag, value, "import")
+        return bool(others)
 
     def do_spend(self, who: int, amount: int) -> None:
         missed = {row: address for row, address in self.oracle.undone.items() if row in self.oracle.missed}

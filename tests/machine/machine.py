@@ -8,12 +8,12 @@ from typing import Any
 
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
 from tests.machine.inline import inline
 from tests.machine.play import Broken, Play
 from tests.machine.shrink import finding
-from tests.machine.steps import KINDS, WEIGHTS, WHO, Step, opening
+from tests.machine.steps import KINDS, SCENE_OF, WEIGHTS, WHO, Step, opening
 
 STEPS = 50
 """Steps of one play."""
@@ -43,10 +43,11 @@ def machine(counts: Counter[str], broken: list[list[Step]]) -> type[RuleBasedSta
             super().__init__()
             self.play = Play(counts)
             self.cast: Sequence[int] = WHO
+            self.scene = 0
 
         @initialize(step=_opening(), cast=_CAST)
         def begin(self, step: Step, cast: Sequence[int]) -> None:
-            self.cast = cast
+            self.cast, self.scene = cast, step[-1]
             self.do(step)
 
         def do(self, step: Step) -> None:
@@ -61,8 +62,14 @@ def machine(counts: Counter[str], broken: list[list[Step]]) -> type[RuleBasedSta
 
     for kind in KINDS:
         for copy in range(WEIGHTS.get(kind, 1)):
-            setattr(Machine, f"{kind}_{copy}" if copy else kind, rule(step=_step(kind))(_doing(kind)))
+            setattr(Machine, f"{kind}_{copy}" if copy else kind, _rule(kind))
     return Machine
+
+
+def _rule(kind: str) -> Callable[[Any, Step], None]:
+    """Do this kind of step, in the scene that knows it."""
+    doing = rule(step=_step(kind))(_doing(kind))
+    return precondition(lambda self: self.scene == SCENE_OF[kind])(doing) if kind in SCENE_OF else doing
 
 
 def _doing(kind: str) -> Callable[[Any, Step], None]:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 
-from tests.machine.steps import KINDS
-
-SELDOM = ("blacklist", "connect", "unblacklist", "retract_burst")
+from tests.machine.steps import KINDS, SCENE_OF
 
 
 def fresh() -> int:
@@ -21,11 +19,11 @@ def report(counts: Counter[str]) -> None:
 
 
 def exercised(counts: Counter[str], steps: int) -> None:
-    """Every kind of step happened, and both promises were put to the proof. What only one scene knows, and only after other
-    steps, may be missing from a short run."""
+    """Every kind of step happened, and both promises were put to the proof. What only one scene knows may be missing from a
+    short run."""
     assert counts["steps"] >= steps
     rare = {kind: counts[kind] for kind in KINDS
-            if counts[kind] * 2000 < steps and not (kind in SELDOM and (counts[kind] or steps < 10_000))}
+            if counts[kind] * 2000 < steps and not (kind in SCENE_OF and steps < 10_000)}
     assert not rare, f"hardly ever done: {rare}"
     assert counts["mails judged"] >= steps // 4
     assert counts["addresses that had to be quiet"] >= steps // 20

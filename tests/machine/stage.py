@@ -146,11 +146,12 @@ class Stage:
     def _living(self, n: int, crm: str | None = None, fits: Callable[[Record], object] = lambda record: True) -> Record:
         return self._who(n, crm, lambda r: r.live and fits(r))
 
-    def _address(self, n: int) -> str:
-        address = self._who(n).address
-        if address is None:
+    def _address(self, n: int, fits: Callable[[str], object] | None = None) -> str:
+        """The address of record no. n, or of the next whose address fits."""
+        record = self._who(n) if fits is None else self._who(n, fits=lambda r: r.address is not None and fits(r.address))
+        if record.address is None:
             raise BadCall("This record has no address.")
-        return address
+        return record.address
 
     def _act(self, connection: str, do: str, **args: Any) -> dict[str, Any]:
         answer: dict[str, Any] = self.world.act(connection, do, args)
