@@ -32,7 +32,7 @@ soak: $(VENV)/.dev ## The long tests, some hours; says what it covered (SOAK=1 f
 mutants: $(VENV)/.dev ## Known-bad versions of the product, each of which the state machine must notice
 	$(BIN)/python -m tests.machine mutants
 
-bench: $(VENV)/.dev ## Figures against tests/bench/budgets.toml, scaled to this machine
+bench: $(VENV)/.dev ## Figures against tests/bench/budgets.toml, at the pace of its reference machine
 	$(BIN)/python -m tests.bench
 
 lint: $(VENV)/.dev ## ruff, mypy --strict, who may import whom

@@ -17,6 +17,7 @@ from mappings.functions import clock_parameters
 from state import ranks
 from syncd import compose
 from syncd.desk.verbs import Desk
+from tests.bench.calibrate import Speed
 
 PEOPLE = 40
 
@@ -25,6 +26,7 @@ def main(path: str) -> None:
     config, mapping = compose.load(Path(path))
     store = compose.store(config, check=False)
     desk = Desk(config, store, mapping)
+    speed = Speed()
     try:
         first = _cpu(lambda: desk.compiled)
         bound = clock_parameters(desk.now(), desk.compiled.zones)
@@ -35,9 +37,12 @@ def main(path: str) -> None:
         [(count,)] = store.rows("SELECT max(id) FROM record")
         addresses = [row[0] for row in store.rows(
             "SELECT a.email FROM record r CROSS JOIN address a ON a.id = r.address WHERE r.id % ? = 0", (count // PEOPLE,))]
-        took = [_cpu(lambda a=address: _explained(desk, a)) for address in addresses]  # type: ignore[misc]
+        took = []
+        for address in addresses:
+            took.append(_cpu(lambda a=address: _explained(desk, a)))  # type: ignore[misc]
+            speed.passing()
         print(orjson.dumps({"name": "explain", "people": count, "asked": len(took), "compile": first, "worst": max(took),
-                            "address": addresses[0]}).decode())
+                            "pace": speed.pace(), "address": addresses[0]}).decode())
     finally:
         desk.close()
         store.close()

@@ -17,6 +17,7 @@ from typing import Any
 
 import orjson
 
+from tests.bench.calibrate import Speed
 from tests.bench.world import World, serve, work
 
 MB = 1024 * 1024
@@ -51,21 +52,30 @@ def million(people: int) -> Figures:
         left = work("leave", world)["leave"][0]
         found |= explain(world, people)
     link, whole = linked["link"][0], linked["linked"][0]
-    found["first link: CPU per person"] = whole["cpu"] / people * 1e6
+    found["first link: CPU per person"] = cpu(whole) / people * 1e6
     found |= _calls("first link", link, pages=math.ceil(people / BULK_PAGE), rows=people, deletes=0)
     found["first link: peak memory"] = whole["peak"] / MB
     found["first link: ledger entries"] = link["entries"]
-    found |= {f"first link: CPU per person until {step}": cpu / people * 1e6 for step, cpu in link["steps"].items()}
+    found |= {f"first link: CPU per person until {step}": took / link["pace"] / people * 1e6
+              for step, took in link["steps"].items()}
+    found["first link: pace of the machine"] = link["pace"]
     quiet = linked["quiet"][1:]
-    found["no change: CPU per cycle"] = statistics.median(each["cpu"] for each in quiet) * 1e3
+    found["no change: CPU per cycle"] = statistics.median(cpu(each) for each in quiet) * 1e3
     found["no change: calls"] = max(sum(each["calls"].values()) for each in quiet)
-    found["targets compared with desired rows: CPU per person"] = linked["compare"][0]["cpu"] / people * 1e6
-    found["everyone decided anew: CPU per person"] = linked["anew"][0]["cpu"] / people * 1e6
+    found["targets compared with desired rows: CPU per person"] = cpu(linked["compare"][0]) / people * 1e6
+    found["everyone decided anew: CPU per person"] = cpu(linked["anew"][0]) / people * 1e6
     found["state file per person"] = linked["file"][0]["bytes"] / people
-    found["tenth leaves: CPU per person"] = left["cpu"] / people * 1e6
+    found["tenth leaves: CPU per person"] = cpu(left) / people * 1e6
+    found["tenth leaves: pace of the machine"] = left["pace"]
     found |= _calls("tenth leaves", left, pages=0, rows=0, deletes=people // 10)
     found["tenth leaves: peak memory"] = left["peak"] / MB
     return found
+
+
+def cpu(facts: Mapping[str, Any]) -> float:
+    """CPU seconds that it would have taken at the reference machine's pace."""
+    took: float = facts["cpu"] / facts["pace"]
+    return took
 
 
 def _calls(name: str, facts: Mapping[str, Any], *, pages: int, rows: int, deletes: int) -> Figures:
@@ -91,10 +101,9 @@ def explain(world: World, people: int) -> Figures:
     asking = [sys.executable, "-m", "tests.bench.asking", str(world.config)]
     facts = orjson.loads(subprocess.run(asking, stdout=subprocess.PIPE, check=True).stdout)
     command = [sys.executable, "-m", "syncd.cli", "--config", str(world.config), "explain", "-"]
-    return {"explain: CPU per answer, the worst": facts["worst"] * 1e3,
-            "explain: CPU of compiling the mapping first": facts["compile"] * 1e3,
-            "explain: CPU of the command without a service": min(
-                _cpu(command, facts["address"] + "\n") for _ in range(3)) * 1e3}
+    return {"explain: CPU per answer, the worst": facts["worst"] / facts["pace"] * 1e3,
+            "explain: CPU of compiling the mapping first": facts["compile"] / facts["pace"] * 1e3,
+            "explain: CPU of the command without a service": _cpu(command, facts["address"] + "\n") * 1e3}
 
 
 def burst(people: int) -> Figures:
@@ -109,13 +118,13 @@ def burst(people: int) -> Figures:
     held = found["burst held"]
     if held["held"] < people:
         raise RuntimeError(f"only {held['held']} writes to other systems waited: the burst would prove nothing")
-    return {"burst: CPU per opt-out": found["burst"]["cpu"] / people * 1e6,
+    return {"burst: CPU per opt-out": cpu(found["burst"]) / people * 1e6,
             "burst: peak memory": found["burst"]["peak"] / MB,
             "burst: people still mailable": held["mailable"] + held["rows"],
             "burst: writes that wait for approval": held["held"],
             "burst: written elsewhere before approval": held["written"],
-            "burst: CPU per statement retracted": found["retraction"]["cpu"] / people * 1e6,
-            "burst: CPU per person who is back": found["back"]["cpu"] / people * 1e6,
+            "burst: CPU per statement retracted": cpu(found["retraction"]) / people * 1e6,
+            "burst: CPU per person who is back": cpu(found["back"]) / people * 1e6,
             "burst: people not back after two cycles": found["burst undone"]["missing"]}
 
 
@@ -139,14 +148,22 @@ def slow() -> Figures:
 def start() -> Figures:
     """CPU of ``syncd --help``, a fresh interpreter included."""
     command = [sys.executable, "-m", "syncd.cli", "--help"]
-    return {"syncd --help: CPU": min(_cpu(command) for _ in range(5)) * 1e3}
+    return {"syncd --help: CPU": _cpu(command) * 1e3}
 
 
 def _cpu(command: list[str], text: str = "") -> float:
-    """User and system seconds of a process of its own that is given ``text``.
+    """User and system seconds of a process of its own that is given ``text``: the median of some, at the reference machine's
+    pace."""
+    speed, took = Speed(), []
+    for _ in range(5):
+        took.append(_ended(command, text))
+        for _ in range(5):
+            speed.look()
+    return statistics.median(took) / speed.pace()
 
-    :raises RuntimeError: it failed
-    """
+
+def _ended(command: list[str], text: str) -> float:
+    """:raises RuntimeError: it failed"""
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
     assert process.stdin is not None
     with process.stdin:

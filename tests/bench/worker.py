@@ -1,7 +1,8 @@
 """The daemon under measurement, in a process of its own: ``python -m tests.bench.worker STEP CONFIG``.
 
 Prints one JSON object per measurement: ``{"name", "cpu", "wall", "peak", "calls", ...}``; CPU in seconds of this process,
-all threads; ``peak`` in bytes since the process began.
+all threads; ``pace``: how many times as long as on the reference machine the calibration loop took meanwhile; ``peak`` in
+bytes since the process began.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from syncd.cycle import Cycle
 from syncd.desk import grants
 from syncd.guard import Plan
 from syncd.runs import Report
+from tests.bench.calibrate import Speed
 from tests.bench.watch import Seen, Watched
 
 QUIET_CYCLES = 5
@@ -48,12 +50,20 @@ class Meter:
         self._app = app
         self._steps: dict[str, float] = {}
         self._at = 0.0
+        self._speed: Speed | None = None
+        self.looked = 0.0
         app.failpoint = self._pass
 
     def _pass(self, point: str) -> None:
-        now = time.process_time()
+        now = self._cpu()
         self._steps[point] = self._steps.get(point, 0.0) + now - self._at
         self._at = now
+        if self._speed is not None:
+            self._speed.passing()
+
+    def _cpu(self) -> float:
+        """CPU seconds of this process, those for looking at the machine left out."""
+        return time.process_time() - self.looked - (self._speed.spent if self._speed is not None else 0.0)
 
     def _calls(self) -> dict[str, int]:
         return {f"{name}.{route}": count for name, endpoint in self._app.endpoints.items()
@@ -63,12 +73,16 @@ class Meter:
     def measure(self, name: str) -> Iterator[dict[str, Any]]:
         """Print what the block took; facts put into the yielded dictionary are printed too."""
         facts: dict[str, Any] = {"name": name}
-        before, cpu, wall = self._calls(), time.process_time(), time.monotonic()
+        self._speed = Speed()
+        before, cpu, wall = self._calls(), self._cpu(), time.monotonic()
         self._steps, self._at = {}, cpu
         yield facts
-        facts |= {"cpu": time.process_time() - cpu, "wall": time.monotonic() - wall, "peak": peak(),
-                  "steps": self._steps, "calls": {route: n for route, count in self._calls().items()
-                                                  if (n := count - before.get(route, 0))}}
+        calls = {route: n for route, count in self._calls().items() if (n := count - before.get(route, 0))}
+        facts |= {"cpu": self._cpu() - cpu, "wall": time.monotonic() - wall, "peak": peak(), "steps": self._steps,
+                  "calls": calls}
+        self._speed.look()
+        facts["pace"] = self._speed.pace()
+        self.looked, self._speed = self.looked + self._speed.spent, None
         emit(facts)
 
 
@@ -105,7 +119,7 @@ def link(app: App, meter: Meter) -> None:
     cycle = app.cycle()
     with meter.measure("link") as facts:
         facts |= facts_of(cycle.run("once", approve=approval(app, cycle)))
-    emit({"name": "linked", "cpu": time.process_time(), "peak": peak()})
+    emit({"name": "linked", "cpu": time.process_time() - meter.looked, "pace": facts["pace"], "peak": peak()})
     for _ in range(QUIET_CYCLES):
         with meter.measure("quiet") as facts:
             facts |= facts_of(cycle.run("once"))
