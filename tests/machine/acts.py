@@ -28,7 +28,8 @@ class Acts(Stage):
 
     def _refused_at(self, esp: str, keys: list[str], topics: frozenset[str]) -> None:
         for key, email in self._emails(esp, keys).items():
-            refusal = self.oracle.refuse(self._owner(esp, key), email, topics, esp, self.company.now(), made=True)
+            refusal = self.oracle.refuse(self._owner(esp, key), email, topics, esp, self.company.now(), made=True,
+                                         inferred=key not in self.oracle.records)
             self._shut(esp, refusal, key)
 
     def do_block(self, who: int, esp: str) -> None:
@@ -328,8 +329,7 @@ class Acts(Stage):
             return False
         self._restored = self._lost = True
         self._kept |= {(esp, audience, address) for (esp, audience, _), address in self._rows().items()}
-        if number is None:
-            self.oracle.unlink()
+        self.oracle.restored(alone=number is None)
         self.oracle.undone.clear()
         self.approved = number is not None and self._backups[number % len(self._backups)]
         return True

@@ -15,20 +15,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from tests.machine.said import FLAGS, MOST_RECORDS, TOLERANCE, Record, Refusal, Return
+from tests.machine.kin import Kin
+from tests.machine.said import FLAGS, TOLERANCE, Record, Refusal, Return
 
 Pair = tuple[int, str]
 """A refusal's number and an address it must keep quiet."""
 
 
-class Oracle:
+class Oracle(Kin):
     """The model. Addresses are compared as the vendors do, without regard to case.
 
     :param destinations: the ESP connections
     """
 
     def __init__(self, destinations: Iterable[str]) -> None:
-        self.records: dict[str, Record] = {}
+        super().__init__()
         self.refusals: list[Refusal] = []
         self.returns: list[Return] = []
         self.retracted: set[int] = set()
@@ -39,8 +40,12 @@ class Oracle:
         self._unlinked = False
         self._forgotten: dict[str, str] = {}
         """Records of whom was forgotten, with the address. One at another address is a stub, and has none."""
-        self._had: dict[str, set[str]] = {}
-        """Address -> the records that ever had it."""
+        self._meant: dict[int, set[str]] = {}
+        """Whose a refusal may be by its address alone: records that had it when it was made, or until it was read."""
+        self._stood: set[tuple[str, str]] = set()
+        """Records and addresses that syncd has surely seen them at."""
+        self._bound: set[int] = set()
+        """Refusals of which the address alone says whose they are, and syncd knew it when it read them."""
         self._addressed: set[int] = set()
         """Refusals that were read while the refuser still had the address they were made at."""
         self._glimpsed: dict[tuple[str, str], set[object]] = {}
@@ -56,61 +61,28 @@ class Oracle:
         self._shut: dict[tuple[str, str | None, str | None, str], int] = {}
         """(ESP, subscriber key, address, topic), one of key and address, -> the refusal made right there, which that ESP
         itself knows."""
-        self.doubted: set[str] = set()
-        """Addresses about which liveness says nothing any more."""
         self.undone: dict[tuple[str, str, str], str] = {}
         """(ESP, audience, key) of rows an ESP's user deleted, with the address: they are not syncd's to add again."""
         self.missed: set[tuple[str, str, str]] = set()
         """Those of them that syncd has surely found missing since."""
-        self._near: dict[str, str] = {}
         self._unread: dict[int, int] = {}
         """Returns by a record's field that may not have been read yet, and since when they can be: they are about whatever
         address the record has then."""
 
-    # ------------------------------------------------------------------ who is who
-
-    def root(self, record: str) -> Record:
-        """The record that stands for this one today."""
-        found = self.records[record]
-        while not found.live and found.into is not None and found.into in self.records:
-            found = self.records[found.into]
-        return found
-
-    def relate(self, *names: str) -> None:
-        """These records or addresses had something to do with each other: doubts about one concern all."""
-        first = self._group(names[0])
-        for other in names[1:]:
-            self._near[self._group(other)] = first
-
-    def _group(self, name: str) -> str:
-        while name in self._near and self._near[name] != name:
-            name = self._near[name]
-        return name
-
-    def holders(self, address: str) -> list[Record]:
-        return [r for r in self.records.values() if r.live and r.address == address]
-
-    def holder(self, address: str) -> str | None:
-        """A record of whoever has an address, where that is one person."""
-        found = [r.id for r in self.holders(address)]
-        return found[0] if found and not self.ambiguous(self.component(found[0])) else None
+    # ------------------------------------------------------------------ what happens to records
 
     def put(self, record: Record) -> None:
         """A record is new or was edited."""
-        self.records[record.id] = record
+        self.know(record)
         self._stirred(record.id)
         if record.address is not None:
-            self._had.setdefault(record.address, set()).add(record.id)
-            self.relate(record.id, record.address)
+            for refusal in self.refusals:
+                if refusal.number not in self.read and refusal.address == record.address:
+                    self._meant[refusal.number].add(record.id)
             for number in self._unread:
                 back = self.returns[number]
                 if back.record == record.id:
                     self.returns[number] = replace(back, perhaps=back.perhaps | {record.address})
-
-    def owner(self, key: str) -> str | None:
-        """The record a subscriber key stands for: it is the record's id, or an address that no other record ever had."""
-        had = self._had.get(key, set())
-        return key if key in self.records else next(iter(had)) if len(had) == 1 else None
 
     def _stirred(self, *names: str) -> None:
         """Whatever happens to somebody can be a reason to write their rows again."""
@@ -124,20 +96,14 @@ class Oracle:
         merged = [self.seen.get(r.id) for r in self.records.values() if r.into is not None and self._group(r.id) == group]
         return any(seen is None or seen.into is None for seen in merged)
 
-    def doubt(self, *names: str) -> None:
-        self.doubted.update(names)
-
-    def doubtful(self, name: str) -> bool:
-        group = self._group(name)
-        return any(self._group(d) == group for d in self.doubted)
-
     # ------------------------------------------------------------------ what people say
 
     def refuse(self, record: str | None, address: str, topics: frozenset[str], connection: str, at: int, *, made: bool,
-               flag: str | None = None) -> Refusal:
+               flag: str | None = None, inferred: bool = False) -> Refusal:
         seen = flag is None or not any(self._glimpsed.get((record or "", flag), ()))
-        refusal = Refusal(len(self.refusals), record, address, topics, connection, at, made, flag, seen)
+        refusal = Refusal(len(self.refusals), record, address, topics, connection, at, made, flag, seen, inferred)
         self.refusals.append(refusal)
+        self._meant[refusal.number] = {r.id for r in self.holders(address)}
         if record is not None and self._forgotten.get(record, address) != address:
             self.retracted.add(refusal.number)
             self.doubt(address)
@@ -184,9 +150,13 @@ class Oracle:
         self._forgotten |= dict.fromkeys(self.component(record), address)
         self.doubt(record, address)
 
-    def unlink(self) -> None:
-        """All that is left is what was said: every side is read as at a first link, and what refuses there may have been
-        said until then. Nobody has surely come back who comes back before that."""
+    def restored(self, *, alone: bool) -> None:
+        """syncd may have lost where people were. ``alone``: all that is left is what was said: every side is read as at a
+        first link, and what refuses there may have been said until then. Nobody has surely come back who comes back before
+        that."""
+        self._stood.clear()
+        if not alone:
+            return
         self._unlinked = True
         self.returns = [replace(r, answers=frozenset()) for r in self.returns]
 
@@ -203,7 +173,7 @@ class Oracle:
     def addresses(self, refusal: Refusal) -> set[str]:
         """What it keeps quiet now: the address it was said at, and that of whoever said it."""
         found = {refusal.address}
-        if refusal.record is not None:
+        if refusal.record is not None and (not refusal.inferred or refusal.number in self._bound):
             root = self.root(refusal.record)
             if root.live and root.address is not None and self._forgotten.get(root.id, root.address) == root.address:
                 found.add(root.address)
@@ -221,28 +191,12 @@ class Oracle:
             return False  # "mail me again" does not take back "but not the offers"
         said_at = back.perhaps | {back.address}
         if refusal.record is None:
-            return address in said_at or refusal.address in said_at
+            return address in said_at or refusal.address in said_at or any(
+                self.one_person(meant, back.record) for meant in self._meant[refusal.number] if back.record is not None)
         root = self.root(refusal.record)
-        if back.record is not None and back.record in (known := self.component(refusal.record)):
-            return self.root(back.record).id == root.id or not self.ambiguous(known)
+        if back.record is not None and back.record in self.component(refusal.record):
+            return self.one_person(refusal.record, back.record)
         return (not root.live or root.address != address) and address in said_at
-
-    def component(self, record: str) -> set[str]:
-        """Records that nobody can tell to be different people: by an address they share, or as one absorbed the other."""
-        found, todo = set[str](), [record]
-        while todo:
-            this = self.records[todo.pop()]
-            if this.id not in found:
-                found.add(this.id)
-                todo += [r.id for r in self.records.values()
-                         if (r.address is not None and r.address == this.address) or r.into == this.id or r.id == this.into]
-        return found
-
-    def ambiguous(self, component: set[str]) -> bool:
-        """Whether one CRM has two of different names in it: then they may be two people after all. So may many."""
-        living = [r for r in map(self.records.__getitem__, component) if r.live]
-        return len(living) > MOST_RECORDS or any(
-            a.name != b.name for a in living for b in living if a.connection == b.connection)
 
     # ------------------------------------------------------------------ what syncd could learn
 
@@ -261,6 +215,7 @@ class Oracle:
         for record in self.records.values():
             if record.connection in healthy:
                 self.seen[record.id] = replace(record, fields=dict(record.fields))
+                self._stood.add((record.id, record.address or ""))
                 self._glimpsed |= {(record.id, flag): {record.fields.get(flag)} for flag in FLAGS}
         self._unread = {number: since for number, since in self._unread.items() if since > now
                         or self.records[self.returns[number].record or ""].connection not in healthy}
@@ -287,6 +242,8 @@ class Oracle:
 
     def _reading(self, r: Refusal) -> None:
         self.read.add(r.number)
+        if (r.record, r.address) in self._stood:
+            self._bound.add(r.number)
         if r.flag is None:
             self._addressed.add(r.number)
             return

@@ -30,7 +30,7 @@ class Record:
 class Refusal:
     """Somebody said no. ``record`` is whose key or row it was said under, ``flag`` the CRM field that shows it, which may be
     turned back before anybody reads it; ``made`` by the person, not by an employee or a file. ``seen``: whoever reads the
-    field next is sure to see that it changed."""
+    field next is sure to see that it changed. ``inferred``: nothing but the address says whose record it is."""
 
     number: int
     record: str | None
@@ -41,6 +41,7 @@ class Refusal:
     made: bool
     flag: str | None = None
     seen: bool = True
+    inferred: bool = False
 
 
 @dataclass(frozen=True, slots=True)
