@@ -44,6 +44,8 @@ def played(steps: int, *, derandomize: bool, turns: int = 1) -> None:
         except Broken as error:
             print(f"turn {turn}: {error}", flush=True)
             broken.append(error)
+        if turns > 1:
+            print(f"turn {turn}: {counts['steps']} steps by now", flush=True)
     report(counts)
     covered(f"{counts['steps']} steps on the whole product in memory: {counts['mails judged']} mails judged,"
             f" {counts['cycle'] + counts['full']} cycles, {counts['crash']} crashes")
