@@ -66,9 +66,13 @@ def store(conn: db.Connection, connection: int, stream: int, rows: Iterable[tupl
 
 def store_events(conn: db.Connection, connection: int, stream: int, rows: Iterable[tuple[Any, ...]], *,
                  cursor: str | None, now: int, complete: bool, book: ledger.Book,
-                 speak: Callable[[Sequence[Event]], list[ledger.NewEntry]]) -> tuple[int, list[ledger.NewEntry]]:
+                 speak: Callable[[Sequence[Event], Sequence[StatusChange]], list[ledger.NewEntry]],
+                 ) -> tuple[int, list[ledger.NewEntry]]:
     """Take a page of events: (event, kind, container, send, key, normalised email, hash, at, evidence) each; those seen
-    before are passed over. Returns (new events, the entries written)."""
+    before are passed over. ``speak`` also gets the opt-outs that stand against who came back by one of them.
+
+    :returns: (new events, the entries written)
+    """
     q = load("statuses")
     given = {"connection": connection, "now": now}
     conn.execute(q["event_table"])
@@ -76,8 +80,9 @@ def store_events(conn: db.Connection, connection: int, stream: int, rows: Iterab
     db.insert(conn, q["fill_events"], rows)
     _resolve(conn, q, "event_page", given)
     found = [Event(*row) for row in conn.execute(q["new_events"], given)]
+    left = [StatusChange(*row) for row in conn.execute(q["left_since"], given)]
     conn.execute(q["event_seen"], given)
-    entries = ledger.unsaid(conn, speak(found))
+    entries = ledger.unsaid(conn, speak(found, left))
     if entries:
         book.append(conn, entries, now)
         mark(conn, entries)

@@ -107,12 +107,12 @@ class Listener:
         def job(conn: Any) -> Heard:
             heard = Heard()
 
-            def speak(found: Sequence[statuses.Event]) -> list[NewEntry]:
+            def speak(found: Sequence[statuses.Event], left: Sequence[statuses.StatusChange]) -> list[NewEntry]:
                 said, unresolved = from_events(known, found, sends=named, now=now, first=first,
                                                tolerance=self.clock_tolerance)
                 heard.unresolved = len(unresolved)
                 sends.doubt(conn, feed.connection, unresolved, now)
-                return said
+                return said + from_statuses(known, left, since=now, now=now, tolerance=self.clock_tolerance)
             heard.news, heard.said = statuses.store_events(
                 conn, feed.connection, feed.stream, events, cursor=cursor, now=now, complete=complete,
                 book=self.state.book, speak=speak)

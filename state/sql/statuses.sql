@@ -29,8 +29,8 @@ WHERE address IS NULL AND key IS NOT NULL;
 -- name: changes
 -- A status we are just writing is our own even where the vendor cannot tell: the poll overtook the reply. So is a stop of all
 -- mail that we wrote at another connection, of the same account: business units may share one, with whoever is there under
--- another key than ours, too. And an opt-out
--- dated after we sent a reopening that is not resolved is another one, though it looks like the one that stood before.
+-- another key than ours, too. And an opt-out dated after we sent a reopening that is not resolved, or after the person came
+-- back there, is another one, though it looks like the one that stood before.
 SELECT p.container, p.key, p.address, s.status, p.status, p.at,
   CASE WHEN p.origin IN ('api', 'unknown') AND (EXISTS (
     SELECT 1 FROM operation o CROSS JOIN object b ON b.id = o.object AND b.name = p.container
@@ -44,11 +44,27 @@ SELECT p.container, p.key, p.address, s.status, p.status, p.at,
   THEN 'self' ELSE p.origin END, p.evidence,
   (SELECT k.person FROM subscriber_key k WHERE k.connection = :connection AND k.key = p.key)
 FROM status_page p LEFT JOIN remote_status s ON s.connection = :connection AND s.container = p.container AND s.key = p.key
-WHERE s.status IS NOT p.status OR (p.status = 'unsubscribed' AND p.at > coalesce(s.at, 0) AND EXISTS (
+WHERE s.status IS NOT p.status OR (p.status = 'unsubscribed' AND p.at > coalesce(s.at, 0) AND (EXISTS (
   SELECT 1 FROM operation o CROSS JOIN object b ON b.id = o.object AND b.name = p.container CROSS JOIN batch t ON t.id = o.batch
   WHERE o.state = 3 AND o.kind = 'status' AND o.connection = :connection AND o.key = p.key
-  AND o.payload->>0 = 'subscribed' AND t.sealed_at < p.at))
+  AND o.payload->>0 = 'subscribed' AND t.sealed_at < p.at) OR EXISTS (
+  SELECT 1 FROM entry e CROSS JOIN utterance u ON u.id = e.utterance
+  WHERE e.address = coalesce(p.address, s.address) AND u.connection = :connection AND u.method = 'resubscribe'
+  AND e.said_hi > coalesce(s.at, 0) AND e.said_hi <= p.at)))
 ORDER BY p.n;
+
+-- name: left_since
+-- Opt-outs that stand where somebody came back, dated after that, and that nobody took down as they looked like the ones
+-- before. What we wrote ourselves is none.
+SELECT s.container, s.key, s.address, 'subscribed', s.status, s.at, s.origin, NULL,
+  (SELECT k.person FROM subscriber_key k WHERE k.connection = :connection AND k.key = s.key)
+FROM event_page p CROSS JOIN remote_status s ON s.connection = :connection AND s.address = p.address
+  AND s.container IN ('', coalesce(p.container, '')) AND s.status = 'unsubscribed' AND s.at >= p.at
+WHERE p.kind = 'resubscribe' AND s.origin <> 'self' AND (s.ours IS NULL OR s.origin NOT IN ('api', 'unknown'))
+AND NOT EXISTS (SELECT 1 FROM event_seen e WHERE e.connection = :connection AND e.event = p.event)
+AND NOT EXISTS (SELECT 1 FROM entry e CROSS JOIN utterance u ON u.id = e.utterance
+  WHERE e.address = s.address AND e.said_hi = s.at AND u.connection = :connection)
+ORDER BY p.n, s.id;
 
 -- name: held_back
 -- Addresses that this page newly tells to be held back for bounces, or not any more.

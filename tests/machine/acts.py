@@ -189,16 +189,18 @@ class Acts(Stage):
     # ------------------------------------------------------------------ the ESPs' users
 
     def do_suppress(self, who: int, esp: str) -> bool:
-        """An employee puts an address on a suppression list; where that is a key, there is only its status."""
+        """An employee puts an address on a suppression list, if it is not there; where that is a key, there is only its
+        status."""
         address = self._address(who)
-        if not self._is_key(esp, address):
-            self._act(esp, "suppress", email=address)
-        elif self._stopped(esp, address):
+        keyed = self._is_key(esp, address)
+        if self._stopped(esp, address) if keyed else self.world.account(esp).esp.blocked(address):
             return False
+        if not keyed:
+            self._act(esp, "suppress", email=address)
         else:
             self._act(esp, "import", list="", members={address: address}, status="unsubscribed", origin="user")
         refusal = self.oracle.refuse(None, address, ALL, esp, self.company.now(), made=False)
-        self._shut(esp, refusal, address if self._is_key(esp, address) else None)
+        self._shut(esp, refusal, address if keyed else None)
         return True
 
     def do_import_members(self, who: int, esp: str, scope: str) -> None:

@@ -193,3 +193,27 @@ def test_the_refusal_is_written_again_where_the_crm_does_not_take_it(lab: Lab) -
     lab.advance(2 * HOUR)
     lab.settle()
     assert boxes(lab) == (0, 0)
+
+
+@pytest.mark.parametrize("late", [None, "events", "list:L1"], ids=["read at once", "statuses first", "events first"])
+def test_who_is_stopped_again_at_the_provider_after_coming_back_there_stays_out(lab: Lab, late: str | None) -> None:
+    """The status looks as before; its date tells that it is not the opt-out she took back."""
+    lab.contacts(2)
+    lab.link()
+    lab.unsubscribe("p1", "L1")
+    lab.cycle()
+    lab.advance(HOUR)
+    lab.world.act("mc", "resubscribe", email="p1@mail.example", list="L1")
+    lab.advance(30)
+    if late is not None:
+        lab.world.fault("outage", connection="mc", object=late, count=None)
+    if late == "list:L1":
+        lab.cycle()
+    members = {lab.ids["p1"]: "p1@mail.example"}
+    lab.world.act("mc", "import", list="L1", members=members, status="unsubscribed", origin="user")
+    lab.cycle()
+    lab.world.clear_faults()
+    lab.settle()
+    assert lab.keys(OFFERS) == {"p0"}
+    assert lab.status("p1", "L1") == "unsubscribed"
+    assert lab.flags("p1")["offers"] == 0
