@@ -7,7 +7,7 @@ and handed back. It never decides who is in a list, never logs personal data, an
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, runtime_checkable
 
@@ -49,6 +49,28 @@ class Capabilities:
     silent_cuts: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Which of a vendor's accounts a login leads to: one organisation, database or business unit.
+
+    id     what the vendor calls it for good, "" where we are not told
+    place  where it was reached
+    """
+
+    id: str
+    place: str
+
+    def __str__(self) -> str:
+        return f"{self.id} at {self.place}" if self.id else self.place
+
+    def is_same(self, other: Account) -> bool:
+        """Whether both are one account: by the vendor's word where we have it of both, else by the place."""
+        return self.id == other.id if self.id and other.id else self.place == other.place
+
+
+Judge = Callable[[Account], None]
+
+
 class Connector(Protocol):
     """Six verbs. DESIGN names five; ``settle`` is the sixth, because a request accepted before a restart must be
     asked after by its id (docs/decisions/0001-settle.md). ``learnt`` and ``recall`` let the next process start without
@@ -58,11 +80,16 @@ class Connector(Protocol):
     def capabilities(self) -> Capabilities:
         """What this connection can do; constant while the connector lives."""
 
-    def login(self) -> None:
+    def login(self) -> Account:
         """Log in, unless we are: the calls that the first other verb would make. Afterwards the vendor's clock is known.
 
         :raises Reauthenticate, Misconfigured, Outage, Retry, Throttled:
         """
+
+    def watch(self, judge: Judge) -> None:
+        """Tell ``judge`` which account a login leads to before anything is asked or written there, of this login and of
+        every later one. What it raises the verb raises, and nothing was asked or written.
+        (docs/decisions/0025-one-account.md)"""
 
     def check(self) -> Health:
         """Log in, look at rights and quota. Cheap, read-only. Afterwards ``server_skew`` tells how the clocks compare.

@@ -54,6 +54,11 @@ class Misconfigured(ConnectorError):
     """The mapping or the account's set-up does not fit: unknown field, missing right, wrong tenant."""
 
 
+class AnotherAccount(ConnectorError):
+    """The login is good, and leads to another account than the one that everything known of this connection is about: its
+    ids are other people's. Nothing was read or written. No ``Misconfigured``: that may mean that one thing is not there."""
+
+
 class CursorLost(ConnectorError):
     """The vendor no longer knows the cursor: read the stream from its persisted keyset or from the start."""
 

@@ -10,8 +10,8 @@ from typing import Any, TypeVar, cast
 
 import tenacity
 
-from connectors.base import Capabilities, Connector, Eraser, Notified, RecordEraser
-from connectors.errors import CursorLost, Misconfigured, Retry, Throttled
+from connectors.base import Account, Capabilities, Connector, Eraser, Judge, Notified, RecordEraser
+from connectors.errors import AnotherAccount, CursorLost, Misconfigured, Retry, Throttled
 from syncd.model import Batch, Catalogue, Health, Notice, Outcome, Page, StreamSpec, Value
 
 T = TypeVar("T")
@@ -35,8 +35,11 @@ class Wrapper:
     def capabilities(self, value: Capabilities) -> None:
         raise AttributeError("capabilities belong to the wrapped connector")
 
-    def login(self) -> None:
-        self.inner.login()
+    def login(self) -> Account:
+        return self.inner.login()
+
+    def watch(self, judge: Judge) -> None:
+        self.inner.watch(judge)
 
     def check(self) -> Health:
         return self.inner.check()
@@ -126,7 +129,7 @@ class Doubting(Around):
     def _call(self, verb: Callable[..., T], *arguments: Any) -> T:
         try:
             return verb(*arguments)
-        except Misconfigured:
+        except (AnotherAccount, Misconfigured):
             self._doubt()
             raise
 
@@ -136,7 +139,7 @@ class Doubting(Around):
     def changes(self, spec: StreamSpec, cursor: str | None) -> Iterator[Page]:
         try:
             yield from self.inner.changes(spec, cursor)
-        except Misconfigured:
+        except (AnotherAccount, Misconfigured):
             self._doubt()
             raise
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from connectors.base import Connector
-from connectors.errors import ConnectorError, Misconfigured
+from connectors.errors import AnotherAccount, ConnectorError, Misconfigured
 from connectors.wrappers import Doubting, Retrying
 from mappings.fields import record_fields
 from mappings.functions import FUNCTIONS
@@ -22,6 +22,7 @@ from mappings.problems import MappingProblems
 from state import forget
 from state.store import Store
 from syncd import normalise
+from syncd.accounts import Accounts
 from syncd.catalogues import Catalogues
 from syncd.compile import CompiledMapping, Compiler
 from syncd.consent import CLOCK_TOLERANCE
@@ -79,6 +80,9 @@ class App:
         self.stop = stop or threading.Event()
         self._clock = clock
         self.endpoints = endpoints
+        accounts = Accounts(store, {name: e.role for name, e in endpoints.items()})
+        for name, endpoint in endpoints.items():
+            endpoint.connector.watch(functools.partial(accounts.judge, name))
         self.catalogues = Catalogues(store, {name: fields_of(mapping, name) for name in endpoints},
                                      {name: e.account for name, e in endpoints.items()}, clock)
         self.connectors: dict[str, Connector] = {
@@ -144,6 +148,8 @@ class App:
         except (ConnectorError, MappingProblems) as error:
             if cold and isinstance(error, MappingProblems):
                 raise
+            if isinstance(error, AnotherAccount):  # until somebody corrects it, opt-outs between the others
+                return self.compile(life, whole=whole)
             # A service goes on with what it has: reading meets the same fault, and other connections carry opt-outs.
             self.catalogues.settle()
             return before

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import orjson
 
 from connectors.base import Connector
-from connectors.errors import ConnectorError, Misconfigured
+from connectors.errors import AnotherAccount, ConnectorError, Misconfigured
 from state import catalogues as state
 from state.catalogues import Kept
 from state.store import Store
@@ -75,7 +75,8 @@ class Catalogues:
                 kept = self._ask(name, connection, connector)
                 self._used[name] = Used(connection, connector, kept, remembered=False)
                 return kept.catalogue
-            except Misconfigured:
+            except (AnotherAccount, Misconfigured):
+                self._used.pop(name, None)  # nothing of it is in use any more that could be doubted
                 raise
             except ConnectorError:
                 if kept is None or not own:

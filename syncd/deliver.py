@@ -19,7 +19,15 @@ from typing import Any
 import orjson
 
 from connectors.base import Connector
-from connectors.errors import ConnectorError, LostReply, Misconfigured, Reauthenticate, RejectRecord, Throttled
+from connectors.errors import (
+    AnotherAccount,
+    ConnectorError,
+    LostReply,
+    Misconfigured,
+    Reauthenticate,
+    RejectRecord,
+    Throttled,
+)
 from state import outbox
 from state.outbox import Sealed
 from state.relations import Relations
@@ -94,7 +102,7 @@ class Lane:
             except ConnectorError as error:
                 report.error = error
                 failures += 1
-                if failures > 3 or isinstance(error, Reauthenticate | Misconfigured):
+                if failures > 3 or isinstance(error, Reauthenticate | Misconfigured | AnotherAccount):
                     break
             else:
                 if worked:

@@ -27,6 +27,7 @@ EXITS: Mapping[int, str] = {
 _BY_CLASS: Mapping[str, tuple[int, str]] = {
     "Reauthenticate": (AUTH, "Renew the credentials, then run `syncd doctor`."),
     "Misconfigured": (USAGE, "Run `syncd doctor`."),
+    "AnotherAccount": (USAGE, "Run `syncd connections list`."),
     "Outage": (REMOTE, "Run `syncd doctor`, or try again later."),
     "Retry": (REMOTE, "Try again later."),
     "Throttled": (REMOTE, "Try again later."),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
-from connectors.base import CallCounter, Capabilities
+from connectors.base import Account, CallCounter, Capabilities, Judge
 from connectors.errors import Misconfigured
 from connectors.http import Http
 from connectors.marketing_cloud.audiences.reading import RowReader
@@ -52,9 +52,13 @@ class MarketingCloudConnector:
         """Seconds the vendor's clock is ahead of ours; None before the first answer."""
         return self._wire.http.server_skew
 
-    def login(self) -> None:
+    def login(self) -> Account:
         """See ``Connector.login``."""
-        self._wire.token()
+        return self._wire.login.account()
+
+    def watch(self, judge: Judge) -> None:
+        """See ``Connector.watch``."""
+        self._wire.login.judge = judge
 
     def check(self) -> Health:
         """Log in, compare the package's scopes, read how the business unit unsubscribes."""

@@ -40,6 +40,7 @@ class Options:
     reorder              requests that come due together are carried out in seeded random order
     visible_after_*      a change (of records, statuses, events) becomes readable this much later, under its own older
                          number; ``fetch`` sees the truth at once
+    account              what the vendor calls the account; the connection's name unless told otherwise
     silent_cuts          capability: nothing tells a listing that was cut short from a whole one
     """
 
@@ -55,6 +56,7 @@ class Options:
     reorder: bool = False
     visible_after_ticks: int = 0
     visible_after_seconds: float = 0.0
+    account: str = ""
     silent_cuts: bool = False
 
 

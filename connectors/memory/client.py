@@ -126,7 +126,7 @@ class World:
         CRM: create edit mass_edit delete undelete merge convert restrict (``connectors.memory.sides.crm.Crm.do_…``).
         ESP: send unsubscribe complain bounce open resubscribe confirm import suppress remove_members
         delete_subscribers readdress write_rows delete_rows (``connectors.memory.sides.mailing.Mailing.do_…``), and
-        forget_requests.
+        forget_requests. Both: become another ``account``, with what is there.
         """
         answer: dict[str, Any] = self._ask("act", name=name, do=do, args=args)
         return answer

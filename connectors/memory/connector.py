@@ -11,12 +11,13 @@ from typing import Any
 
 import orjson
 
-from connectors.base import CallCounter, Capabilities
+from connectors.base import Account, CallCounter, Capabilities, Judge
 from connectors.errors import ConnectorError, CursorLost, Misconfigured, Outage, Reauthenticate, Retry, Throttled
+from connectors.login import Login
 from connectors.memory.line import Cut, Line, ShortLine, Unreached
 from syncd.model import UNKNOWN, Batch, Catalogue, FieldInfo, Health, ObjectInfo, Outcome, Page, StreamSpec, Value
 
-_NOTES = 2
+_NOTES = 3
 """Version of what ``learnt`` gives."""
 _IDENTITY = {"record": slice(0, 1), "row": slice(0, 1), "event": slice(0, 1), "send": slice(0, 1), "status": slice(1, 3),
              "history": slice(None)}
@@ -46,6 +47,7 @@ class MemoryConnector:
         self.counter = CallCounter()
         self.server_skew: float | None = None
         self._line = Line(address) if isinstance(address, str) else address
+        self._login = Login(lambda: self._greeting, account=lambda hello: Account(str(hello["account"]), name))
         self._told: dict[str, Any] | None = None
 
     @cached_property
@@ -60,20 +62,36 @@ class MemoryConnector:
 
     @cached_property
     def _hello(self) -> dict[str, Any]:
-        hello: dict[str, Any] = self._ask("hello")
+        return self._greeting
+
+    @cached_property
+    def _greeting(self) -> dict[str, Any]:
+        """What the world said to this very process."""
+        hello: dict[str, Any] = self._say("hello")
         return hello
 
     # ------------------------------------------------------------------ looking around
 
-    def login(self) -> None:
+    def login(self) -> Account:
         """See ``Connector.login``."""
         if self.server_skew is None:
-            self.check()
+            self._tell_the_time()
+        return self._login.account()
+
+    def watch(self, judge: Judge) -> None:
+        """See ``Connector.watch``."""
+        self._login.judge = judge
 
     def check(self) -> Health:
-        """Is the world there, and what does its clock say?"""
-        self.server_skew = self._ask("check")["now"] / 1e6 - time.time()
+        """Is the world there, who is it, and what does its clock say?"""
+        if self._login.judge is not None:
+            self.__dict__.pop("_greeting", None)
+            self._login.anew()
+        self._tell_the_time()
         return Health(self.name)
+
+    def _tell_the_time(self) -> None:
+        self.server_skew = self._ask("check")["now"] / 1e6 - time.time()
 
     def describe(self, objects: Sequence[str] = (), fields: Mapping[str, Collection[str]] | None = None) -> Catalogue:
         """Objects, lists and audiences of the connection."""
@@ -206,6 +224,12 @@ class MemoryConnector:
     # ------------------------------------------------------------------ wire
 
     def _ask(self, verb: str, /, **args: Any) -> Any:
+        """The world's answer, once it is known to be the right one where somebody minds."""
+        if self._login.judge is not None:
+            self._login.get()
+        return self._say(verb, **args)
+
+    def _say(self, verb: str, /, **args: Any) -> Any:
         try:
             answer, sent, received = self._line.ask({"as": self.name, "verb": verb, "args": args})
         except Unreached as error:

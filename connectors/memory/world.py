@@ -111,6 +111,9 @@ class World:
     def act(self, name: str, do: str, args: Mapping[str, Any]) -> dict[str, Any]:
         """Somebody does something. The answer says at least how many things ``changed``."""
         account = self.account(name)
+        if do == "become":
+            account.options.account = args["account"]
+            return {"changed": 1}
         if do == "forget_requests":
             return {"changed": _forget(account)}
         if do == "restrict" and account.crm is not None:
@@ -168,7 +171,7 @@ class World:
         """
         account = self.account(name)
         if verb == "hello":
-            return self._hello(account)
+            return {"account": account.options.account or name, **self._hello(account)}
         account.counts["calls"] += 1
         account.counts["writes" if verb == "apply" else "reads"] += 1
         account.counts[verb] += 1

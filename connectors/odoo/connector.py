@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
-from connectors.base import CallCounter, Capabilities
+from connectors.base import Account, CallCounter, Capabilities, Judge
 from connectors.errors import Misconfigured
 from connectors.http import Http
 from connectors.odoo import erasing
@@ -52,9 +52,13 @@ class OdooConnector:
 
     # -- looking
 
-    def login(self) -> None:
+    def login(self) -> Account:
         """See ``Connector.login``."""
-        self.wire.session()
+        return self.wire.login.account()
+
+    def watch(self, judge: Judge) -> None:
+        """See ``Connector.watch``."""
+        self.wire.login.judge = judge
 
     def check(self) -> Health:
         """Log in anew; look at version, rights, what may be hidden, and the key's expiry."""

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from connectors.base import CallCounter, Capabilities
+from connectors.base import Account, CallCounter, Capabilities, Judge
 from connectors.batches import later, worst
 from connectors.errors import ConnectorError, Misconfigured
 from connectors.http import Http
@@ -55,9 +55,13 @@ class SalesforceConnector:
         """The server's time: a window cut by our own clock would skip or repeat rows."""
         return self._clock() + (self.server_skew or 0.0)
 
-    def login(self) -> None:
+    def login(self) -> Account:
         """See ``Connector.login``."""
-        self._wire.session()
+        return self._wire.login.account()
+
+    def watch(self, judge: Judge) -> None:
+        """See ``Connector.watch``."""
+        self._wire.login.judge = judge
 
     def check(self) -> Health:
         """See ``Connector.check``; calls: /limits, a token and five describes unless we have them."""

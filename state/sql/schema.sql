@@ -6,7 +6,10 @@ CREATE TABLE connection (
   id INTEGER PRIMARY KEY,
   name TEXT NOT NULL UNIQUE,
   role TEXT NOT NULL,                -- crm | esp
-  approved_at INTEGER                -- µs: its first plan was approved; NULL = nothing may be written there
+  approved_at INTEGER,               -- µs: its first plan was approved; NULL = nothing may be written there
+  account TEXT,                      -- what the vendor calls the account that all of this is about; '' = it does not tell
+  place TEXT,                        -- where that account was reached last
+  elsewhere TEXT                     -- another account that the connection led to instead, which nobody accepted
 ) STRICT;
 
 -- What a connection described when it was last asked: a cold start need not ask about every object again.

@@ -2,7 +2,8 @@
 SELECT c.id, c.name, c.role, c.approved_at,
   (SELECT count(*) FROM queued o WHERE o.connection = c.id AND c.approved_at IS NOT NULL),
   (SELECT count(*) FROM batch b WHERE b.connection = c.id AND b.state <> 'closed'),
-  (SELECT count(*) FROM quarantine q WHERE q.connection = c.id AND q.closed_at IS NULL)
+  (SELECT count(*) FROM quarantine q WHERE q.connection = c.id AND q.closed_at IS NULL),
+  c.elsewhere
 FROM connection c ORDER BY c.name;
 
 -- name: suppressions

@@ -38,6 +38,10 @@ def _status_text(data: dict[str, Any]) -> Iterator[str]:
         [(c["name"], s["object"], s["kind"], s["read_to_end"], s["error"])
          for c in data["connections"] for s in c["streams"]],
         ("connection", "stream", "kind", "read to its end", "error"))
+    for c in data["connections"]:
+        if c["leads_elsewhere"]:
+            yield (f"{c['name']} leads to another account, {c['leads_elsewhere']}, and is not used: look with"
+                   " `syncd connections list`")
     for send in data.get("sends", ()):
         yield f"{send['level']}: send {send['send']} of {send['connection']}: {send['message']} {send['remedy']}"
     for e in data["erasures"]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from syncd import __version__
-from syncd.cli import care, holds, keys, lists, looking, playing, quarantine, setup, sync
+from syncd.cli import care, connections, holds, keys, lists, looking, playing, quarantine, setup, sync
 from syncd.cli.common import Context, epilogue
 from syncd.failures import EXITS
 
@@ -25,6 +25,6 @@ def main(context: click.Context, config: str | None, debug: bool) -> None:
     context.obj = Context(config, debug)
 
 
-for module in (setup, sync, looking, holds, quarantine, keys, lists, care, playing):
+for module in (setup, sync, looking, connections, holds, quarantine, keys, lists, care, playing):
     for one in module.COMMANDS:
         main.add_command(one)

@@ -16,7 +16,7 @@ from mappings.model import Mapping as MappingFile
 from mappings.model import StreamName
 from mappings.problems import Problem
 from state import db, drift, flags, forget
-from syncd import compose, sends, sides
+from syncd import accounts, compose, sends, sides
 from syncd.app import objects_of, wall
 from syncd.config import Config
 from syncd.desk import control
@@ -45,6 +45,7 @@ def examine(config: Config, mapping: MappingFile) -> Json:
             health = connector.check()
             connections[name] = {"account": health.account, "quota": {k: list(v) for k, v in health.quota.items()}}
             findings += _health(name, health)
+            accounts.compare(state, name, connector.login())
             if abs(connector.server_skew or 0.0) > SKEW:
                 findings.append(_finding("warning", name, f"Its clock differs by {round(connector.server_skew or 0)} s"
                                          " from this machine's.", "Set this machine's clock (NTP)."))
@@ -69,6 +70,7 @@ def online(config: Config, mapping: MappingFile) -> list[Problem]:
     catalogues: dict[str, Catalogue] = {}
     for name, connector in compose.connectors(config, threading.Event()).items():
         try:
+            accounts.compare(Path(config.state), name, connector.login())
             catalogues[name] = connector.describe(_asked(mapping, name))
         except ConnectorError as error:
             error.connection = name

@@ -15,7 +15,7 @@ from state.queries import load
 from syncd import guard, normalise, sends
 from syncd.catalogues import LIFE
 from syncd.cycle import Cycle
-from syncd.desk import audit, forget, grants, keys, suppressions, views
+from syncd.desk import accounts, audit, forget, grants, keys, suppressions, views
 from syncd.desk.answers import Answer, exit_of_plan, exit_of_run, report_json
 from syncd.desk.instance import Instance
 from syncd.desk.resync import Resync
@@ -25,11 +25,11 @@ from syncd.guard import Plan
 from syncd.model import Micros
 from syncd.runs import Report
 
-EXCLUSIVE = frozenset(("plan", "apply", "once", "resync", "audit", "forget"))
-"""Verbs that run a cycle."""
+EXCLUSIVE = frozenset(("plan", "apply", "once", "resync", "audit", "forget", "accept_account"))
+"""Verbs that run a cycle, or must not run beside one."""
 
 LOOKS = frozenset(("status", "runs", "holds", "hold", "quarantine", "quarantined", "explain", "keys", "former_keys",
-                   "consent_show", "consent_history", "consent_verify", "consent_requests", "consent_export"))
+                   "accounts", "consent_show", "consent_history", "consent_verify", "consent_requests", "consent_export"))
 """Verbs that change nothing: asking twice does no harm, and they are not worth a line in the log."""
 
 DEADLINE = 300.0
@@ -89,7 +89,15 @@ class Desk(Instance):
         """Some of the keys that were given up, from the one after ``after`` on."""
         return Answer(keys.former(self, connection, after))
 
+    def accounts(self) -> Answer:
+        """Which account each connection is about."""
+        return Answer(accounts.survey(self))
+
     # ------------------------------------------------------------------ deciding
+
+    def accept_account(self, connection: str) -> Answer:
+        """A connection leads to another account, and an admin says that it holds the same people."""
+        return Answer(accounts.accept(self, connection))
 
     def migrate_keys(self, connection: str) -> Answer:
         """Begin to move everyone to the key that the mapping gives."""
@@ -310,8 +318,8 @@ class Desk(Instance):
 VERBS: Mapping[str, Callable[..., Answer]] = {
     name: getattr(Desk, name) for name in (
         "status", "runs", "holds", "hold", "decide_hold", "quarantine", "quarantined", "quarantine_retry",
-        "quarantine_drop", "explain", "keys", "former_keys", "migrate_keys", "stop_keys", "consent_show",
-        "consent_history", "consent_grant", "consent_retract", "consent_verify",
+        "quarantine_drop", "explain", "accounts", "accept_account", "keys", "former_keys", "migrate_keys", "stop_keys",
+        "consent_show", "consent_history", "consent_grant", "consent_retract", "consent_verify",
         "consent_requests", "consent_import", "consent_export", "plan", "apply", "once", "resync", "audit", "forget",
         "backup")}
 """Every verb with the method that answers it; nothing else can be called from outside."""

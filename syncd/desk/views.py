@@ -52,11 +52,11 @@ def status(store: Store, now: Micros) -> Json:
             "object": object_, "kind": kind, "consent": bool(consent), "begun": bool(begun),
             "read_to_end": instant(complete), "listed": instant(full), "error": error})
     connections = []
-    for id_, name, role, approved, queued, flying, refused in store.rows(q["connections"]):
+    for id_, name, role, approved, queued, flying, refused, elsewhere in store.rows(q["connections"]):
         waiting, since = store.rows(q["suppressions"], (id_,))[0]
         connections.append({
             "name": name, "role": role, "approved": instant(approved), "queued": queued,
-            "open_requests": flying, "quarantine": refused, "opt_outs_waiting": waiting,
+            "leads_elsewhere": elsewhere, "open_requests": flying, "quarantine": refused, "opt_outs_waiting": waiting,
             "oldest_opt_out_seconds": round((now - since) / 1e6) if since is not None else None,
             "streams": streams.get(name, [])})
     last = [_run(row) for row in store.rows(q["last_run"])]

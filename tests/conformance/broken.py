@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from connectors.base import CallCounter
+from connectors.base import Account, CallCounter
 from connectors.errors import ConnectorError, Misconfigured, Outage, Retry, Throttled
 from connectors.memory import MemoryConnector
 from syncd.model import Batch, Catalogue, Finding, Health, Outcome, Page, StreamSpec
@@ -327,8 +327,25 @@ class Hoards(Broken):
 class Uneasy(Broken):
     """Logs in each time."""
 
-    def login(self) -> None:
+    def login(self) -> Account:
         self.check()
+        return super().login()
+
+
+class Wanderer(Broken):
+    """Is somebody else each time."""
+
+    def login(self) -> Account:
+        return replace(super().login(), place=str(self.counter.calls))
+
+
+class Heedless(Broken):
+    """Asks first, and lets its account be looked at afterwards."""
+
+    def _ask(self, verb: str, /, **args: Any) -> Any:
+        found = self._say(verb, **args)
+        self._login.get()
+        return found
 
 
 class Uncounted(Broken):

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from connectors.errors import CursorLost, Reauthenticate, Throttled
+from connectors.base import Account
+from connectors.errors import AnotherAccount, CursorLost, Reauthenticate, Throttled
 from syncd.model import Batch, Field, Op, StreamSpec, Value
 from tests.conformance.lab import (
     ODD_ADDRESSES,
@@ -91,6 +92,33 @@ class Common:
         calls = lab.connector.counter.calls
         lab.connector.login()
         assert lab.connector.counter.calls == calls
+
+    def test_an_account_is_the_same_at_every_login(self, lab: Lab) -> None:
+        told: list[Account] = []
+        lab.connector.watch(told.append)
+        lab.connector.check()
+        assert {*told, lab.connector.login()} == {told[0]}
+        assert told[0].place
+        assert not any(secret in str(told[0]) for secret in lab.secrets)
+
+    def test_an_account_that_is_refused_is_neither_read_nor_written(self, lab: Lab) -> None:
+        def refuse(account: Account) -> None:
+            raise AnotherAccount("This is another account.")
+
+        feeds = lab.connector.feeds(lab.containers if isinstance(lab, StatusLab) else ())
+        lab.connector.login()
+        lab.connector.watch(refuse)
+        can, calls = lab.connector.capabilities, lab.connector.counter.calls
+        for ask in (lab.connector.describe, *(partial(read, lab.connector, feed) for feed in feeds),
+                    *(partial(lab.connector.fetch, feed, ["1@mail.example"]) for feed in feeds if feed.kind == "status"),
+                    *(partial(lab.connector.apply, Batch("status", feed.container or "", ("status",), [
+                        Op(1, "1@mail.example", "1@mail.example", ("unsubscribed",))])) for feed in feeds
+                      if feed.kind == "status"),
+                    lab.connector.login):
+            assert isinstance(failing(ask), AnotherAccount)
+        assert (lab.connector.capabilities, lab.connector.counter.calls) == (can, calls)
+        lab.connector.watch(lambda account: None)
+        lab.connector.describe()
 
     def test_throttling_is_reported_with_its_time(self, lab: Lab) -> None:
         lab.connector.check()

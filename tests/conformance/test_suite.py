@@ -22,6 +22,7 @@ from tests.conformance.broken import (
     FirstWins,
     Forgetful,
     GivesUp,
+    Heedless,
     Hoards,
     Hopeful,
     Impatient,
@@ -47,6 +48,7 @@ from tests.conformance.broken import (
     Undead,
     Uneasy,
     Unhelpful,
+    Wanderer,
     WrongTypes,
 )
 from tests.conformance.memory_lab import CrmLab, EspLab
@@ -61,6 +63,8 @@ CAUGHT: list[tuple[type[Broken], type[Any], str]] = [
     (DeadFeed, Common, "test_every_feed_can_be_read"),
     (Uncounted, Common, "test_calls_are_counted_and_clocks_compared"),
     (Uneasy, Common, "test_a_login_tells_the_time_and_is_not_made_twice"),
+    (Wanderer, Common, "test_an_account_is_the_same_at_every_login"),
+    (Heedless, Common, "test_an_account_that_is_refused_is_neither_read_nor_written"),
     (Impatient, Common, "test_throttling_is_reported_with_its_time"),
     (Impatient, Common, "test_revoked_credentials_need_a_person"),
     (AnyCursor, Common, "test_a_cursor_of_something_else_is_lost_and_not_misread"),

@@ -19,8 +19,9 @@ PEOPLE = int(os.environ.get("SYNCD_ACCEPTANCE_PEOPLE", "2000"))
 LISTS = {"odoo": 5, MC: 5}
 CALLS = 25
 """What a cycle without news may cost, besides one call for each list."""
-LOGINS = {"salesforce": 1, "odoo": 2, MC: 2}
-"""Calls of the log-ins: Odoo is asked for its version first, and Marketing Cloud has two business units."""
+LOGINS = {"salesforce": 1, "odoo": 3, MC: 4}
+"""Calls of the log-ins: Odoo is asked for its version first, Marketing Cloud has two business units, and both are asked
+which account that is."""
 
 
 @pytest.fixture(scope="module")

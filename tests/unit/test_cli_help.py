@@ -15,7 +15,7 @@ from syncd.failures import EXIT_NAMES, EXITS, Failure, failure_of
 from tests.unit.cli_lab import ROOT
 
 VERBS = {"init", "check", "doctor", "plan", "apply", "once", "run", "resync", "explain", "status", "runs", "holds",
-         "quarantine", "keys", "consent", "forget", "audit", "backup", "restore", "schema", "sandbox", "demo"}
+         "quarantine", "connections", "keys", "consent", "forget", "audit", "backup", "restore", "schema", "sandbox", "demo"}
 
 HEAVY = ("pydantic", "structlog", "sqlglot", "sqlite3", "pysqlite3", "sqlite_utils", "requests", "simple_salesforce",
          "lxml", "ruamel", "rich", "orjson", "tenacity", "prometheus_client", "connectors", "mappings", "state",
@@ -104,7 +104,7 @@ def test_errors_become_sentence_and_exit_code(error: Exception, exit_code: int, 
 def test_every_error_of_a_connector_has_its_exit_code() -> None:
     from connectors import errors
 
-    known = {errors.Reauthenticate: 6, errors.Misconfigured: 2, errors.RejectRecord: 3}
+    known = {errors.Reauthenticate: 6, errors.Misconfigured: 2, errors.AnotherAccount: 2, errors.RejectRecord: 3}
     for cls in vars(errors).values():
         if isinstance(cls, type) and issubclass(cls, errors.ConnectorError) and cls is not errors.ConnectorError:
             assert failure_of(cls("m")).exit_code == known.get(cls, 7), cls

@@ -7,10 +7,11 @@ vendor calls it expired in mid-run (REST 401, SOAP fault "Token Expired"): the r
 from __future__ import annotations
 
 import math
+import urllib.parse
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from connectors.base import CallCounter
+from connectors.base import Account, CallCounter
 from connectors.batches import parts
 from connectors.errors import CursorLost, LostReply, Misconfigured, Outage, Retry
 from connectors.http import Http, Reply
@@ -44,7 +45,9 @@ class Wire:
                  clock: Callable[[], float]) -> None:
         self._settings = settings
         self._clock = clock
-        self._login = Login(self._ask_token, lambda held: clock() >= held.until)
+        self.login = Login(self._ask_token, lambda held: clock() >= held.until, account=self._account)
+        self._unit: Account | None = None
+        self._refused = False
         self._rest, self._service = settings.url("rest"), settings.url("soap") + "/Service.asmx"
         self.http = http_factory(settings.url("auth"), counter=counter, ca_file=settings.ca_file,
                                  origins=(self._rest, self._service), clock=clock)
@@ -56,7 +59,7 @@ class Wire:
 
         :raises Reauthenticate, Misconfigured, Throttled, Retry, Outage:
         """
-        return self._login.get()
+        return self.login.get()
 
     def _ask_token(self) -> Token:
         settings = self._settings
@@ -76,6 +79,21 @@ class Wire:
             pass
         # Raised outside the handler: the answer holds the token.
         raise Outage("Marketing Cloud's login answer makes no sense.")
+
+    def _account(self, token: Token) -> Account:
+        """Which business unit of which enterprise the vendor says a token is for. Asked once: a unit's address and number
+        are never another's, so a later token of the same settings leads there, too."""
+        if self._unit is None:
+            reply = self.http.call("GET", "/v2/userinfo", route="userinfo",
+                                   headers={"Authorization": f"Bearer {token.text}"})
+            if reply.status == 401 and not self._refused:
+                self._refused = True  # the token may have ended just now; a second one, too, is not told
+                raise Retry("Marketing Cloud ended a token as soon as it was made.", code="401")
+            if reply.status == 429 or reply.status >= 500:
+                raise errors.rest_error(reply, write=False)
+            host = urllib.parse.urlsplit(self._settings.url("auth")).netloc
+            self._unit = Account(_unit(reply), host if self._settings.mid is None else f"{host}, MID {self._settings.mid}")
+        return self._unit
 
     def now(self) -> Micros:
         """The vendor's clock, as its latest answer told it."""
@@ -98,7 +116,7 @@ class Wire:
             return self.http.call(method, self._rest + path, route=route, params=params, json=json, data=data,
                                   headers=headers, write=write)
 
-        reply = self._login.used(send, lambda answer: answer.status == 401)
+        reply = self.login.used(send, lambda answer: answer.status == 401)
         if 200 <= reply.status < 300 or reply.status in allow:
             return reply
         raise errors.rest_error(reply, write)
@@ -115,7 +133,7 @@ class Wire:
             content = self._content(reply, write)
             return reply, content, soap.fault(content)
 
-        reply, content, fault = self._login.used(send, lambda answer: answer[2] is not None and answer[2].code == "Security")
+        reply, content, fault = self.login.used(send, lambda answer: answer[2] is not None and answer[2].code == "Security")
         if reply.status == 200 and fault is None:
             return content
         raise errors.soap_error(fault, reply, write)
@@ -192,3 +210,11 @@ class Wire:
             raise Misconfigured(f"The installed package may not {action.lower()} this kind of object.",
                                 code="Permission", remedy="Compare its scopes with `syncd check`.")
         return found
+
+
+def _unit(reply: Reply) -> str:
+    """The business unit that the vendor names; "" where it does not."""
+    told = errors.body_of(reply).get("organization") if reply.status == 200 else None
+    told = told if isinstance(told, dict) else {}
+    enterprise, member = told.get("enterprise_id"), told.get("member_id")
+    return f"enterprise {enterprise}, MID {member}" if enterprise and member else ""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-from connectors.base import CallCounter
+from connectors.base import Account, CallCounter
 from connectors.errors import Misconfigured, Outage, Reauthenticate, RejectRecord, Retry
 from connectors.http import Http, Reply, retry_after
 from connectors.login import Login
@@ -41,7 +42,7 @@ class Wire:
         # The same clock on both sides, or the measured skew would be about something else.
         self.http = http_factory(settings.url, counter=self.counter, ca_file=settings.ca_file, clock=clock)
         self._clock = clock
-        self._login = Login(self._log_in)
+        self.login = Login(self._log_in, account=self._account)
 
     # -- who and when
 
@@ -50,7 +51,7 @@ class Wire:
 
         :raises Reauthenticate, Misconfigured, Retry, Throttled, Outage:
         """
-        return self._login.anew() if fresh else self._login.get()
+        return self.login.anew() if fresh else self.login.get()
 
     def now(self) -> int:
         """The server's time in micros, never later than it is: the Date header is cut to the second."""
@@ -68,6 +69,18 @@ class Wire:
             # A wrong key is no error to the server: it answers false.
             raise errors.classify(errors.ACCESS_DENIED, "", what="authenticate", write=False)
         return Session(uid, version, major, False)
+
+    def _account(self, session: Session) -> Account:
+        """The database. Its uuid is shown to administrators only; who is none is told apart by address and name."""
+        try:
+            told = self._method(session, "ir.config_parameter", "get_param", None, {"key": "database.uuid"}, write=False)
+        except Misconfigured:
+            told = None
+        except Reauthenticate:
+            raise self._one_worker() from None
+        where = urllib.parse.urlsplit(self.settings.url)
+        return Account(f"database {told}" if isinstance(told, str) and told else "",
+                       f"{where.netloc}{where.path.rstrip('/')}/{self.settings.database}")
 
     def _version(self) -> tuple[str, int]:
         """(text such as "18.0", major number)."""
@@ -99,13 +112,15 @@ class Wire:
         """
         session = self.session()
         try:
-            if session.json2:
-                return self._json2(model, method, ids, named, write=write)
-            return self._jsonrpc(session, model, method, ids, named, write=write)
+            return self._method(session, model, method, ids, named, write=write)
         except Reauthenticate:
             # Workers notice an expired key or an archived user at different times: ask the one that is never cached.
             self.session(fresh=True)
-        raise Retry("One of Odoo's workers refused the key that the server accepts.", code=errors.ACCESS_DENIED)
+        raise self._one_worker()
+
+    @staticmethod
+    def _one_worker() -> Retry:
+        return Retry("One of Odoo's workers refused the key that the server accepts.", code=errors.ACCESS_DENIED)
 
     def search_read(self, model: str, domain: Domain, fields: Sequence[str], *, order: str = "id",
                     limit: int = 0) -> list[dict[str, Any]]:
@@ -173,6 +188,12 @@ class Wire:
         return {"lang": self.settings.lang, "active_test": False}
 
     # -- protocols
+
+    def _method(self, session: Session, model: str, method: str, ids: Sequence[int] | None, named: Mapping[str, Any], *,
+                write: bool) -> Any:
+        if session.json2:
+            return self._json2(model, method, ids, named, write=write)
+        return self._jsonrpc(session, model, method, ids, named, write=write)
 
     def _jsonrpc(self, session: Session, model: str, method: str, ids: Sequence[int] | None,
                  named: Mapping[str, Any], *, write: bool) -> Any:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, cast
 
 import requests
 
-from connectors.base import CallCounter
+from connectors.base import Account, CallCounter
 from connectors.errors import ConnectorError, CursorLost, Outage, Reauthenticate, Throttled
 from connectors.http import Http, Reply
 from connectors.login import Login
@@ -63,7 +63,7 @@ class Wire:
     def __init__(self, settings: SalesforceSettings, counter: CallCounter, http_factory: Callable[..., Http],
                  clock: Callable[[], float]) -> None:
         self._settings, self._clock = settings, clock
-        self._login = Login(self._log_in)
+        self.login = Login(self._log_in, account=_account)
         self.usage: Usage | None = None
         self.http = http_factory(settings.base, counter=counter, ca_file=settings.ca_file, clock=clock)
         self.root = f"/services/data/v{settings.api_version}"
@@ -73,7 +73,7 @@ class Wire:
 
         :raises Reauthenticate, Throttled, Outage, Retry:
         """
-        return self._login.get()
+        return self.login.get()
 
     def _log_in(self) -> Session:
         from jwt import PyJWTError  # with simple-salesforce 0.3 s: only where they are used
@@ -121,7 +121,7 @@ class Wire:
             self._note_usage(reply)
             return reply
 
-        reply = self._login.used(send, lambda answer: answer.status == 401)
+        reply = self.login.used(send, lambda answer: answer.status == 401)
         if reply.status == 401:
             raise error_for(problem_of(reply).code, 401)
         return reply
@@ -276,3 +276,8 @@ def _member(body: Any, name: str) -> Any:
     if not isinstance(body, dict) or name not in body:
         raise Outage(_GARBAGE, detail=f"no {name}")
     return body[name]
+
+
+def _account(session: Session) -> Account:
+    """The organisation; a refreshed sandbox is another one, whatever its name."""
+    return Account(f"org {session.org}" if session.org else "", urllib.parse.urlsplit(session.instance).netloc)

@@ -71,6 +71,9 @@ class RestEndpoint:
     def answer(self, request: Request, call: Call) -> Response:
         try:
             session = authorized(self.access, request)
+            if (request.method, request.path) == ("GET", "/v2/userinfo"):
+                call.route = "userinfo"  # of the login's own host: it needs no scope, and the limit of REST is not its
+                return self._userinfo(session)
             if self.access.rest_limit.full():
                 return too_many()
             if self.faults.active(SIDE, "blocked", request.path):
@@ -85,6 +88,16 @@ class RestEndpoint:
             raise RestError(404, 30003, "The resource does not exist.")
         except RestError as error:
             return Response(error.status, error.body)
+
+    # ---- whose token it is
+
+    def _userinfo(self, session: Session) -> Response:
+        eid = self.tenant.eid
+        return Response(200, {
+            "exp": int(session.expires), "iss": "https://mc.exacttarget.com", "rest": {}, "permissions": [],
+            "organization": {"member_id": session.mid, "enterprise_id": eid, "account_type": "enterprise" if
+                             session.mid == eid else "business_unit", "stack_key": "S0", "region": "NA1", "locale": "en-US"},
+            "application": {"scope": None if session.scopes is None else " ".join(sorted(session.scopes))}})
 
     # ---- the queue
 

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
+from uuid import UUID
 
 from connectors.sim.kernel import BadAct, Call, Clock, Kernel, Request, Response
 from connectors.sim.odoo import errors, marketing, methods, people, records
@@ -54,6 +55,7 @@ class OdooSim:
     fields        custom fields: model -> name -> {"type", "string", "relation", "selection", "limit"}
     page_latency  seconds every answer takes; auth_seconds: the slow first check of a secret
     commit_delay  seconds for which what people do (``act``) stays uncommitted; their rows bear its beginning
+    uuid          what the database is called for good; a copy of it gets another one
     """
 
     side = "odoo"
@@ -61,7 +63,7 @@ class OdooSim:
     def __init__(self, kernel: Kernel, *, database: str = "odoo", version: str = "18.0",
                  users: Sequence[User] | None = None, topics: Mapping[str, int] | None = None,
                  fields: Mapping[str, Mapping[str, Mapping[str, Any]]] | None = None, page_latency: float = 0.0,
-                 auth_seconds: float = 0.0, commit_delay: float = 0.0) -> None:
+                 auth_seconds: float = 0.0, commit_delay: float = 0.0, uuid: str = "") -> None:
         self.kernel, self.database, self.version = kernel, database, version
         self.topics = dict(topics or {})
         self.page_latency, self.auth_seconds, self.commit_delay = page_latency, auth_seconds, commit_delay
@@ -72,7 +74,9 @@ class OdooSim:
         self._begun = 0
         self._wire = Wire(self)
         lists = [{"id": i, "name": topic, "is_public": True} for topic, i in self.topics.items()]
-        base = {**_BASE, **self.access.rows(), "mailing.list": lists}
+        known = uuid or str(UUID(int=kernel.rng("odoo/uuid").getrandbits(128), version=4))
+        base = {**_BASE, **self.access.rows(), "mailing.list": lists,
+                "ir.config_parameter": [{"key": "database.uuid", "value": known}]}
         # Installed long ago: a country that looks just written would make all its partners look changed.
         self.load({model: [{"write_date": "2020-01-01 00:00:00", **row} for row in rows]
                    for model, rows in base.items() if model in self.db.tables})

@@ -42,7 +42,7 @@ _RIGHTS: dict[str, dict[str, str]] = {
     "res.users": {"user": "r", "system": "rwcd"}, "res.users.apikeys": {"user": "r"},
     "mailing.contact": _MAILING, "mailing.list": _MAILING, "mailing.subscription": _MAILING,
     "mailing.contact.subscription": _MAILING, "mail.blacklist": _MAILING, "mailing.trace": _MAILING,
-    "mailing.mailing": _MAILING, "mailing.subscription.optout": _MAILING,
+    "mailing.mailing": _MAILING, "mailing.subscription.optout": _MAILING, "ir.config_parameter": {},
 }
 _VERBS = {"r": "access", "w": "modify", "c": "create", "d": "delete"}
 OPERATIONS = {"read": "r", "write": "w", "create": "c", "unlink": "d"}

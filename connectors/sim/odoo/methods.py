@@ -210,6 +210,12 @@ def _has_group(env: Env, _model: str, ids: Any, group_ext_id: str = "") -> bool:
     return XML_GROUPS.get(group_ext_id or str(ids), "") in env.access.users[env.uid].all_groups()
 
 
+@_method("get_param", "ir.config_parameter")
+def _get_param(env: Env, model: str, key: str, default: Any = False) -> Any:
+    env.access.require(env, model, "r")
+    return next((row["value"] for _, row in env.find(model, [["key", "=", key]])), default)
+
+
 # --------------------------------------------------------------------------- writing
 
 @_method("create", writes=True)

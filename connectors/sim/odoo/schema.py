@@ -205,6 +205,9 @@ _SPECS: dict[tuple[str, str, str, str], str] = {
         user_id many2one=res.users ri User
         expiration_date datetime r Expiration Date""",
     ("res.groups", "Access Groups", "id", "name"): "name char - Name",
+    ("ir.config_parameter", "System Parameter", "key", "key"): """
+        key char - Key
+        value text - Value""",
     ("res.company", "Companies", "id", "name"): "name char - Company Name",
     ("res.country", "Country", "name, id", "name"): """
         name char - Country Name

@@ -110,11 +110,11 @@ class Tokens:
     def _issue(self, request: Request) -> dict[str, Any]:
         now = self.clock.now()
         secret = hashlib.sha256(self._rng.randbytes(16)).hexdigest()
-        token = f"{options.ORGANIZATION[:15]}!{secret}"
+        token = f"{self.options.organization[:15]}!{secret}"
         self._used[token] = now
         base = self.options.instance_url or f"http://{request.headers.get('host', '127.0.0.1')}"
         issued = str(int(now * 1000))
         signature = base64.b64encode(hashlib.sha256(f"{token}{issued}".encode()).digest()).decode()
         return {"access_token": token, "signature": signature, "scope": "api", "instance_url": base,
-                "id": f"https://login.salesforce.com/id/{options.ORGANIZATION}/{options.INTEGRATION_USER}",
+                "id": f"https://login.salesforce.com/id/{self.options.organization}/{options.INTEGRATION_USER}",
                 "token_type": "Bearer", "issued_at": issued}

@@ -38,6 +38,7 @@ class TopicField:
 class Options:
     """Knobs. Those below ``live`` may be changed while the simulator runs.
 
+    organization      the org's id, of 18 characters; a refreshed sandbox has a new one
     validation_rules  [{"object", "when": SOQL condition that makes a save fail, "message", "field"?}]
     duplicate_rules   [{"object", "fields": [...], "on": ["create", "update"]?}]: equal in all fields = duplicate
     flows             [{"object", "when": condition, "set": {field: value}}]: applied before each save
@@ -49,6 +50,7 @@ class Options:
 
     client_id: str = "sandbox-client"
     client_secret: str = "sandbox-secret"
+    organization: str = ORGANIZATION
     username: str = "integration@example.test"
     jwt_public_key: str | None = None
     instance_url: str | None = None

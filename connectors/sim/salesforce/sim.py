@@ -237,7 +237,7 @@ def _furniture(options: opts.Options) -> dict[str, list[dict[str, Any]]]:
              (opts.CONNECT_USER, "Marketing Cloud Connect", "connect@example.test", "Standard"),
              (opts.GUEST_USER, "Site Guest", "guest@example.test", "Guest"),
              (opts.AUTOMATED_USER, "Automated Process", "autoproc@example.test", "AutomatedProcess"))
-    return {"Organization": [{"Id": opts.ORGANIZATION, "Name": "Example Org", "OrganizationType": "Enterprise Edition",
+    return {"Organization": [{"Id": options.organization, "Name": "Example Org", "OrganizationType": "Enterprise Edition",
                               "InstanceName": "SIM1", "TimeZoneSidKey": "Europe/Berlin",
                               "DefaultLocaleSidKey": "en_IE"}],
             "User": [{"Id": i, "LastName": name, "Username": login, "Email": login, "IsActive": True, "UserType": kind}

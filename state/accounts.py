@@ -1,0 +1,47 @@
+"""Which account of its vendor each connection is about: what is stored of it, ids above all, means nothing in another."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from state import db
+from state.queries import load
+
+
+class Kept(NamedTuple):
+    """What is remembered of a connection: what the vendor calls its account ("" where it does not tell) and where that was
+    reached; None before the first contact. ``elsewhere`` names another account it led to. ``used``: something was read there
+    or written."""
+
+    account: str | None
+    place: str | None
+    elsewhere: str | None
+    used: bool
+
+
+def kept(conn: db.Connection, name: str) -> Kept | None:
+    """What is remembered of a connection; None where it is not known yet."""
+    row = conn.execute(load("accounts")["kept"], (name,)).fetchone()
+    return None if row is None else Kept(row[0], row[1], row[2], bool(row[3]))
+
+
+def keep(conn: db.Connection, name: str, account: str, place: str) -> None:
+    """From now on the connection is about this account."""
+    conn.execute(load("accounts")["keep"], (account, place, name))
+
+
+def refuse(conn: db.Connection, name: str, elsewhere: str) -> None:
+    """Remember that the connection leads elsewhere."""
+    conn.execute(load("accounts")["refuse"], (elsewhere, name))
+
+
+def accept(conn: db.Connection, name: str, account: str, place: str) -> None:
+    """The connection is about this account now, and everything there is read again."""
+    keep(conn, name, account, place)
+    conn.execute(load("accounts")["read_again"], (name,))
+
+
+def all_of(conn: db.Connection) -> list[tuple[str, str, str | None, str | None, str | None]]:
+    """(connection, role, account, place, elsewhere) of each connection."""
+    rows: list[tuple[str, str, str | None, str | None, str | None]] = conn.execute(load("accounts")["all"]).fetchall()
+    return rows
