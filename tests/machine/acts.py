@@ -288,7 +288,11 @@ class Acts(Stage):
         return bool(answer["retracted"])
 
     def do_approve(self) -> bool:
-        done = self.company.approve()
+        """After a restore also that rows found missing are added again: the state does not know what syncd took out itself
+        since the backup."""
+        done = self.company.approve(vanished=self._lost)
+        if self._lost:
+            self.oracle.undone.clear()
         self.approved = self.approved or done
         return done
 

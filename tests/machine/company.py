@@ -204,21 +204,21 @@ class Company:
         cycle.deliver(time.monotonic() + PATIENCE, wait=False)
         return True
 
-    def approve(self, *, mapping: bool = False) -> bool:
+    def approve(self, *, mapping: bool = False, vanished: bool = False) -> bool:
         """An admin approves whatever waits, by the plan's id, and each burst; False when nothing did. ``mapping``: the
-        mapping, too, where nothing waits because of it."""
+        mapping, too, where nothing waits because of it. ``vanished``: that rows which were found missing are added again."""
         try:
             compiled = self._compiled()
         except ConnectorError:
             return False
         plan = guard.current_plan(self.app.store, compiled.relations, self.host_now())
-        bursts = [hold.id for hold in plan.holds if hold.cls == "burst"]
-        for hold in bursts:
+        singly = [hold.id for hold in plan.holds if hold.cls == "burst" or (vanished and hold.cls == "vanished")]
+        for hold in singly:
             guard.decide_hold(self.app.store, hold, "approved", self.host_now())
         if plan.held or mapping:
             plan = guard.current_plan(self.app.store, compiled.relations, self.host_now())
             guard.approve_plan(self.app.store, compiled.relations, plan.id, "admin", self.host_now())
-        return plan.held > 0 or bool(bursts)
+        return plan.held > 0 or bool(singly)
 
     def migrate(self) -> bool:
         """``syncd keys migrate`` of the ESP whose keys the mapping may change; False when that is refused."""
