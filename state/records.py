@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from state import db, ledger, relations
+from state import addresses, db, ledger, relations
 from state.queries import load
 from state.relations import Relations, SourceDef
 
@@ -58,8 +58,7 @@ def store(conn: db.Connection, rel: Relations, stream: int, columns: Prepared, *
     given: dict[str, Any] = {"stream": stream, "first": page.first, "now": now, "sweep": sweep, "shared": False}
     if conn.execute(q["note_addresses"]).rowcount < page.size - page.hashes.count(None):
         conn.execute(q["hold_addresses"])
-        conn.execute(load("suppressions")["compare_anew"].replace(":email", f"p.{page.email}"))
-        conn.execute(q["write_addresses"].replace(":email", f"p.{page.email}"))
+        addresses.spell(conn, "page", "held", page.email)
         given["shared"] = rel.join_by_address != "separate"
     conn.execute(q["add_addresses"].replace(":email", page.email))
     fresh = conn.execute(q["add_records"], given).rowcount

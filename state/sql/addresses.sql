@@ -21,6 +21,14 @@ GROUP BY hash ORDER BY min(n);
 -- name: note_of
 INSERT INTO address_new (hash, address) SELECT hash, id FROM address WHERE id > ?;
 
+-- name: spell
+UPDATE address SET email = p.:email FROM :page p WHERE p.:address = address.id AND address.email IS NULL AND p.:email IS NOT NULL
+RETURNING id;
+
+-- name: compare_anew
+-- So far nobody could compare them with imported digests.
+UPDATE meta SET value = min(value, ?) WHERE name = 'digested_to';
+
 -- name: waiting
 SELECT count(*) FROM address_new;
 

@@ -14,9 +14,6 @@ AND NOT EXISTS (SELECT 1 FROM address_new w WHERE w.hash = page.hash AND w.addre
 -- name: add_addresses
 INSERT INTO address (id, hash, email) SELECT n, hash, :email FROM page WHERE hash IS NOT NULL AND held IS NULL;
 
--- name: write_addresses
-UPDATE address SET email = :email FROM page p WHERE p.held = address.id AND address.email IS NULL AND :email IS NOT NULL;
-
 -- name: add_records
 INSERT INTO record (id, stream, rid, person, address, modified, stamp, deleted, merged_into, sweep, first_seen)
 SELECT record, :stream, rid, record, address, modified, modified, deleted, merged, :sweep, :now

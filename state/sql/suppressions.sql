@@ -47,14 +47,6 @@ SELECT utterance, evidence FROM digest WHERE digest = ?;
 -- name: digested_to
 INSERT OR REPLACE INTO meta VALUES ('digested_to', ?);
 
--- name: compare_anew
--- Addresses of a page of records that were known by their hashes alone and are now known by their text: so far nobody could
--- compare them.
-UPDATE meta SET value = min(meta.value, w.before)
-FROM (SELECT min(a.id) - 1 AS before FROM page p CROSS JOIN address a ON a.id = p.held
-  WHERE EXISTS (SELECT 1 FROM digest) AND a.email IS NULL AND :email IS NOT NULL) w
-WHERE meta.name = 'digested_to' AND w.before IS NOT NULL;
-
 -- name: utterance
 SELECT connection, source, method, person_made, baseline, said, channel, purpose, basis, unit FROM utterance WHERE id = ?;
 
