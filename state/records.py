@@ -66,16 +66,27 @@ def store(conn: db.Connection, rel: Relations, stream: int, columns: Prepared, *
         conn.execute(q["know_records"], given)
     entries = list(_said(conn, rel, page, stream, speak, meet, first, unknown))
     changed = _take_in(conn, rel, stream, given, page.size - fresh)
-    if rel.source(stream) is not None and fresh and conn.execute(q["dirty_alone"], given).rowcount < fresh:
-        conn.execute(q["dirty_fresh"])
+    if rel.source(stream) is not None and fresh and conn.execute(q["dirty_entangled"], given).rowcount < fresh:
+        conn.execute(q["dirty_alone"])
     if entries:
         book.append(conn, entries, now)
-        known = [e for e in entries if isinstance(e, ledger.NewEntry) and e.record is not None and e.record < page.first]
-        conn.executemany(q["dirty_person_of_record"], ((e.record,) for e in known))
-        conn.executemany(q["dirty_holders"], ((e.address,) for e in known))
+        known = list(_of_known(entries, page.first))
+        conn.executemany(q["dirty_person_of_record"], ((record,) for record, _ in known))
+        conn.executemany(q["dirty_holders"], ((address,) for _, address in known))
     if cursor is not None:
         conn.execute(q["advance"], {"stream": stream, "cursor": cursor, "complete": now if complete else None})
     return Stored(page.size, fresh, changed, sum(len(e.records) if isinstance(e, ledger.Alike) else 1 for e in entries))
+
+
+def _of_known(entries: Entries, first: int) -> Iterable[tuple[int, int | None]]:
+    """Record and address of each entry about a record that was there before the page; new ones, which are dirty anyhow, have
+    the ids from ``first`` on. What is alike is about new records alone, or about known ones alone."""
+    for e in entries:
+        if isinstance(e, ledger.NewEntry):
+            if e.record is not None and e.record < first:
+                yield e.record, e.address
+        elif e.records[0] < first:
+            yield from zip(e.records, e.addresses, strict=True)
 
 
 class _Page(NamedTuple):

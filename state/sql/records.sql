@@ -61,20 +61,22 @@ FROM page p WHERE p.record = record.id AND p.fresh = 0
 AND ((record.address, record.deleted, record.merged_into, record.sweep, record.stamp)
   IS NOT (p.address, p.deleted, p.merged, :sweep, p.modified) OR p.record IN (SELECT record FROM moved));
 
--- name: dirty_fresh
-INSERT OR IGNORE INTO dirty_record SELECT p.record FROM page p WHERE p.fresh = 1
-AND NOT EXISTS (SELECT 1 FROM dirty d WHERE d.person = p.record);
-
 -- name: moved_fresh
 INSERT INTO moved SELECT record FROM page WHERE fresh = 1;
 
+-- name: dirty_entangled
+-- New records that share their address with others (nobody does where all of the page's are new), or were merged with some: who
+-- they are is to be found out, as `entangled` of identify.sql has it. Asked of the records, not of ``dirty``: a neighbour may have
+-- made them dirty already.
+INSERT OR IGNORE INTO dirty_record SELECT p.record FROM page p WHERE p.fresh = 1 AND (p.merged IS NOT NULL
+OR :shared AND EXISTS (SELECT 1 FROM record o WHERE o.address = p.address AND o.id <> p.record)
+OR (SELECT EXISTS (SELECT 1 FROM record WHERE merged_into IS NOT NULL))
+   AND EXISTS (SELECT 1 FROM record o WHERE o.merged_into = p.rid));
+
 -- name: dirty_alone
--- A new record that shares its address with no other, and was merged with none, is a person of its own: nothing is left to
--- identify (as `entangled` of identify.sql has it). Nobody shares an address where all of the page's are new.
-INSERT OR IGNORE INTO dirty SELECT p.record FROM page p WHERE p.fresh = 1 AND p.merged IS NULL
-AND NOT (:shared AND EXISTS (SELECT 1 FROM record o WHERE o.address = p.address AND o.id <> p.record))
-AND NOT ((SELECT EXISTS (SELECT 1 FROM record WHERE merged_into IS NOT NULL))
-         AND EXISTS (SELECT 1 FROM record o WHERE o.merged_into = p.rid));
+-- All others are people of their own: nothing is left to identify.
+INSERT OR IGNORE INTO dirty SELECT p.record FROM page p WHERE p.fresh = 1
+AND NOT EXISTS (SELECT 1 FROM dirty_record t WHERE t.record = p.record);
 
 -- name: dirty_person_of_record
 INSERT OR IGNORE INTO dirty SELECT person FROM record WHERE id = ?;

@@ -85,6 +85,21 @@ def test_a_merge_with_an_opted_out_loser_opts_the_winner_out(lab: Lab) -> None:
     assert lab.status("p2") == "unsubscribed", "the flag that was written to the winner is there and stands"
 
 
+def test_who_comes_and_is_merged_between_two_polls_brings_her_refusal_though_somebody_comes_with_her_address(
+        tmp_path: Path) -> None:
+    """Whoever else has the address makes her person dirty; that she is another's is to be found out all the same."""
+    with Lab(tmp_path, separate()) as lab:
+        lab.contact("ann")
+        lab.contact("eva")
+        lab.link()
+        loser = lab.contact("eva2", email=SHARED, no_news=1)
+        lab.contact("tom", email=SHARED)
+        lab.world.act("sf", "merge", object="Contact", id=loser, into=lab.ids["eva"])
+        lab.settle()
+        assert lab.flags("eva")["no_news"] == 1
+        assert lab.send(NEWS) == {"ann"}
+
+
 def test_an_unmerge_gives_each_her_own_history_back(lab: Lab) -> None:
     lab.contacts(3)
     lab.link()

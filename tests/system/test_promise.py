@@ -275,6 +275,22 @@ def test_a_box_that_is_mapped_after_the_link_is_taken_down_as_it_is_found(tmp_pa
         assert boxes_of(lab) == [('[["topic","news","opt_out"]]', 0, 1), ('[["topic","news","opt_out"]]', 1, 30)]
 
 
+@pytest.mark.parametrize("attributes", ["email: email", "email: email, stopped: no_news"], ids=["unread", "read"])
+def test_a_box_that_is_mapped_after_the_link_counts_where_it_is_read_a_cycle_later(tmp_path: Path, attributes: str) -> None:
+    """The reading breaks off after half of the records. By then everybody was decided once by the new mapping."""
+    with Lab(tmp_path, ONLY_AT_THE_PROVIDER.replace("email: email", attributes), crm={"page_size": 2}) as lab:
+        lab.contacts(8, no_news=1)
+        lab.link()
+        assert len(lab.keys(NEWS)) == 8
+        lab.reopen(MAPPING.replace("email: email", attributes))
+        lab.world.fault("outage", connection="sf", verb="changes", skip=2, count=2)
+        lab.cycle()
+        assert len(lab.keys(NEWS)) == 4
+        lab.world.clear_faults()
+        lab.settle()
+        assert lab.keys(NEWS) == set()
+
+
 def test_a_box_that_asks_for_mail_and_is_mapped_after_the_link_counts_once_it_is_approved(tmp_path: Path) -> None:
     i, j = MAPPING.index("    consent:\n      sf.Contact:\n        field: offers"), MAPPING.index("  news:")
     with Lab(tmp_path, MAPPING[:i] + MAPPING[j:]) as lab:
