@@ -178,7 +178,8 @@ class Wire:
                 raise OdooError("werkzeug.exceptions.UnprocessableEntity",
                                 f"cannot call {model}.{name} with ids", status=422)
             args = [ids or []] if method.on_ids else []
-            return Response(200, self.server.execute(user, model, name, args, named, call), content_type=_JSON)
+            result = self.server.execute(user, model, name, args, named, call)
+            return Response(200, orjson.dumps(result), content_type=_JSON)  # a bare text is JSON, too
         except OdooError as error:
             unknown = error.message.startswith("Object ")
             data = error.answer()["data"]
