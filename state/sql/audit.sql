@@ -52,7 +52,13 @@ OR EXISTS (SELECT 1 FROM entry e CROSS JOIN utterance u ON u.id = e.utterance
   WHERE e.address = :address AND u.connection = :connection AND instr(u.said, '"opt_out"'));
 
 -- name: ours
-SELECT ours IS NOT NULL FROM remote_status WHERE connection = :connection AND container = :container AND key = :key;
+-- Whether a stop that stands under a key is of our own making: written here, or, where no origin speaks against it, all mail
+-- at another connection of the account (:sisters), which stood there at the same time.
+SELECT EXISTS (SELECT 1 FROM remote_status WHERE connection = :connection AND container = :container AND key = :key
+  AND ours IS NOT NULL)
+OR (:container = '' AND :origin IN ('api', 'unknown', 'self') AND EXISTS (
+  SELECT 1 FROM json_each(:sisters) j CROSS JOIN remote_status s ON s.connection = j.value AND s.container = '' AND s.key = :key
+  WHERE s.status = 'unsubscribed' AND s.ours IS NOT NULL AND coalesce(abs(s.at - :at) <= 600000000, 1)));
 
 -- name: subscriber
 SELECT s.address, (SELECT k.person FROM subscriber_key k WHERE k.connection = s.connection AND k.key = s.key)

@@ -139,7 +139,7 @@ class Auditor:
                 REFUSED if status == "unsubscribed" and not out and not former else None
             if kind is None:
                 continue
-            if kind == REFUSED and self._is_ours(c, key):
+            if kind == REFUSED and row is not None and self._is_ours(c, key, row[columns["at"]], row[columns["origin"]]):
                 continue  # we blocked it for somebody else's sake, or it waits to be opened again
             if busy.at(person, c.object):
                 tally.under_way += 1
@@ -155,9 +155,11 @@ class Auditor:
         """Whether somebody who stopped all mail came back to a topic."""
         return c.object in self.rel.switches and any(decisions.mailable[t] for t in self.rel.exceptions(c.unit))
 
-    def _is_ours(self, c: ContainerDef, key: str) -> bool:
-        rows = self._ask("ours", (), connection=c.connection, container=c.container, key=key)
-        return bool(rows and rows[0][0])
+    def _is_ours(self, c: ContainerDef, key: str, at: Value, origin: Value) -> bool:
+        """Whether a stop that stands there was written by us, here or at a sister account."""
+        [(ours,)] = self._ask("ours", (), connection=c.connection, container=c.container, key=key, at=at, origin=origin,
+                              sisters=orjson.dumps(self.rel.sisters(c)).decode())
+        return bool(ours)
 
     def _status_entry(self, c: ContainerDef, feed: Feed, row: Mapping[str, Value], now: Micros) -> NewEntry | None:
         known = self.cycle.puller.listener.containers[c.connection]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+from connectors.memory.client import fields
+from syncd.desk import grants
 from syncd.desk.audit import REFUSED, Auditor
-from tests.system.lab import DAY, HOUR, NEWS, Lab
+from tests.system.lab import AUDIENCES, DAY, HOUR, NEWS, OFFERS, SHARED, Lab, couple, separate
 
 EVERYBODY = (1, 2, 3)
 
@@ -53,3 +56,49 @@ def test_what_we_could_not_take_back_is_tried_again_and_no_new_refusal(lab: Lab)
     lab.settle()
     assert lab.keys(NEWS) == {"p0", "p1", "p2"}
     assert lab.flags("p1")["no_news"] == 0
+
+
+SECOND = """\
+  mc2:
+    connection: mc2
+    subscriber_key: {value: crm_id, existing: match_email}
+    unknown_subscriber: skip
+""" + AUDIENCES
+
+
+def second(lab: Lab) -> None:
+    lab.world.create_esp("mc2", ["L1", "L2"], {
+        OFFERS: {"fields": fields("first_name"), "list": "L1"}, NEWS: {"fields": fields("first_name"), "list": "L2"}})
+    lab.roles["mc2"] = "esp"
+
+
+def test_our_own_stop_at_one_of_two_accounts_with_the_same_subscribers_is_nobodys_word_at_the_other(tmp_path: Path) -> None:
+    """Eva refuses, so nobody is mailed at Tom's address, which is hers: his subscriber is stopped through the first account.
+    The second takes nothing for the moment, and shows what the first was told. It was a mistake; before that is made good,
+    an audit looks."""
+    with Lab(tmp_path, separate() + SECOND, build=second) as lab:
+        couple(lab)
+        lab.link()
+        lab.world.send("mc2", NEWS)
+        lab.settle()
+        lab.world.fault("outage", connection="mc2", verb="apply", count=None)
+        lab.edit("eva", opted_out=1)
+        lab.cycle(wait=False)
+        lab.world.act("mc2", "import", list="", origin="api", status="unsubscribed",
+                      members={lab.ids[name]: SHARED for name in ("eva", "tom")})
+        lab.advance(1)
+        lab.cycle(wait=False)
+        lab.world.fault("outage", connection="mc", verb="apply", count=None)
+        lab.edit("eva", opted_out=0)
+        [(said,)] = lab.rows("SELECT max(position) FROM entry")
+        grants.retract(lab.app.store, said, evidence="a mistake", by="Ann", now=lab.now())
+        lab.cycle(wait=False)
+        cycle = lab.app.cycle()
+        shared = replace(cycle.rel, containers=tuple(replace(c, account="E") for c in cycle.rel.containers))
+        auditor = Auditor(lab.app.store, shared, cycle, dict(lab.rows("SELECT id, name FROM connection")))
+        auditor.look(EVERYBODY, lab.now())
+        assert (auditor.findings, auditor.entries) == ([], 0)
+        lab.advance(HOUR)
+        lab.world.act("mc2", "import", list="", origin="api", status="unsubscribed", members={lab.ids["tom"]: SHARED})
+        auditor.look(EVERYBODY, lab.now())
+        assert {f.person for f in auditor.findings} == {2}, "what is done there afterwards is none of ours"
