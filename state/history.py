@@ -57,10 +57,12 @@ def settle(conn: db.Connection, book: ledger.Book, until: int, orphans: Sequence
     conn.execute(q["traced"], (until,))
 
 
-def is_echo(flag: FlagDef) -> str:
-    """SQL over c and r: the flag holds an echo, and no word of the person after it asks for mail."""
-    words = orjson.dumps(["master", None, "opt_in"] if flag.topic is None else ["topic", flag.topic, "opt_in"]).decode()
+def is_echo(flag: FlagDef, was: Sequence[str]) -> str:
+    """SQL over c and r: the flag holds an echo, and no word of the person after it asks for mail. ``was``: the former ids of
+    the flag's topic."""
+    words = [["master", None, "opt_in"]] if flag.topic is None else [["topic", id_, "opt_in"] for id_ in (flag.topic, *was)]
+    said = " OR ".join(f"instr(u.said, '{orjson.dumps(word).decode()[:-1]}') > 0" for word in words)
     return (f"EXISTS (SELECT 1 FROM echo q WHERE q.record = r.id AND q.field = '{quote(flag.field)[1:-1]}'"
             " AND NOT EXISTS (SELECT 1 FROM record p CROSS JOIN entry e ON e.record = p.id"
             " CROSS JOIN utterance u ON u.id = e.utterance WHERE p.person = c.person AND u.person_made"
-            f" AND e.said_lo > q.at AND instr(u.said, '{words[:-1]}') > 0))")
+            f" AND e.said_lo > q.at AND ({said})))")

@@ -236,7 +236,7 @@ def flags(conn: db.Connection, rel: Relations, run: int, objects: Mapping[int, t
         db.scratch(conn, "against", ["record INTEGER PRIMARY KEY", "person INTEGER"])
         db.scratch(conn, "flagwish", ["record INTEGER", "field TEXT", "value", "before", "class INTEGER",
                                       "PRIMARY KEY (record, field)"])
-        wishes = [_flag_wish(flag, meaning) for flag in source.flags for meaning in flag.writes
+        wishes = [_flag_wish(flag, meaning, rel) for flag in source.flags for meaning in flag.writes
                   if meaning == "opt_out" or "opt_out" in flag.meanings.values()]
         if not wishes:
             continue
@@ -252,7 +252,7 @@ def rest_of_flags(conn: db.Connection, rel: Relations, batch: int) -> None:
     """Once a batch of updates is written: whoever's record still refuses what she came back to is dirty. A refusal goes to a
     record by itself, and first."""
     for source in rel.sources:
-        left = [f"({_flag_wish(flag, 'opt_in').differs})" for flag in source.flags
+        left = [f"({_flag_wish(flag, 'opt_in', rel).differs})" for flag in source.flags
                 if "opt_in" in flag.writes and "opt_out" in flag.meanings.values()]
         if left:
             conn.execute(
@@ -273,7 +273,7 @@ class FlagWish(NamedTuple):
     unless: str
 
 
-def _flag_wish(flag: FlagDef, meaning: str) -> FlagWish:
+def _flag_wish(flag: FlagDef, meaning: str, rel: Relations) -> FlagWish:
     code = "d.master" if flag.topic is None else f"d.{standing(flag.topic)}"
     column, value = f"x.{quote(flag.field)}", _literal(flag.writes[meaning])
     refusing = [_literal(v) for v, said in flag.meanings.items() if said == "opt_out"]
@@ -282,8 +282,9 @@ def _flag_wish(flag: FlagDef, meaning: str) -> FlagWish:
         already = " AND ".join(f"{column} IS NOT {v}" for v in sorted({*refusing, value}))
         return FlagWish(flag.field, value, SUPPRESS, f"{there} AND {code} = {OPTED_OUT} AND {already}", "0")
     refuses = " OR ".join(f"{column} IS {v}" for v in refusing)
+    was = next((topic.was for topic in rel.topics if topic.id == flag.topic), ())
     return FlagWish(flag.field, value, GRANT, f"{there} AND {code} IN ({OPTED_IN}, {NEVER_SAID}) AND ({refuses})",
-                    f"({code} = {NEVER_SAID} AND NOT {history.TAKEN_BACK}) OR {history.is_echo(flag)}")
+                    f"({code} = {NEVER_SAID} AND NOT {history.TAKEN_BACK}) OR {history.is_echo(flag, was)}")
 
 
 def _against(source: SourceDef, differs: Sequence[str]) -> str:

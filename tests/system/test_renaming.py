@@ -83,3 +83,25 @@ def test_a_topic_that_nobody_refused_may_go(lab: Lab) -> None:
     lab.link()
     lab.use(without_news(MAPPING))
     assert lab.keys(OFFERS) == {"p0", "p1"}
+
+
+def test_a_box_that_copies_an_old_refusal_is_unticked_for_who_came_back_under_the_former_id(tmp_path: Path) -> None:
+    """Connect copied what she told the provider. She came back, the CRM refused that then, and the topic was renamed."""
+    with Lab(tmp_path, tracked=["no_news"]) as lab:
+        lab.contacts(2)
+        lab.link()
+        lab.advance(3600)
+        lab.unsubscribe("p1", "L2")
+        lab.world.act("sf", "edit", object="Contact", id=lab.ids["p1"], by="connect", set={"no_news": 1})
+        lab.settle()
+        assert lab.rows("SELECT field FROM echo") == [("no_news",)]
+        lab.advance(3600)
+        lab.world.fault("reject", connection="sf", keys=[lab.ids["p1"]], count=None)
+        lab.world.act("mc", "resubscribe", email="p1@mail.example", list="L2")
+        lab.settle()
+        lab.world.clear_faults()
+        lab.use(renamed(MAPPING, WAS))
+        lab.edit("p1", first_name="Zoe")
+        lab.settle()
+        assert "p1" in lab.send(NEWS)
+        assert lab.flags("p1")["no_news"] == 0
