@@ -1,6 +1,6 @@
 -- name: next_id
--- Free for a record and for its address.
-SELECT 1 + max((SELECT coalesce(max(id), 0) FROM record), (SELECT coalesce(max(id), 0) FROM address));
+-- Free for a record, and never one's before; and for its address.
+SELECT 1 + max((SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'record'), (SELECT coalesce(max(id), 0) FROM address));
 
 -- name: note_addresses
 INSERT OR IGNORE INTO address_new (hash, address) SELECT hash, n FROM page

@@ -54,7 +54,7 @@ CREATE VIEW address_of AS SELECT hash, address FROM address_key
 
 -- A person is a connected component of records and carries the id of the record first seen in it.
 CREATE TABLE record (
-  id INTEGER PRIMARY KEY,
+  id INTEGER PRIMARY KEY AUTOINCREMENT,   -- never used twice: what was said after its person was forgotten still names it
   stream INTEGER NOT NULL REFERENCES stream,
   rid TEXT NOT NULL,
   person INTEGER NOT NULL,

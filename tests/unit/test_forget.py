@@ -315,6 +315,28 @@ def test_who_is_forgotten_is_made_known_to_no_provider_again() -> None:
         assert made.ask("quarantine", "list")["quarantine"] == []
 
 
+def test_nobody_inherits_what_was_said_by_who_was_forgotten_and_deleted() -> None:
+    """She asks for offers while the provider takes its time, and is deleted: the next who comes is somebody else."""
+    zed = "zed@example.org\n"
+    with lab() as made:
+        made.world.act("mc", "import", list="L2", members={"old": zed.strip()})  # her address is there before her record
+        made.ask("once", "--approve")
+        [old] = made.world.load("sf", "Contact", [{"email": zed.strip(), "first_name": "Zed", "opted_out": 0, "offers": 0}])
+        made.ask("once")
+        made.world.fault("outage", connection="mc", verb="erase", count=None)
+        made.ask("forget", "--yes", "-", input=zed, exit=7)
+        made.ask("consent", "grant", "-", "--topic", "offers", "--evidence", "a call", "--by", "Kim", input=zed)
+        made.world.act("sf", "delete", object="Contact", id=old)
+        made.ask("once")
+        made.world.clear_faults()
+        made.ask("once")
+        assert made.ask("status")["erasures"] == []
+        [bob] = made.world.load("sf", "Contact", [
+            {"email": "bob@example.org", "first_name": "Bob", "opted_out": 0, "offers": 0}])
+        made.ask("once")
+        assert at_provider(made, bob) == ["de:NEWS"]
+
+
 def test_an_address_by_a_pipe_needs_yes_and_nobody_is_asked_about_a_stranger(linked: Lab) -> None:
     left = linked.run("forget", "-", input=P31)
     assert left.exit_code == 2
