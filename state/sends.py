@@ -44,6 +44,17 @@ def _members(choices: str | None) -> frozenset[str]:
     return frozenset(filter(None, (choices or "").split(";")))
 
 
+def stood_for(conn: db.Connection, connection: int) -> dict[int, str]:
+    """What everything of a connection stood for until an instant (µs), the earliest first; 0 = what it stands for now."""
+    return dict(conn.execute(load("sends")["stood_for"], (connection,)).fetchall())
+
+
+def stands_for(conn: db.Connection, connection: int, content: str, now: int) -> None:
+    """From now on it stands for this."""
+    for name in ("until_now", "from_now"):
+        conn.execute(load("sends")[name], {"connection": connection, "content": content, "now": now})
+
+
 def doubt(conn: db.Connection, connection: int, unresolved: Iterable[str], now: int) -> None:
     """List sends (or, where an event names none, lists) of which nobody can tell which topic they were about."""
     conn.executemany(load("sends")["unresolved"], ({"connection": connection, "key": key, "now": now}

@@ -21,7 +21,7 @@ from mappings.model import StreamName
 from mappings.problems import MappingProblems
 from state import forget
 from state.store import Store
-from syncd import normalise
+from syncd import normalise, sends
 from syncd.accounts import Accounts
 from syncd.catalogues import Catalogues
 from syncd.compile import CompiledMapping, Compiler
@@ -130,8 +130,11 @@ class App:
                     raise
                 unfit[name] = error
                 wiring[name] = Wiring(id_, connector, self.catalogues.last(id_))
-        self.compiled = Compiler(self.mapping, self.store, wiring, None if whole else unfit).compile()
-        self.store.conform(self.compiled.relations, provisional=bool(unfit))
+        compiled = Compiler(self.mapping, self.store, wiring, None if whole else unfit).compile()
+        compiled.containers = {id_: sends.remembering(self.store, known, self.clock())
+                               for id_, known in compiled.containers.items()}
+        self.compiled = compiled
+        self.store.conform(compiled.relations, provisional=bool(unfit))
         return self.compiled
 
     def _current(self, life: Micros | None, whole: bool) -> CompiledMapping:

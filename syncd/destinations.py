@@ -227,7 +227,7 @@ class DestinationCompiler:
         w = self.wiring[name]
         found.known[w.id] = Containers(w.id, name, {c: tuple(dict.fromkeys(ts)) for c, ts in lists.topics.items()},
                                        frozenset(lists.adopted), sends.audiences(self.mapping, name),
-                                       sends.campaigns(self.mapping), lists.unit)
+                                       sends.campaigns(self.mapping), lists.unit, sends.ids(self.mapping))
         specs = found.specs[name] = {}
         offered = self.fit(name, lambda: w.connector.feeds(list(lists.topics))) or []
         about_sends = next((spec for spec in offered if spec.kind == "send"), None)

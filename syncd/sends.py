@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, NamedTuple
+
+import orjson
 
 from mappings.model import Campaign, Destination
 from mappings.model import Mapping as MappingFile
 from state.queries import load
-from state.sends import Send, of_row
+from state.sends import Send, of_row, stands_for, stood_for
 from state.store import Store
 from syncd.model import Micros, ObjectInfo
 
 RECENT: Micros = 30 * 86_400_000_000
 """For how long a send that was made wrongly is told about."""
+
+CHANGING: Micros = 86_400_000_000
+"""For how long after the mapping came to say otherwise a mail may still be about what it was before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +32,8 @@ class Containers:
     audiences  audience, case-folded -> its topic
     campaigns  (pattern of a send's name, its topics); no topics = a campaign that is no concern of the mapping's
     unit       the business unit that a stop of all mail here is limited to, None = it stops all mail everywhere
+    ids        id of a topic, today's or a former one -> today's
+    former     what all of it stood for until an instant, the earliest first
     """
 
     connection: int
@@ -36,6 +43,8 @@ class Containers:
     audiences: Mapping[str, str] = field(default_factory=dict)
     campaigns: tuple[tuple[str, tuple[str, ...]], ...] = ()
     unit: str | None = None
+    ids: Mapping[str, str] = field(default_factory=dict)
+    former: tuple[tuple[Micros, Containers], ...] = ()
 
     def scope(self, container: str | None) -> list[tuple[str, str | None]] | None:
         """(level, topic) of each thing a container means; None where the mapping does not know it."""
@@ -48,8 +57,15 @@ class Containers:
         """The topics that somebody leaves by leaving ``container`` from a mail of ``send``; () = none of the mapping's,
         None = nobody can tell.
 
-        List, audience and name all count: a mail of one topic may have gone through the list of another.
+        List, audience and name all count: a mail of one topic may have gone through the list of another. So does what they
+        stood for when the mail was sent: its reader leaves what it was about.
         """
+        now = self._now(container, send)
+        then = [topic for known in (self._then(send.at) if send is not None else ())
+                for topic in known._now(container, send) or ()]
+        return tuple(dict.fromkeys([*(now or ()), *(self.ids[topic] for topic in then if topic in self.ids)])) or now
+
+    def _now(self, container: str | None, send: Send | None) -> tuple[str, ...] | None:
         found = [*self.topics.get(container or "", ())]
         named: list[tuple[str, ...]] = []
         if send is not None:
@@ -61,6 +77,44 @@ class Containers:
             return tuple(dict.fromkeys(found)) or None
         # Where the vendor tells both the list and the audiences of a send, and none is ours, it was about something else.
         return () if named or (send.audiences and (send.containers or container)) else None
+
+    def _then(self, at: Micros | None) -> Iterator[Containers]:
+        """What was meant by a mail that was sent at an instant; by one that was sent nobody knows when, whatever was ever
+        meant. Who changes the mapping changes the mails about then."""
+        since: Micros | None = None
+        for until, known in self.former:
+            if at is None or ((since is None or since < at) and at - CHANGING < until):
+                yield known
+            since = until
+
+    def content(self) -> str:
+        """What its lists, audiences and sends stand for: JSON that ``_of_content`` reads."""
+        return orjson.dumps([self.topics, self.audiences, self.campaigns], option=orjson.OPT_SORT_KEYS).decode()
+
+
+def remembering(store: Store, known: Containers, now: Micros) -> Containers:
+    """The same, knowing what the mappings before this one said; that one is remembered for those to come."""
+    content = known.content()
+    with store.reading() as conn:
+        former = stood_for(conn, known.connection)
+    if former.pop(0, None) != content:
+        def job(conn: Any) -> dict[int, str]:
+            stands_for(conn, known.connection, content, now)
+            return stood_for(conn, known.connection)
+        former = store.write(job)
+        del former[0]
+    return replace(known, former=tuple((until, _of_content(known, text)) for until, text in former.items()))
+
+
+def _of_content(known: Containers, content: str) -> Containers:
+    topics, audiences_, named = orjson.loads(content)
+    return Containers(known.connection, known.name, {c: tuple(ts) for c, ts in topics.items()}, audiences=audiences_,
+                      campaigns=tuple((pattern, tuple(ts)) for pattern, ts in named))
+
+
+def ids(mapping: MappingFile) -> dict[str, str]:
+    """Id of a topic, today's or a former one -> today's."""
+    return {**{former: t.id for t in mapping.topics.values() for former in t.was}, **{t: t for t in mapping.topics}}
 
 
 def _fits(pattern: str, send: Send) -> bool:

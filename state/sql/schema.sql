@@ -169,6 +169,14 @@ CREATE TABLE send (
   PRIMARY KEY (connection, send)
 ) STRICT, WITHOUT ROWID;
 
+-- What a connection's lists, audiences and sends stand for by the mapping, and by those before it: a mail keeps its meaning.
+CREATE TABLE stood_for (
+  connection INTEGER NOT NULL REFERENCES connection,
+  until INTEGER NOT NULL,            -- µs when the mapping came to say otherwise; 0 = it says so now
+  content TEXT NOT NULL,             -- JSON (syncd/sends.py)
+  PRIMARY KEY (connection, until)
+) STRICT, WITHOUT ROWID;
+
 -- What webhooks brought: stored before it is acknowledged, looked up and spoken into the ledger afterwards.
 CREATE TABLE inbox (
   id INTEGER PRIMARY KEY,

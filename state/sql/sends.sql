@@ -26,3 +26,13 @@ AND closed_at IS NULL AND key IN (SELECT value FROM json_each(:sends));
 
 -- name: still_unresolved
 SELECT key FROM quarantine WHERE connection = ? AND object = 'sends' AND reason = 'unresolved_send' AND closed_at IS NULL;
+
+-- name: stood_for
+SELECT until, content FROM stood_for WHERE connection = ? ORDER BY until;
+
+-- name: until_now
+UPDATE stood_for SET until = max(:now, 1 + (SELECT max(o.until) FROM stood_for o WHERE o.connection = :connection))
+WHERE connection = :connection AND until = 0;
+
+-- name: from_now
+INSERT INTO stood_for (connection, until, content) VALUES (:connection, 0, :content);
