@@ -36,9 +36,10 @@ def refuse(conn: db.Connection, name: str, elsewhere: str) -> None:
 
 
 def accept(conn: db.Connection, name: str, account: str, place: str) -> None:
-    """The connection is about this account now, and everything there is read again."""
+    """The connection is about this account now. It is to describe itself anew, and everything there is read again."""
     keep(conn, name, account, place)
     conn.execute(load("accounts")["read_again"], (name,))
+    conn.execute(load("accounts")["forget_description"], (name,))
 
 
 def all_of(conn: db.Connection) -> list[tuple[str, str, str | None, str | None, str | None]]:

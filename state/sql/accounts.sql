@@ -15,5 +15,8 @@ UPDATE connection SET elsewhere = ? WHERE name = ?;
 UPDATE stream SET cursor = NULL, full_at = CASE WHEN full_at IS NOT NULL THEN 0 END
 WHERE connection = (SELECT id FROM connection WHERE name = ?);
 
+-- name: forget_description
+DELETE FROM catalogue WHERE connection = (SELECT id FROM connection WHERE name = ?);
+
 -- name: all
 SELECT name, role, account, place, elsewhere FROM connection ORDER BY name;

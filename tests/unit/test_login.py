@@ -103,6 +103,24 @@ def test_nobody_is_handed_a_login_that_leads_elsewhere() -> None:
     assert login.get() == "away 1"
 
 
+def test_a_login_that_led_elsewhere_is_made_again_after_a_while() -> None:
+    """Not with every call: vendors count logins."""
+    made, now = iter(["away 1", "home 1", "never"]), [0.0]
+    login = Login(lambda: next(made), account=of, clock=lambda: now[0])
+
+    def judge(account: Account) -> None:
+        if account.id != "home":
+            raise AnotherAccount("elsewhere")
+    login.judge = judge
+    for now[0] in (0.0, 60.0, 900.0):
+        with pytest.raises(AnotherAccount):
+            login.get()
+    now[0] = 901.0
+    assert login.get() == "home 1"
+    now[0] = 5_000.0
+    assert login.get() == "home 1"
+
+
 def test_the_account_is_asked_for_once_with_each_login_and_only_where_somebody_minds() -> None:
     asked: list[str] = []
 
