@@ -6,7 +6,7 @@ until an admin says that the new one holds the same people (docs/decisions/0025-
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import closing
 from pathlib import Path
 
@@ -40,6 +40,8 @@ class Accounts:
             self._store.connection(name, self._roles[name])
             with self._store.reading() as conn:
                 kept = accounts.kept(conn, name)
+            if (refusal := self._renamed(name, kept, account)) is not None:
+                raise refusal
             if kept is not None and (refusal := differing(name, kept, account)) is not None:
                 self._passed.pop(name, None)
                 if kept.elsewhere != str(account):
@@ -50,6 +52,30 @@ class Accounts:
             if kept is None or (kept.account, kept.place, kept.elsewhere) != (id_, account.place, None):
                 self._store.write(lambda conn: accounts.keep(conn, name, id_, account.place))
             self._passed[name] = account
+
+
+    def _renamed(self, name: str, kept: Kept | None, account: Account) -> AnotherAccount | None:
+        with self._store.reading() as conn:
+            return renamed(conn, name, kept, account, self._roles)
+
+
+def renamed(conn: db.Connection, name: str, kept: Kept | None, account: Account, named: Collection[str],
+            ) -> AnotherAccount | None:
+    """The error of a connection that is new by its name alone: all that is stored of its account is another's, which is not
+    among those that are ``named`` any more. Its records would come once more as other people's, and who refused would be the
+    people of before: they would take nothing along to another address."""
+    if remembered(kept) is not None:
+        return None
+    for other, *_ in accounts.all_of(conn):
+        before = None if other in named else remembered(accounts.kept(conn, other))
+        if before is not None and before.is_same(account):
+            error = AnotherAccount(
+                f"This is the account that {other} was about: {account}. Under another name its people would be taken for"
+                " other people, without what they refused, so nothing is read or written.",
+                remedy=f"Call the connection {other} again, in syncd.yaml and in the mapping.", code="renamed_connection")
+            error.connection = name
+            return error
+    return None
 
 
 def remembered(kept: Kept | None) -> Account | None:
@@ -73,15 +99,16 @@ def differing(name: str, kept: Kept | None, account: Account) -> AnotherAccount 
     return error
 
 
-def compare(state: Path, name: str, account: Account) -> None:
-    """The same by a state that somebody else may have open.
+def compare(state: Path, name: str, account: Account, named: Collection[str]) -> None:
+    """The same by a state that somebody else may have open. ``named``: the connections there are.
 
     :raises AnotherAccount:
     """
     try:
         with closing(db.connect(state, read_only=True)) as conn:
             kept = accounts.kept(conn, name)
+            error = renamed(conn, name, kept, account, named) or differing(name, kept, account)
     except db.Error:
         return  # there is no state yet, or it is damaged, which something else says
-    if (error := differing(name, kept, account)) is not None:
+    if error is not None:
         raise error

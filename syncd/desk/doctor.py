@@ -45,7 +45,7 @@ def examine(config: Config, mapping: MappingFile) -> Json:
             health = connector.check()
             connections[name] = {"account": health.account, "quota": {k: list(v) for k, v in health.quota.items()}}
             findings += _health(name, health)
-            accounts.compare(state, name, connector.login())
+            accounts.compare(state, name, connector.login(), config.connections)
             if abs(connector.server_skew or 0.0) > SKEW:
                 findings.append(_finding("warning", name, f"Its clock differs by {round(connector.server_skew or 0)} s"
                                          " from this machine's.", "Set this machine's clock (NTP)."))
@@ -70,7 +70,7 @@ def online(config: Config, mapping: MappingFile) -> list[Problem]:
     catalogues: dict[str, Catalogue] = {}
     for name, connector in compose.connectors(config, threading.Event()).items():
         try:
-            accounts.compare(Path(config.state), name, connector.login())
+            accounts.compare(Path(config.state), name, connector.login(), config.connections)
             catalogues[name] = connector.describe(_asked(mapping, name))
         except ConnectorError as error:
             error.connection = name

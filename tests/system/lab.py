@@ -115,6 +115,7 @@ class Lab:
         self.policy = policy or Policy(hash_key=b"lab")
         self.ids: dict[str, str] = {}
         self.roles = {"sf": "crm", "mc": "esp"}
+        self.accounts: dict[str, str] = {}  # of connections that are not called as in the world
         self._ahead = 0.0
         self._time = threading.Lock()
         self._build(crm or {}, esp or {}, tracked, leads, more)
@@ -139,7 +140,8 @@ class Lab:
         if text is not None:
             path.write_text(text, encoding="utf-8")
         store = open_store(self.directory / "state.db", self.directory / "journal.log", self.policy.hash_key)
-        endpoints = {name: Endpoint(role, self.world.connector(name)) for name, role in self.roles.items()}
+        endpoints = {name: Endpoint(role, self.world.connector(self.accounts.get(name, name)))
+                     for name, role in self.roles.items()}
         return App(store, load_mapping([path]), endpoints, self.policy, clock=self.now, stop=Passing(self.advance))
 
     def reopen(self, text: str | None = None) -> None:

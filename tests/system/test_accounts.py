@@ -150,10 +150,10 @@ def test_a_vendor_that_tells_less_for_a_while_is_still_known_by_its_word(lab: La
         with pytest.raises(AnotherAccount):
             judge(other)
     path = lab.directory / "state.db"
-    compare(path, "sf", Account("sf", "anywhere"))
-    compare(lab.directory / "none.db", "sf", Account("other", ""))
+    compare(path, "sf", Account("sf", "anywhere"), lab.roles)
+    compare(lab.directory / "none.db", "sf", Account("other", ""), lab.roles)
     with pytest.raises(AnotherAccount):
-        compare(path, "sf", Account("other", "moved"))
+        compare(path, "sf", Account("other", "moved"), lab.roles)
 
 
 def test_another_organisation_gets_a_name_of_its_own_and_who_refused_in_the_old_one_stays_out(tmp_path: Path) -> None:
