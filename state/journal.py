@@ -1,7 +1,8 @@
 """The journal: every ledger entry once more, as JSON lines on another path, fsynced before its transaction commits.
 
 A line that is a list is one append, ``[first position, utterances, entries]``, and a transaction appends once; a line that
-is an object is a note about the inbox (``state.inbox``) or imported digests (``state.suppressions``). All name people by ids
+is an object is a note about the inbox (``state.inbox``), imported digests (``state.suppressions``) or the account that a
+connection is about (``state.accounts``). All name people by ids
 and keyed hashes only, and by digests as a list had them; but an admin's evidence may name anybody, record ids and subscriber
 keys belong to somebody, and from a digest an address can be guessed. So `forget` writes the journal anew with a blank in the
 place of each entry that went: positions stay what they are.

@@ -14,7 +14,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from state import addresses, db, flags, forget, identify, inbox, ledger, migrations, people, relations, restore, suppressions
+from state import (
+    accounts,
+    addresses,
+    db,
+    flags,
+    forget,
+    identify,
+    inbox,
+    ledger,
+    migrations,
+    people,
+    relations,
+    restore,
+    suppressions,
+)
 from state.journal import Gone, Journal, Line
 from state.ledger import Book
 from state.pace import Pace
@@ -100,6 +114,7 @@ class Store:
             ledger.retell(conn, self.journal, end)
             inbox.retell(conn, self.book)
             suppressions.retell(conn, self.book)
+            accounts.retell(conn, self.book)
         return max(0, head - end)
 
     @staticmethod

@@ -50,7 +50,7 @@ class Accounts:
             # An account that is not told now may have been told before, and be told again.
             id_ = account.id or (kept.account if kept is not None and kept.used else "") or ""
             if kept is None or (kept.account, kept.place, kept.elsewhere) != (id_, account.place, None):
-                self._store.write(lambda conn: accounts.keep(conn, name, id_, account.place))
+                self._store.write(lambda conn: accounts.keep(conn, self._store.book, name, id_, account.place))
             self._passed[name] = account
 
 

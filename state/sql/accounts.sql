@@ -1,7 +1,9 @@
 -- name: kept
--- The account of a connection, and whether anything was ever read there or written.
+-- The account of a connection, and whether anything was ever read there, written, or heard: a state that was made of the
+-- journal has read nothing, and knows who said what there.
 SELECT account, place, elsewhere, approved_at IS NOT NULL OR EXISTS (
   SELECT 1 FROM stream s WHERE s.connection = c.id AND (s.sweep > 0 OR s.cursor IS NOT NULL OR s.complete_at IS NOT NULL))
+OR EXISTS (SELECT 1 FROM utterance u WHERE u.connection = c.id)
 FROM connection c WHERE c.name = ?;
 
 -- name: keep

@@ -40,5 +40,5 @@ def accept(instance: Instance, connection: str) -> Json:
     before = remembered(kept)
     if before is None or kept is None or differing(connection, kept, account) is None:
         raise Failure(USAGE, f"{connection} leads where it always did: {account}.", next="There is nothing to accept.")
-    store.write(lambda conn: accounts.accept(conn, connection, account.id, account.place))
+    store.write(lambda conn: accounts.accept(conn, store.book, connection, account.id, account.place))
     return {"connection": connection, "was": str(before), "account": str(account)}

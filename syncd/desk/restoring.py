@@ -10,7 +10,7 @@ from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
 
-from state import db, forget, inbox, journal, suppressions
+from state import accounts, db, forget, inbox, journal, suppressions
 from state import restore as replaying
 from state.store import Store
 from syncd.app import open_store
@@ -83,6 +83,7 @@ def _prepare(config: Config, part: Path, told: Path) -> Json:
         if told.exists():
             waiting = store.write(lambda conn: inbox.restore(conn, journal.notes(told)))
             digests = store.write(lambda conn: suppressions.restore(conn, journal.notes(told)))
+            store.write(lambda conn: accounts.restore(conn, journal.notes(told)))
         forgotten = [line for line in lines if line.spoken[:2] == (forget.SOURCE, forget.SOURCE)]
         for seen_at, group in groupby(forgotten, key=lambda line: line.seen_at):
             _forget(store, list(group), seen_at)

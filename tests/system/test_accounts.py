@@ -116,7 +116,7 @@ def test_once_accepted_everything_there_is_read_again(lab: Lab) -> None:
     lab.edit("p1", opted_out=1)
     swap(lab, "sf")
     assert refused(serve(lab))
-    lab.app.store.write(lambda conn: accounts.accept(conn, "sf", "other", "sf"))
+    lab.app.store.write(lambda conn: accounts.accept(conn, lab.app.store.book, "sf", "other", "sf"))
     report = serve(lab)
     assert not report.pulled.failed
     assert report.pulled.rows["sf.Contact"] == 5

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from tests.unit.cli_lab import MAPPING, Lab, lab
 
 BOTH = "both@example.org\n"
@@ -35,3 +37,20 @@ def test_a_block_for_a_neighbours_sake_counts_as_ones_own_until_it_is_retracted(
             made.ask("consent", "retract", str(statement["position"]), "--evidence", "for Eva's sake", "--by", "Ann")
         made.ask("once")
         assert rules(made) == {eva: "R2", tom: "R4"}
+
+
+def test_what_is_restored_is_not_tried_out_against_another_account(tmp_path: Path) -> None:
+    """The state is lost, or an old copy; the journal knows which account each connection is about."""
+    with lab() as made:
+        made.ask("once", "--approve")
+        copy = tmp_path / "copy.db"
+        made.ask("backup", str(copy))
+        made.world.act("sf", "become", account="moved")
+        made.ask("connections", "accept", "sf", "--same-people")
+        made.ask("once")
+        for source, account in (([], "sf"), ([str(copy)], "sf"), ([], "moved")):
+            (made.directory / "state" / "syncd.db").unlink()
+            made.ask("restore", *source, "--yes")
+            made.world.act("sf", "become", account=account)
+            result = made.run("plan", "--json")
+            assert ("another_account" in result.output) is (account == "sf"), result.output
