@@ -167,12 +167,16 @@ FROM (SELECT CASE o.kind WHEN 'upsert' THEN 0 WHEN 'remove' THEN 1 WHEN 'status'
     o.before IS NULL AS fresh, o.state = 1 AS held, o.person, o.record, o.key, coalesce(o.payload, '') AS payload
   FROM operation o INDEXED BY operation_wish
   WHERE o.state < 3 AND o.object = :object AND o.person >= :first AND o.person < :end AND o.state <> 0
+  AND NOT ((SELECT EXISTS (SELECT 1 FROM parcel WHERE batch IS NOT NULL)) AND o.state = -1   -- with the provider already
+    AND EXISTS (SELECT 1 FROM parcel l INDEXED BY parcel_batch WHERE l.batch IS NOT NULL AND o.id BETWEEN l.first AND l.last))
   ORDER BY o.person, o.record) w;
 
 -- name: past_a_stop
 -- Of the people who are to be added to an audience, how many had stopped all marketing.
 SELECT count(*), coalesce(sum(:stopped), 0) FROM operation o INDEXED BY operation_wish CROSS JOIN decision d ON d.person = o.person
-WHERE o.state < 3 AND o.object = :object AND o.kind = 'upsert' AND o.before IS NULL;
+WHERE o.state < 3 AND o.object = :object AND o.kind = 'upsert' AND o.before IS NULL
+AND NOT ((SELECT EXISTS (SELECT 1 FROM parcel WHERE batch IS NOT NULL)) AND o.state = -1
+  AND EXISTS (SELECT 1 FROM parcel l INDEXED BY parcel_batch WHERE l.batch IS NOT NULL AND o.id BETWEEN l.first AND l.last));
 
 -- name: newer
 -- Pending operations that a plan does not cover although it would have to.

@@ -205,6 +205,23 @@ def test_an_accepted_request_stays_in_its_parcel(lab: StateLab) -> None:
     assert set(states(lab).values()) == {10}
 
 
+def test_what_is_with_the_provider_is_in_no_plan(lab: StateLab) -> None:
+    def planned() -> list[int]:
+        return [count.operations for count in guard.current_plan(lab.store, lab.rel, NOW).counts]
+    plan(lab, *contacts(5))
+    approve(lab)
+    assert planned() == [5]
+    first = lab.seal(limits={"upsert": 3})
+    assert planned() == [2]
+    second = lab.seal(limits={"upsert": 3})
+    assert planned() == []
+    assert first is not None
+    assert second is not None
+    lab.record(first, Outcome("accepted", request_id="r1"))
+    lab.record(second, Outcome("retry", retry_after=0.0))
+    assert planned() == [2]
+
+
 def test_the_gate_stops_single_rows(lab: StateLab) -> None:
     plan(lab, *contacts(4))
     approve(lab)
