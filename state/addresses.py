@@ -46,12 +46,15 @@ def look_up(conn: db.Connection, page: str) -> None:
     conn.execute(load("addresses")["look_up"].replace(":page", page))
 
 
-def spell(conn: db.Connection, page: str, address: str = "address", email: str = "email") -> None:
+def spell(conn: db.Connection, page: str, address: str = "address", email: str = "email", *, forgotten: bool) -> None:
     """Addresses that were known by their hashes alone (from a list, from the journal) and that the rows of a temporary table
-    name in the clear: from now on their text is known, and so what was imported about its digests."""
+    name in the clear: from now on their text is known, and so what was imported about its digests.
+
+    :param forgotten: also of who was forgotten: whoever asks has looked whether she may be known again
+    """
     q = load("addresses")
     named = q["spell"].replace(":page", page).replace(":address", address).replace(":email", email)
-    if found := conn.execute(named).fetchall():
+    if found := conn.execute(named, {"forgotten": forgotten}).fetchall():
         conn.execute(q["compare_anew"], (min(found)[0] - 1,))
 
 
@@ -59,7 +62,7 @@ def resolve(conn: db.Connection, page: str) -> None:
     """Give the rows of a temporary table (n, hash, email, address, …) their ``address``; new ones are added."""
     q = load("addresses")
     look_up(conn, page)
-    spell(conn, page)
+    spell(conn, page, forgotten=False)
     last = conn.execute(q["last"]).fetchone()[0]
     if conn.execute(q["add_of"].replace(":page", page)).rowcount:
         conn.execute(q["note_of"], (last,))

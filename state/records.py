@@ -58,7 +58,7 @@ def store(conn: db.Connection, rel: Relations, stream: int, columns: Prepared, *
     given: dict[str, Any] = {"stream": stream, "first": page.first, "now": now, "sweep": sweep, "shared": False}
     if conn.execute(q["note_addresses"]).rowcount < page.size - page.hashes.count(None):
         conn.execute(q["hold_addresses"])
-        addresses.spell(conn, "page", "held", page.email)
+        addresses.spell(conn, "page", "held", page.email, forgotten=True)
         given["shared"] = rel.join_by_address != "separate"
     conn.execute(q["add_addresses"].replace(":email", page.email))
     fresh = conn.execute(q["add_records"], given).rowcount

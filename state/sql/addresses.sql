@@ -23,7 +23,7 @@ INSERT INTO address_new (hash, address) SELECT hash, id FROM address WHERE id > 
 
 -- name: spell
 UPDATE address SET email = p.:email FROM :page p WHERE p.:address = address.id AND address.email IS NULL AND p.:email IS NOT NULL
-RETURNING id;
+AND (:forgotten OR address.forgotten IS NULL) RETURNING id;
 
 -- name: compare_anew
 -- So far nobody could compare them with imported digests.

@@ -116,6 +116,19 @@ def test_an_address_known_by_its_hash_alone_is_written_when_a_record_brings_it(l
     assert lab.rows("SELECT id, email FROM address WHERE id = ?", known) == [(known, "c1@mail.example")]
 
 
+def test_who_is_forgotten_is_not_spelled_by_a_provider(lab: StateLab) -> None:
+    known = lab.store.write(lambda conn: addresses.known(conn, HASHED("p1@mail.example")))
+    lab.store.write(lambda conn: conn.execute("UPDATE address SET forgotten = 1 WHERE id = ?", (known,)).rowcount)
+
+    def page(conn: Any) -> None:
+        conn.execute("CREATE TEMP TABLE a_page (n INTEGER PRIMARY KEY, hash BLOB, email TEXT, address INTEGER)")
+        conn.executemany("INSERT INTO a_page (hash, email) VALUES (?, ?)",
+                         [(HASHED(e), e) for e in ("p1@mail.example", "p2@mail.example")])
+        addresses.resolve(conn, "a_page")
+    lab.store.write(page)
+    assert lab.rows("SELECT email FROM address ORDER BY id") == [(None,), ("p2@mail.example",)]
+
+
 def test_no_query_looks_for_a_hash_where_there_is_no_index() -> None:
     """``address`` itself has none: what looks there reads everybody."""
     for step in (f.name.removesuffix(".sql") for f in (files("state") / "sql").iterdir() if f.name.endswith(".sql")):
