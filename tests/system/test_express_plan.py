@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from connectors.memory.connector import MemoryConnector
+from syncd import inbox, normalise
 from syncd.cycle import Cycle
-from tests.system.lab import NEWS, OFFERS, Lab
+from syncd.model import Notice, Value
+from tests.system.lab import MAPPING, NEWS, OFFERS, Lab
 
 
 def suppress(lab: Lab, cycle: Cycle, *names: str) -> dict[str, set[tuple[str, str, str]]]:
@@ -82,3 +90,24 @@ def test_a_burst_that_nobody_has_judged_is_not_let_out(lab: Lab) -> None:
     assert lab.hold("burst").operations > 0
     held = suppress(lab, lab.app.cycle(), "p3")
     assert {kind for _, kind, _ in held["p3"]} <= {"remove"}
+
+
+def test_who_was_forgotten_since_the_mapping_was_compiled_is_a_hash_here_too(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The express way keeps its cycle as long as the mapping. The provider knows her for a while yet, by her address."""
+    def resolve(self: MemoryConnector, notices: Sequence[Notice]) -> list[tuple[Value, ...] | None]:
+        return [("event-1", "unsubscribe", "L2", None, address, address, n.at, None) for n in notices]
+    monkeypatch.setattr(MemoryConnector, "resolve", resolve, raising=False)
+    address = "p1@mail.example"
+    with Lab(tmp_path, MAPPING.replace("value: crm_id", "value: email")) as lab:
+        lab.contacts(2)
+        lab.link()
+        assert lab.app.compiled is not None
+        kept, hashed = lab.app.cycle_of(lab.app.compiled), normalise.hasher(lab.policy.hash_key)
+        lab.app.store.write(lambda conn: conn.execute(
+            "UPDATE address SET email = NULL, forgotten = ? WHERE hash = ?", (lab.now(), hashed(address))).rowcount)
+        [(mc,)] = lab.rows("SELECT id FROM connection WHERE name = 'mc'")
+        inbox.receive(lab.app.store, hashed, mc, b"{}", [Notice("unsubscribe", lab.now(), email=address)], lab.now(), 5.0)
+        assert kept.inbox.run(lab.now()).entries == 1
+        assert lab.rows("SELECT email FROM address WHERE hash = ?", hashed(address)) == [(None,)]
+        assert lab.rows("SELECT key FROM entry WHERE key LIKE '%@%'") == []
