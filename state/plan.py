@@ -127,6 +127,18 @@ def _refused(payload: str) -> str:
                   f" AND x.address IS a.address AND x.payload = json_array({payload}))")
 
 
+_REFUSED_BEHIND = """(t.person IS NOT NULL
+    AND t.address IS NOT (SELECT b.address FROM attr b WHERE b.person = c.person)
+    AND (EXISTS (SELECT 1 FROM entry e CROSS JOIN utterance u ON u.id = e.utterance AND instr(u.said, '"opt_out"') > 0
+        WHERE e.address = t.address AND e.seen_at >= coalesce((SELECT g.sealed_at FROM operation o
+          CROSS JOIN batch g ON g.id = o.batch WHERE o.id = t.operation), 0))
+      OR EXISTS (SELECT 1 FROM record h CROSS JOIN record w ON w.person = h.person CROSS JOIN entry e ON e.record = w.id
+        CROSS JOIN utterance u ON u.id = e.utterance AND instr(u.said, '"opt_out"') > 0
+        WHERE h.address = t.address AND h.deleted = 0 AND h.person <> c.person)))"""
+"""Whether a row stands at an address its person has left, and somebody refused there since it was written, or whoever has
+the address now ever did. The row's new address may wait behind a hold; that it leaves this one must not."""
+
+
 def audience_sql(a: AudienceDef, rel: Relations) -> dict[str, str]:
     """The statements for one audience: ``upsert``, ``remove``. Bind what ``audiences`` gives."""
     source = ("chunk c CROSS JOIN attr a ON a.person = c.person CROSS JOIN decision d ON d.person = c.person"
@@ -158,9 +170,9 @@ def audience_sql(a: AudienceDef, rel: Relations) -> dict[str, str]:
             FROM {source} LEFT JOIN {a.table} t ON t.person = c.person
             WHERE {wanted} AND ({differs}) AND NOT {flying.format(p='c', more='')}
             AND NOT {vanished} AND NOT (t.person IS NULL AND {rejected.format(kind='upsert')})
-            AND NOT {_refused(payload)}""",
+            AND NOT {_refused(payload)} AND NOT {_REFUSED_BEHIND}""",
         "remove": f"""{_INSERT} SELECT :connection, :object, 'remove',
-            CASE WHEN d.{mailable(a.topic)} = 1 THEN {HARMLESS} ELSE {SUPPRESS} END,
+            CASE WHEN d.{mailable(a.topic)} = 1 AND NOT {_REFUSED_BEHIND} THEN {HARMLESS} ELSE {SUPPRESS} END,
             c.person, 0, coalesce(t.key, k.key), t.address, '[]', '[]',
             CASE WHEN t.person IS NULL THEN NULL ELSE json_array({before}) END,
             NULL, {depends.format(status)}, :state, :run
@@ -170,9 +182,9 @@ def audience_sql(a: AudienceDef, rel: Relations) -> dict[str, str]:
             LEFT JOIN decision d ON d.person = coalesce(w.person, c.person)
             WHERE (t.person IS NOT NULL OR {flying.format(p='c', more=" AND f.kind = 'upsert'")})
             AND coalesce(t.key, k.key) IS NOT NULL
-            AND NOT EXISTS (SELECT 1 FROM attr a CROSS JOIN decision d ON d.person = a.person
+            AND ({_REFUSED_BEHIND} OR NOT EXISTS (SELECT 1 FROM attr a CROSS JOIN decision d ON d.person = a.person
                 CROSS JOIN address ad ON ad.id = a.address
-                WHERE a.person = coalesce(t.person, c.person) AND {wanted})   -- asked when ``t`` is known
+                WHERE a.person = coalesce(t.person, c.person) AND {wanted}))   -- asked when ``t`` is known
             AND NOT {flying.format(p='c', more=" AND f.kind = 'remove'")}
             AND (coalesce(d.{mailable(a.topic)}, 0) <> 1
               OR NOT ({flying.format(p='c', more='')} OR {rejected.format(kind='remove')}))""",
@@ -203,7 +215,8 @@ def audiences(conn: db.Connection, rel: Relations, run: int, parameters: Mapping
         if rejections:
             forget_rejections(conn, a, rel, parameters)
         parts.append((audience_sql(a, rel), given))
-        conn.execute(parts[-1][0]["remove"], given)
+        if conn.execute(parts[-1][0]["remove"], given).rowcount:
+            conn.execute(load("plan")["back_again"].replace(":mailable", f"d.{mailable(a.topic)} = 1"), given)
         conn.execute(drift.removals(a, f"{rel.forbids(a.topic)} OR d.{standing(a.topic)} >= {OPTED_OUT}"), given)
     newest = conn.execute("SELECT max(person) FROM operation").fetchone()[0]  # nothing of whoever is newer comes first
     for a, (sql, given) in zip(rel.audiences, parts, strict=True):

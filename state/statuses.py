@@ -102,13 +102,13 @@ def mark(conn: db.Connection, entries: Sequence[ledger.NewEntry]) -> None:
 
 
 def people(conn: db.Connection, entries: Sequence[ledger.NewEntry]) -> set[int]:
-    """Whom ``mark`` marks for these entries; those that name an address alone bind the person who holds it first."""
+    """Whom these entries can concern; those that name an address alone bind the person who holds it first."""
     q = load("statuses")
     conn.executemany(q["bind_entry"], ((e.address, e.address, e.address) for e in entries
                                        if e.record is None and e.address is not None))
     found = {row[0] for e in entries if e.record is not None for row in conn.execute(q["person_of"], (e.record,))}
     return found | {row[0] for e in entries if e.address is not None
-                    for row in conn.execute(q["people_at"], (e.address,))}
+                    for row in conn.execute(q["people_at"], {"address": e.address})}
 
 
 def lacks(conn: db.Connection, connection: int, container: str, sweep: int) -> bool:

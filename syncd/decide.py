@@ -115,6 +115,7 @@ class Decider:
         if after < given["upto"]:
             q = load("ledger")
             conn.execute(q["long_departed"], (now - DEPARTED,))
+            conn.execute(q["wake_departed"], given)
             conn.execute(q["bind_by_address"], given)
             found = conn.execute(q["bind_by_departed"], given).fetchall()
             conn.executemany(load("records")["dirty_person_of_record"], found)

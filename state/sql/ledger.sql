@@ -124,8 +124,17 @@ FROM (SELECT e.position, min(r.person) AS record FROM entry e CROSS JOIN departe
       GROUP BY e.position HAVING count(DISTINCT r.person) = 1) h
 WHERE entry.position = h.position RETURNING entry.record;
 
+-- name: wake_departed
+-- Something was refused under an address: rows of whoever left it lately may still be there.
+INSERT OR IGNORE INTO dirty SELECT r.person FROM (SELECT 1 FROM departed LIMIT 1) CROSS JOIN entry e
+CROSS JOIN utterance u ON u.id = e.utterance AND instr(u.said, '"opt_out"') > 0
+CROSS JOIN departed d ON d.address = e.address CROSS JOIN record r ON r.id = d.record
+WHERE e.position > :after AND e.position <= :upto;
+
 -- name: long_departed
-DELETE FROM departed WHERE until < ?;
+-- Not while something of theirs waits: it may be the row that still stands at the address.
+DELETE FROM departed WHERE until < ? AND NOT EXISTS (SELECT 1 FROM record r CROSS JOIN operation o ON o.person = r.person
+  WHERE r.id = departed.record AND o.state IN (0, 1, 2));
 
 -- name: unbound
 -- Whether a keyed statement after a key has no record.

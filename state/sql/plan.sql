@@ -171,3 +171,8 @@ FROM (SELECT * FROM flagwish ORDER BY record, field) w CROSS JOIN record r ON r.
 CROSS JOIN decision d ON d.person = r.person
 WHERE NOT EXISTS (SELECT 1 FROM operation f WHERE f.object = :object AND f.record = r.id AND f.state = 3)
 GROUP BY r.id;
+
+-- name: back_again
+-- Whoever is taken out only where their row stands comes in anew once that is done.
+INSERT OR IGNORE INTO waiting SELECT c.person FROM chunk c CROSS JOIN operation o ON o.object = :object AND o.person = c.person
+  AND o.kind = 'remove' AND o.class = 0 AND o.state < 3 CROSS JOIN decision d ON d.person = c.person WHERE :mailable;

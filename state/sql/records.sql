@@ -46,6 +46,12 @@ INSERT OR IGNORE INTO dirty SELECT o.person FROM page p CROSS JOIN record r ON r
 CROSS JOIN record o ON o.address IN (r.address, p.address) AND o.id <> r.id
 WHERE p.fresh OR ((p.deleted = 0 OR p.address IS NOT NULL) AND r.address IS NOT p.address) OR r.deleted <> p.deleted;
 
+-- name: dirty_departed
+-- Who comes to an address may have refused: rows of whoever left it lately may still be there.
+INSERT OR IGNORE INTO dirty SELECT o.person FROM (SELECT 1 FROM departed LIMIT 1) CROSS JOIN page p
+CROSS JOIN record r ON r.id = p.record CROSS JOIN departed d ON d.address = p.address CROSS JOIN record o ON o.id = d.record
+WHERE p.deleted = 0 AND (p.fresh OR r.deleted OR r.address IS NOT p.address);
+
 -- name: dirty_holders
 INSERT OR IGNORE INTO dirty SELECT person FROM record WHERE address = ?;
 

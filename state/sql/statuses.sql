@@ -133,7 +133,9 @@ INSERT OR IGNORE INTO dirty SELECT person FROM record WHERE address = ?;
 SELECT person FROM record WHERE id = ?;
 
 -- name: people_at
-SELECT person FROM record WHERE address = ?;
+-- Whoever has the address, and who had it until lately: a row of theirs may still be there.
+SELECT person FROM record WHERE address = :address
+UNION SELECT r.person FROM departed d CROSS JOIN record r ON r.id = d.record WHERE d.address = :address;
 
 -- name: bind_entry
 -- As bind_by_address, for what must not wait: unless somebody who holds the address is just being identified.

@@ -271,6 +271,30 @@ def test_a_foreign_row_at_an_address_that_nobody_has_any_more_goes_when_it_refus
     assert lab.rows("SELECT count(*) FROM judging") == [(0,)]
 
 
+@pytest.mark.parametrize("by", ["the address", "its next holder", "who moves there"])
+def test_a_row_whose_move_is_held_goes_where_it_stands_when_that_refuses(lab: Lab, by: str) -> None:
+    """p1 has another address; her row waits with the changed mapping. Whoever reads the old mailbox wants no news."""
+    linked(lab, 3)
+    lab.edit("p2", no_news=1)
+    lab.settle()
+    lab.reopen(MAPPING.replace("spent > 100", "spent > 5"))
+    lab.edit("p1", email="new@mail.example")
+    lab.settle()
+    assert lab.send(NEWS) == {"p0", "p1"}, "to her old address"
+    lab.advance(3600)
+    if by == "the address":
+        lab.world.act("mc", "unsubscribe", email="p1@mail.example", keyed=False)
+    elif by == "its next holder":
+        lab.contact("heir", email="p1@mail.example", no_news=1)
+    else:
+        lab.edit("p2", email="p1@mail.example")
+    lab.settle()
+    assert lab.keys(NEWS) == {"p0"}
+    lab.decide("mapping", "approved")
+    lab.settle()
+    assert lab.send(NEWS) == {"p0", "new"}
+
+
 def test_a_reopening_without_a_permit_is_held_whatever_it_is(lab: Lab) -> None:
     linked(lab, 2)
     lab.unsubscribe("p1", "L2")
