@@ -12,6 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
+
 from connectors.errors import ConnectorError
 from state.clock import was_set_back
 from state.queries import load
@@ -101,7 +103,7 @@ class Cycle:
     def _work(self, report: Report, run: int) -> None:
         """Identify to guard, for whoever is dirty; nobody is before every feed was read once."""
         now = self.clock()
-        if self.unfit or not self.linked():
+        if self.unfit or not self.linked() or self.unread_consent():
             self._carry(report, run, now)
             return
         self.decider.call_back()
@@ -116,7 +118,7 @@ class Cycle:
 
     def _carry(self, report: Report, run: int, now: Micros) -> None:
         """A mistake at one connection does not stop opt-outs between the others: what keeps mail from people is decided and
-        queued, the rest about them is put off until all of the mapping can be read. Nothing before a first approved plan."""
+        queued, the rest about them is put off until all of the mapping is read. Nothing before a first approved plan."""
         if self.store.rows("SELECT 1 FROM connection WHERE approved_at IS NOT NULL"):
             self.decider.people(now)
             report.people += self.decider.carry(run, now)
@@ -141,10 +143,15 @@ class Cycle:
         rows = self.store.rows("SELECT id FROM stream WHERE complete_at IS NOT NULL")
         return ids <= {row[0] for row in rows}
 
+    def unread_consent(self) -> bool:
+        """Whether some records were not read since the mapping came to take a field of theirs for consent: it may refuse."""
+        streams = orjson.dumps([source.stream for source in self.rel.sources]).decode()
+        return bool(self.store.rows(load("flags")["unread"], (streams,))[0][0])
+
     def consent_is_fresh(self) -> bool:
         """The send gate's second half: every consent-bearing feed was read to its end not longer ago than the policy's
         ``max_consent_age``."""
-        if self.unfit:
+        if self.unfit or self.unread_consent():
             return False
         oldest = self.clock() - self.max_consent_age
         ids = {f.stream for f in self.feeds if f.consent}

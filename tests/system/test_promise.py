@@ -291,6 +291,35 @@ def test_a_box_that_is_mapped_after_the_link_counts_where_it_is_read_a_cycle_lat
         assert lab.keys(NEWS) == set()
 
 
+def test_nobody_gets_a_new_topic_before_its_box_was_read_in_every_record(tmp_path: Path) -> None:
+    """The reading breaks off: a plan of half of it would be approved, and those whose boxes refuse would be mailed. Who
+    leaves another topic meanwhile is out of it."""
+    kept = MAPPING[:MAPPING.index("  news:\n    name")] + MAPPING[MAPPING.index("segments:"):]
+    without_news = "".join(line for line in kept.splitlines(True) if not line.startswith("      news: "))
+    with Lab(tmp_path, without_news, crm={"page_size": 2}) as lab:
+        lab.contacts(8, no_news=1)
+        lab.contact("ann")
+        plan = lab.cycle(deliver=False).plan
+        assert plan is not None
+        lab.approve(plan)
+        lab.settle()
+        lab.send(OFFERS)
+        lab.settle()
+        lab.reopen(MAPPING)
+        lab.world.fault("outage", connection="sf", verb="changes", skip=2, count=None)
+        assert lab.cycle().plan is None
+        lab.unsubscribe("p5", "L1")
+        assert lab.cycle().plan is None
+        assert (lab.send(NEWS), "p5" in lab.keys(OFFERS)) == (set(), False)
+        lab.world.clear_faults()
+        lab.settle()
+        plan = lab.cycle(deliver=False).plan
+        assert plan is not None
+        lab.approve(plan)
+        lab.settle()
+        assert lab.send(NEWS) == {"ann"}
+
+
 def test_a_box_that_asks_for_mail_and_is_mapped_after_the_link_counts_once_it_is_approved(tmp_path: Path) -> None:
     i, j = MAPPING.index("    consent:\n      sf.Contact:\n        field: offers"), MAPPING.index("  news:")
     with Lab(tmp_path, MAPPING[:i] + MAPPING[j:]) as lab:
