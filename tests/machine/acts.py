@@ -278,13 +278,15 @@ class Acts(Stage):
         return True
 
     def do_retract_burst(self) -> bool:
-        """An admin declares the newest burst a mistake."""
+        """An admin declares the newest burst a mistake, unless somebody has."""
         store = self.company.app.store
         rows = store.rows("SELECT b.hold, c.name FROM burst b JOIN connection c ON c.id = b.connection ORDER BY b.hold DESC")
-        if not rows:
+        hold, connection = next((row for row in rows if row[0] not in self._retracted), (None, ""))
+        if hold is None:
             return False
-        answer = grants.retract_burst(store, rows[0][0], evidence="file was wrong", by="admin", now=self.company.host_now())
-        self.oracle.retract_burst(rows[0][1], self._bursts.get(rows[0][0], self.oracle.glimpses))
+        answer = grants.retract_burst(store, hold, evidence="file was wrong", by="admin", now=self.company.host_now())
+        self._retracted.add(hold)
+        self.oracle.retract_burst(connection, self._bursts.get(hold, self.oracle.glimpses))
         return bool(answer["retracted"])
 
     def do_approve(self) -> bool:

@@ -67,9 +67,11 @@ def machine(counts: Counter[str], broken: list[list[Step]]) -> type[RuleBasedSta
 
 
 def _rule(kind: str) -> Callable[[Any, Step], None]:
-    """Do this kind of step, in the scene that knows it."""
+    """Do this kind of step, in the scene that knows it, and a burst's once there is one."""
     doing = rule(step=_step(kind))(_doing(kind))
-    return precondition(lambda self: self.scene == SCENE_OF[kind])(doing) if kind in SCENE_OF else doing
+    if kind not in SCENE_OF:
+        return doing
+    return precondition(lambda self: self.scene == SCENE_OF[kind] and (kind != "retract_burst" or self.play.bursts))(doing)
 
 
 def _doing(kind: str) -> Callable[[Any, Step], None]:

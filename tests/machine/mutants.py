@@ -189,9 +189,9 @@ MUTANTS = (
          "create", "crash", "tick", "suppress", "midway"),
     # what became of it
     _one("what is lost is taken for done", "syncd.deliver:_holds", "    if row is None:\n        return False\n",
-         "    return True\n", "create", "fault", "cycle", "calm", "hasty", "forget_requests"),
+         "    return True\n", "create", "hasty", "forget_requests"),
     _one("a lost change of address is taken for done", "syncd.deliver:_holds", "!= op.email:", "is None:",
-         "move", "hasty", "forget_requests", "fault", "calm", "cycle"),
+         "move", "hasty", "forget_requests"),
     _one("what was interrupted is forgotten", "sql:outbox.open_batches", "state <> 'closed'", "state = 'accepted'",
          "create", "crash", "calm", "cycle", "unsubscribe", "spend"),
     _one("a call that failed is taken for done", "syncd.deliver:Lane._apply",

@@ -51,6 +51,8 @@ class Stage:
         """Those of them that nobody may have read yet."""
         self._bursts: dict[int, int] = {}
         """So many refusals were made before a burst ended at the latest."""
+        self._retracted: set[int] = set()
+        """Bursts that were declared a mistake."""
         self._by_address = False
         """An ESP's subscriber keys may be addresses."""
         self._forms: list[tuple[int, str, dict[str, Any]]] = []
@@ -128,6 +130,11 @@ class Stage:
         """What was read by now may be part of the bursts that nobody has decided about."""
         for (hold,) in self.company.app.store.rows("SELECT id FROM hold WHERE class = 'burst' AND closed_at IS NULL"):
             self._bursts[hold] = self.oracle.glimpses
+
+    @property
+    def bursts(self) -> bool:
+        """Whether there is a burst that may be a mistake."""
+        return bool(self._bursts.keys() - self._retracted)
 
     def _healthy(self) -> frozenset[str]:
         """Connections that can be reached, and to which nothing is put off any more."""
