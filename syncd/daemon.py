@@ -194,10 +194,10 @@ class Daemon:
         last = desk.store.meta("audit_begun")
         if last is not None and 0 <= now - last < desk.config.schedule.audit:
             return
-        desk.store.remember("audit_begun", now)
-        if last is None or self.stopping.is_set():
-            return  # a new installation has nothing to audit yet
         try:
+            desk.store.remember("audit_begun", now)
+            if last is None or self.stopping.is_set():
+                return  # a new installation has nothing to audit yet
             data = desk.call("audit", {"scheduled": True}).data
         except Exception as error:
             self.log.warning(logs.CONNECTION_FAILED, what="audit", **failure_of(error).as_json())
