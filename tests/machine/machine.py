@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from tests.machine.inline import inline
 from tests.machine.play import Broken, Play
 from tests.machine.shrink import finding
-from tests.machine.steps import KINDS, SCENE_OF, WEIGHTS, WHO, Step, opening
+from tests.machine.steps import KINDS, MORE_IN, SCENE_OF, WEIGHTS, WHO, Step, opening
 
 STEPS = 50
 """Steps of one play."""
@@ -63,15 +63,19 @@ def machine(counts: Counter[str], broken: list[list[Step]]) -> type[RuleBasedSta
     for kind in KINDS:
         for copy in range(WEIGHTS.get(kind, 1)):
             setattr(Machine, f"{kind}_{copy}" if copy else kind, _rule(kind))
+    for scene, more in MORE_IN.items():
+        for kind, copies in more.items():
+            for copy in range(copies):
+                setattr(Machine, f"{kind}_{scene}_{copy}", _rule(kind, scene))
     return Machine
 
 
-def _rule(kind: str) -> Callable[[Any, Step], None]:
-    """Do this kind of step, in the scene that knows it, and a burst's once there is one."""
-    doing = rule(step=_step(kind))(_doing(kind))
-    if kind not in SCENE_OF:
+def _rule(kind: str, scene: int | None = None) -> Callable[[Any, Step], None]:
+    """Do this kind of step, in this scene or the one that knows it, and a burst's once there is one."""
+    doing, only = rule(step=_step(kind))(_doing(kind)), SCENE_OF.get(kind, scene)
+    if only is None:
         return doing
-    return precondition(lambda self: self.scene == SCENE_OF[kind] and (kind != "retract_burst" or self.play.bursts))(doing)
+    return precondition(lambda self: self.scene == only and (kind != "retract_burst" or self.play.bursts))(doing)
 
 
 def _doing(kind: str) -> Callable[[Any, Step], None]:

@@ -90,11 +90,14 @@ KINDS: dict[str, Callable[[Pick], Step]] = {
 WEIGHTS = {"cycle": 10, "unsubscribe": 3, "tick": 2, "web": 3, "send": 4, "crash": 2, "fault": 2, "wait": 2, "calm": 3,
            "hasty": 2, "resubscribe": 2, "grant": 2, "approve": 2, "click": 2,
            "import_flags": 2, "retract": 3, "undelete": 3,
-           "blacklist": 4, "unblacklist": 12, "connect": 4, "retract_burst": 12}
+           "blacklist": 4, "unblacklist": 12, "connect": 4, "retract_burst": 20}
 """How many times as often as the others."""
 
 SCENE_OF = {"blacklist": 1, "unblacklist": 1, "connect": 1, "retract_burst": 3}
 """Kinds that can happen in one scene alone. The machine does not try them in the others, and so can try them often there."""
+
+MORE_IN = {3: {"import_flags": 10}}
+"""How many times more often than elsewhere a scene has what makes it: only a file makes a burst."""
 
 _BAG = tuple(kind for kind in KINDS for _ in range(WEIGHTS.get(kind, 1)))
 
