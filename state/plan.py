@@ -127,14 +127,16 @@ def _refused(payload: str) -> str:
                   f" AND x.address IS a.address AND x.payload = json_array({payload}))")
 
 
-_REFUSED_BEHIND = """(t.person IS NOT NULL
-    AND t.address IS NOT (SELECT b.address FROM attr b WHERE b.person = c.person)
+_OWNER = "coalesce((SELECT m.person FROM record m WHERE m.id = c.person), c.person)"
+"""Whose a row is now: its person may have been merged away."""
+_REFUSED_BEHIND = f"""(t.person IS NOT NULL
+    AND t.address IS NOT (SELECT b.address FROM attr b WHERE b.person = {_OWNER})
     AND (EXISTS (SELECT 1 FROM entry e CROSS JOIN utterance u ON u.id = e.utterance AND instr(u.said, '"opt_out"') > 0
         WHERE e.address = t.address AND e.seen_at >= coalesce((SELECT g.sealed_at FROM operation o
           CROSS JOIN batch g ON g.id = o.batch WHERE o.id = t.operation), 0))
       OR EXISTS (SELECT 1 FROM record h CROSS JOIN record w ON w.person = h.person CROSS JOIN entry e ON e.record = w.id
         CROSS JOIN utterance u ON u.id = e.utterance AND instr(u.said, '"opt_out"') > 0
-        WHERE h.address = t.address AND h.deleted = 0 AND h.person <> c.person)))"""
+        WHERE h.address = t.address AND h.deleted = 0 AND h.person <> {_OWNER})))"""
 """Whether a row stands at an address its person has left, and somebody refused there since it was written, or whoever has
 the address now ever did. The row's new address may wait behind a hold; that it leaves this one must not."""
 
