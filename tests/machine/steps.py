@@ -89,7 +89,7 @@ KINDS: dict[str, Callable[[Pick], Step]] = {
 
 WEIGHTS = {"cycle": 10, "unsubscribe": 3, "tick": 2, "web": 3, "send": 4, "crash": 2, "fault": 2, "wait": 2, "calm": 3,
            "hasty": 2, "resubscribe": 2, "grant": 2, "approve": 2, "click": 2,
-           "import_flags": 2, "retract": 3, "undelete": 3,
+           "import_flags": 2, "retract": 3, "undelete": 3, "heal": 4, "midway": 3,
            "blacklist": 4, "unblacklist": 12, "connect": 4, "retract_burst": 20}
 """How many times as often as the others."""
 

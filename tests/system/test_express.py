@@ -77,7 +77,7 @@ def test_a_vendor_that_is_away_delays_nothing_but_itself(running: Running) -> No
 def test_after_a_restart_an_opt_out_does_not_wait_for_the_first_cycle(running: Running) -> None:
     running.stop()
     [leaver] = running.couples(1)
-    running.company.fault("salesforce", "latency", route="query", seconds=2.0)
+    running.company.fault("salesforce", "latency", route="query", seconds=6.0)
     cycles = len(running.events("cycle_ended"))
     running.start(cycles=0)
     body = unsubscribes([running.numbers[leaver]], TIPS)
