@@ -31,7 +31,7 @@ from syncd.decide import Decider
 from syncd.deliver import Lane
 from syncd.destinations import Wiring
 from syncd.guard import Limits
-from syncd.inbox import Resolver
+from syncd.inbox import Resolver, Turn
 from syncd.incoming import Incoming
 from syncd.listen import Listener
 from syncd.model import Micros, StreamSpec
@@ -92,7 +92,7 @@ class App:
         self.compiled: CompiledMapping | None = None
         self._asked = False
         self.turns = {name: threading.Lock() for name in endpoints}
-        self.resolving = threading.Lock()
+        self.resolving = Turn()
 
     def clock(self) -> Micros:
         """Now. Loopback servers may be ahead or behind (a simulator's time); the farthest ahead is followed."""

@@ -147,7 +147,7 @@ class Express:
         :raises ConnectorError: a vendor could not be asked whom its webhooks are about; they wait
         """
         cycle = self._cycle()
-        found = cycle.inbox.run(self._app.clock())
+        found = cycle.inbox.run(self._app.clock(), express=True)
         if found.strangers:
             self._log.warning(logs.WEBHOOK_STRANGERS, events=found.strangers)
         ready = found.people | (self._flying - self._in_flight(self._flying))

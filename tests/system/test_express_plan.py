@@ -111,3 +111,23 @@ def test_who_was_forgotten_since_the_mapping_was_compiled_is_a_hash_here_too(
         assert kept.inbox.run(lab.now()).entries == 1
         assert lab.rows("SELECT email FROM address WHERE hash = ?", hashed(address)) == [(None,)]
         assert lab.rows("SELECT key FROM entry WHERE key LIKE '%@%'") == []
+
+
+def test_whom_a_cycle_was_quicker_to_look_up_the_express_way_decides_all_the_same(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cycle looks up what waits when it begins, and decides when everything is read: that may be hours later."""
+    def resolve(self: MemoryConnector, notices: Sequence[Notice]) -> list[tuple[Value, ...] | None]:
+        return [("event-1", "unsubscribe", "L2", None, n.email, n.email, n.at, None) for n in notices]
+    monkeypatch.setattr(MemoryConnector, "resolve", resolve, raising=False)
+    with Lab(tmp_path, MAPPING) as lab:
+        lab.contacts(2)
+        lab.link()
+        assert lab.app.compiled is not None
+        cycle, express = (lab.app.cycle_of(lab.app.compiled) for _ in range(2))
+        [(mc,)] = lab.rows("SELECT id FROM connection WHERE name = 'mc'")
+        inbox.receive(lab.app.store, normalise.hasher(lab.policy.hash_key), mc, b"{}",
+                      [Notice("unsubscribe", lab.now(), email="p1@mail.example")], lab.now(), 5.0)
+        found = cycle.inbox.run(lab.now())
+        assert len(found.people) == 1
+        assert express.inbox.run(lab.now(), express=True).people == found.people
+        assert express.inbox.run(lab.now(), express=True).people == set()
