@@ -177,9 +177,8 @@ class App:
         """The cycle of a mapping as it was compiled; asks nobody anything."""
         rel = c.relations
         rows = Incoming(normalise.hasher(self.policy.hash_key), forget.shape(rel))
-        with self.store.reading() as conn:
-            rows.know(*forget.known(conn))  # webhooks are resolved without a pull
         listener = Listener(self.store, rows, c.containers, self.policy.clock_tolerance)
+        listener.know()
         puller = Puller(self.store, rel, rows, listener, self.policy.full_every,
                         frozenset(c.audience_names[o] for o in c.creates),
                         clock_tolerance=self.policy.clock_tolerance, failpoint=self.failpoint)

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from connectors.base import Notified
 from connectors.errors import ConnectorError, Misconfigured
-from state import forget, inbox, statuses
+from state import inbox, statuses
 from state.inbox import Delivery, Kept
 from state.store import Store
 from syncd import normalise
@@ -126,8 +126,7 @@ class Resolver:
     def _rows(self, told: Sequence[tuple[Kept, tuple[Value, ...]]]) -> list[tuple[Any, ...]]:
         """Events as the state takes them. From a restored delivery only the address's hash is known. Who is forgotten is
         asked each time: the express way keeps its parts as long as the mapping."""
-        with self.store.reading() as conn:
-            self.listener.incoming.know(*forget.known(conn))
+        self.listener.know()
         rows = self.listener.incoming.events([row for _, row in told])
         return [row if row[_HASH] is not None or event.hash is None
                 else (*row[:_HASH], bytes.fromhex(event.hash), *row[_HASH + 1:])

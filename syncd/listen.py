@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from connectors.errors import Misconfigured
-from state import sends, statuses
+from state import forget, sends, statuses
 from state.ledger import NewEntry
 from state.queries import load
 from state.sends import Send
@@ -45,6 +45,11 @@ class Listener:
     incoming: Incoming
     containers: Mapping[int, Containers]
     clock_tolerance: Micros = CLOCK_TOLERANCE
+
+    def know(self) -> None:
+        """Ask again who is forgotten: what comes about them is not taken in."""
+        with self.state.reading() as conn:
+            self.incoming.know(*forget.known(conn))
 
     def store(self, feed: Feed, row: StreamRow, rows: Sequence[tuple[Value, ...]], cursor: str | None, sweep: int,
               now: Micros, complete: bool, pulled: Pulled) -> int:

@@ -53,7 +53,7 @@ class Puller:
         pulled = Pulled()
         if not feeds:
             return pulled
-        self._know()
+        self.listener.know()
         with ThreadPoolExecutor(len(feeds), thread_name_prefix="pull") as pool:
             for feed, future in [(f, pool.submit(self._feed, f, now, full, pulled)) for f in feeds]:
                 try:
@@ -88,10 +88,6 @@ class Puller:
             return count, upto
         self.store.walk(job, 0)
         self.store.write(lambda conn: flags.heard(conn, source))
-
-    def _know(self) -> None:
-        with self.store.reading() as conn:
-            self.rows.know(*forget.known(conn))
 
     def _lift(self, feeds: Sequence[Feed], now: Micros, pulled: Pulled) -> None:
         """Who was forgotten and has asked for mail since is known again: her records are read as those of anybody."""
@@ -169,7 +165,7 @@ class Puller:
         :param since: the instant after which a difference came about, where that is not the last poll
         :raises ConnectorError:
         """
-        self._know()
+        self.listener.know()
         pulled, row = Pulled(), self._row(feed)
         if since is not None:
             row = replace(row, complete_at=since)
