@@ -118,8 +118,9 @@ DELETE FROM keyless WHERE EXISTS (SELECT 1 FROM subscriber_key k WHERE k.connect
 -- name: keys_existing
 -- A subscriber who is there already under another key keeps it: the one with the person's own id first, then any that
 -- is not the id of somebody else's record.
-INSERT OR IGNORE INTO subscriber_key (connection, person, key, existing)
-SELECT :connection, c.person, s.key, 1
+INSERT OR IGNORE INTO subscriber_key (connection, person, key, existing, lent)
+SELECT :connection, c.person, s.key, 1, (SELECT nullif(o.id, c.person) FROM stream t CROSS JOIN record o
+  ON o.stream = t.id AND o.rid = s.key WHERE t.kind = 'record' AND o.person = c.person ORDER BY o.id <> c.record LIMIT 1)
 FROM keyless c CROSS JOIN record r ON r.id = c.record
 CROSS JOIN remote_status s INDEXED BY remote_status_address   -- or each person would look through all subscribers
   ON s.address = c.address AND s.connection = :connection AND s.container = ''
@@ -137,8 +138,9 @@ CROSS JOIN record r ON r.id = c.record LEFT JOIN attr a ON a.person = c.person W
   WHERE t.connection = :connection AND t.container = '' AND t.key = :value AND t.status <> 'removed');
 
 -- name: keys_new
-INSERT OR IGNORE INTO subscriber_key (connection, person, key)
-SELECT :connection, c.person, :value   -- of the record or of the attributes, which then are not read
+-- What is a record's id is lent by it: whoever was read first of a person's records gives the person its number.
+INSERT OR IGNORE INTO subscriber_key (connection, person, key, lent)
+SELECT :connection, c.person, :value, iif(:value = r.rid, nullif(r.id, c.person), NULL)   -- of the record or of the attributes, which then are not read
 FROM keyless c CROSS JOIN record r ON r.id = c.record LEFT JOIN attr a ON a.person = c.person;
 
 -- name: stay_dirty

@@ -196,7 +196,7 @@ CREATE TABLE subscriber_key (
   key TEXT NOT NULL,
   until INTEGER NOT NULL DEFAULT 0,      -- 0 = in use; -1 = to come, once every refusal is under it; else µs: given up then
   existing INTEGER NOT NULL DEFAULT 0,   -- the subscriber was there before us
-  lent INTEGER,                          -- the record whose own it was before a merge
+  lent INTEGER,                          -- the record whose own it is, unless that is the one the person is called after
   PRIMARY KEY (connection, person, until),
   UNIQUE (connection, key)
 ) STRICT, WITHOUT ROWID;
