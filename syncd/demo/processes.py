@@ -26,6 +26,11 @@ STARTING = 300.0
 ANSWERING = 120.0
 """Seconds the control API may take to answer."""
 STOPPING = 10.0
+TOLERANCE = 1
+"""Seconds that the vendors' clocks may differ: all have this machine's. Between real ones a change of mind within minutes
+has no sure order."""
+IN_ORDER = TOLERANCE + 3.0
+"""Seconds after which what is said is surely later: some vendors tell whole seconds only."""
 GLANCE = 0.2
 """Seconds between two looks at a running cycle."""
 
@@ -56,9 +61,8 @@ class Sandbox:
                 raise Failure(FAILED, "the sandbox did not start.", next=f"It says: {self._last_words()}") from None
             raise
         self._address = urlsplit(ready["control"]).netloc
-        # All its vendors have this machine's clock; between real ones a change of mind within minutes has no sure order.
         with self.config.open("a", encoding="utf-8") as config:
-            config.write("policy: {clock_tolerance: 1s}\n")
+            config.write(f"policy: {{clock_tolerance: {TOLERANCE}s}}\n")
         return self
 
     def _first_line(self, process: subprocess.Popen[bytes]) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import sys
 import tempfile
@@ -15,7 +16,7 @@ from types import FrameType
 import orjson
 
 from syncd.demo.judge import Check, Outcome, everyone_else, judge, nobody_refused, nothing_written
-from syncd.demo.processes import Json, Product, Sandbox
+from syncd.demo.processes import IN_ORDER, Json, Product, Sandbox
 from syncd.demo.stories import STORIES, Acts, Person, Story, cast
 from syncd.demo.teller import Teller, teller
 from syncd.demo.truth import MAILINGS, Mailed, Truth, letters, send_all
@@ -99,6 +100,8 @@ class Tour:
     outcomes: list[Outcome] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
     lacking: list[Story] = field(default_factory=list)
+    _changed: float = -math.inf
+    """When people changed their minds last, of ``time.monotonic``."""
 
     @property
     def ok(self) -> bool:
@@ -172,14 +175,16 @@ class Tour:
         self.sandbox.calls()
 
     def change(self, people: Mapping[str, Person | None], acts: Callable[[Story], Acts]) -> None:
-        """Let the stories happen."""
+        """Let the stories happen, surely later than what happened before: a fast machine would leave no time in between."""
+        time.sleep(max(0.0, self._changed + IN_ORDER - time.monotonic()))
         began, truth, count = time.monotonic(), Truth.read(self.sandbox), 0
         for story in STORIES:
             if (person := people[story.title]) is not None:
                 for act in acts(story)(person, truth):
                     self.sandbox.act(act)
                     count += 1
-        self.tell.step(f"{count} things happen", "", time.monotonic() - began)
+        self._changed = time.monotonic()
+        self.tell.step(f"{count} things happen", "", self._changed - began)
 
     def _phase(self, title: str, call: Callable[[], tuple[Json, float]], text: Callable[[Json], str]) -> Json:
         data, seconds = call()

@@ -9,13 +9,15 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import orjson
 import pytest
 
+from syncd.demo import tour
 from syncd.demo.judge import everyone_else, judge, nobody_refused, nothing_written
-from syncd.demo.processes import Sandbox
+from syncd.demo.processes import IN_ORDER, Sandbox
 from syncd.demo.stories import STORIES, Person, Story, cast
 from syncd.demo.truth import MAILINGS, MAIN, SECOND, Mailed, Truth, letters
 from syncd.failures import Failure
@@ -23,6 +25,7 @@ from syncd.failures import Failure
 ROOT = Path(__file__).parents[2]
 DEMO = [sys.executable, "-m", "syncd.cli", "demo"]
 ANNA = "anna@mail.example"
+ANY: Any = None
 
 
 def demo(*words: str) -> subprocess.CompletedProcess[str]:
@@ -48,6 +51,25 @@ def test_every_story_arrives_on_every_side(told: dict[str, Any]) -> None:
     assert all(s["ok"] and not s["wrong"] for s in told["stories"])
     assert len({s["email"] for s in told["stories"]}) == len(STORIES)
     assert all(check["looked_at"] > 0 and check["against"] == 0 for check in told["checks"])
+
+
+def test_however_fast_the_machine_a_change_of_mind_is_surely_the_later_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Vendors that tell whole seconds leave no order between two things of one second, and a form's answer would count for
+    nothing."""
+    clock, waits = [100.0], []
+
+    def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        clock[0] += seconds
+
+    monkeypatch.setattr(tour, "time", SimpleNamespace(monotonic=lambda: clock[0], sleep=sleep))
+    monkeypatch.setattr(tour.Truth, "read", lambda sandbox: None)
+    nobody: dict[str, Person | None] = dict.fromkeys(s.title for s in STORIES)
+    one = tour.Tour(ANY, ANY, tour.Teller(), 0, 0, 0.0)
+    for passing in (0.0, 1.5, 60.0):
+        clock[0] += passing
+        one.change(nobody, lambda story: story.first)
+    assert waits == [0, IN_ORDER - 1.5, 0]
 
 
 def test_each_story_was_mailed_as_it_should(told: dict[str, Any]) -> None:
