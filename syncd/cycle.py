@@ -12,8 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
-
 from connectors.errors import ConnectorError
 from state.clock import was_set_back
 from state.queries import load
@@ -103,7 +101,7 @@ class Cycle:
     def _work(self, report: Report, run: int) -> None:
         """Identify to guard, for whoever is dirty; nobody is before every feed was read once."""
         now = self.clock()
-        if self.unfit or not self.linked() or self.unread_consent():
+        if self.unfit or not self.linked() or self.half_read():
             self._carry(report, run, now)
             return
         self.decider.call_back()
@@ -143,15 +141,16 @@ class Cycle:
         rows = self.store.rows("SELECT id FROM stream WHERE complete_at IS NOT NULL")
         return ids <= {row[0] for row in rows}
 
-    def unread_consent(self) -> bool:
-        """Whether some records were not read since the mapping came to take a field of theirs for consent: it may refuse."""
-        streams = orjson.dumps([source.stream for source in self.rel.sources]).decode()
-        return bool(self.store.rows(load("flags")["unread"], (streams,))[0][0])
+    def half_read(self) -> bool:
+        """Some records were not read with the fields that the mapping asks for now: what they lack would be taken for empty,
+        and may be a refusal."""
+        return not {f.stream for f in self.feeds}.isdisjoint(
+            row[0] for row in self.store.rows("SELECT id FROM stream WHERE anew = 1"))
 
     def consent_is_fresh(self) -> bool:
         """The send gate's second half: every consent-bearing feed was read to its end not longer ago than the policy's
         ``max_consent_age``."""
-        if self.unfit or self.unread_consent():
+        if self.unfit or self.half_read():
             return False
         oldest = self.clock() - self.max_consent_age
         ids = {f.stream for f in self.feeds if f.consent}

@@ -161,10 +161,10 @@ class Express:
 
     def _suppress(self, cycle: Cycle, people: list[int]) -> None:
         """Queue the opt-outs of these people and wake the senders."""
-        began, count = time.monotonic(), 0
+        began, count, whole = time.monotonic(), 0, not (cycle.unfit or cycle.half_read())
         for start in range(0, len(people), PEOPLE_PER_TURN):
             count += cycle.decider.suppress(people[start:start + PEOPLE_PER_TURN], self._app.clock(), cycle.leave,
-                                            whole=not cycle.unfit)
+                                            whole=whole)
             self._app.failpoint("suppressed")
             for courier in self.couriers.values():
                 courier.wake.set()

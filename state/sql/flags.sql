@@ -10,14 +10,10 @@ INSERT INTO flag (stream, field, meaning, evidence, unknown)
 SELECT ?, ?, ?, ?, ? AND complete_at IS NOT NULL FROM stream WHERE id = ?;
 
 -- name: from_the_start
-UPDATE stream SET cursor = NULL WHERE id = ? AND complete_at IS NOT NULL;
+UPDATE stream SET cursor = NULL, anew = 1 WHERE id = ? AND complete_at IS NOT NULL;
 
 -- name: unknown
 SELECT field FROM flag WHERE stream = ? AND unknown = 1;
-
--- name: unread
--- Whether any of these streams has such fields.
-SELECT EXISTS (SELECT 1 FROM flag WHERE unknown = 1 AND stream IN (SELECT value FROM json_each(?)));
 
 -- name: settled
 UPDATE flag SET unknown = 0 WHERE stream = ? AND unknown = 1;

@@ -88,7 +88,8 @@ AND NOT EXISTS (SELECT 1 FROM dirty_record t WHERE t.record = p.record);
 INSERT OR IGNORE INTO dirty SELECT person FROM record WHERE id = ?;
 
 -- name: advance
-UPDATE stream SET cursor = :cursor, complete_at = coalesce(:complete, complete_at), error = NULL WHERE id = :stream;
+UPDATE stream SET cursor = :cursor, complete_at = coalesce(:complete, complete_at), error = NULL, anew = iif(:complete IS NULL, anew, 0)
+WHERE id = :stream;
 
 -- name: seen
 UPDATE record SET sweep = :sweep WHERE stream = :stream AND rid IN (SELECT value FROM json_each(:ids));

@@ -2,6 +2,7 @@
 INSERT INTO stream (connection, object, kind, fields, consent) VALUES (?, ?, ?, ?, ?)
 ON CONFLICT (connection, object, kind) DO UPDATE SET consent = excluded.consent,
   cursor = CASE WHEN stream.fields = excluded.fields THEN stream.cursor END,
+  anew = stream.anew OR stream.kind = 'record' AND stream.fields <> excluded.fields,
   fields = excluded.fields;
 
 -- name: stream_row

@@ -33,6 +33,7 @@ CREATE TABLE stream (
   sweep INTEGER NOT NULL DEFAULT 0,  -- number of the current full listing
   full_at INTEGER,                   -- µs: end of the last complete listing
   complete_at INTEGER,               -- µs: when it was last read to its end
+  anew INTEGER NOT NULL DEFAULT 0,   -- 1 = records are read from the start since the mapping asks for other fields
   error TEXT,                        -- why the last reading failed, a code
   UNIQUE (connection, object, kind)
 ) STRICT;

@@ -178,6 +178,8 @@ def _advise(data: dict[str, Any], code: int) -> None:
             say(f"syncd: {name} could not be written: {delivered['error']['message']}")
     if data["failed"] or any("error" in delivered for delivered in data["delivered"].values()):
         say("  `syncd doctor` looks at all connections.")
+    if data["failed"] and data["plan"] is None:
+        say("  Until that is read nothing but opt-outs is planned.")
     for name, about in data["emptied"].items():
         say(f"syncd: {name} lacks {about['missing']} of {about['known']} records; they are kept.")
     if data["plan"] is not None:
