@@ -25,6 +25,8 @@ SECOND = 1_000_000
 
 MISCONFIGURED = "misconfigured"
 """How the reason of an operation begins whose object could not be written as it stood."""
+LONGEST_BACKOFF = 300 * SECOND
+"""How long, in µs, an operation waits at most that the vendor refused again and again without a time of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,8 +213,9 @@ def record(conn: db.Connection, rel: Relations, sealed: Sealed, outcomes: Sequen
            backoff: float, ask_after: float = 1.0, late: bool = False) -> None:
     """Store what became of a batch. Targets move only on ``done``. One outcome per operation, in order.
 
-    ``backoff`` (seconds) delays operations to be retried without a time of the vendor's own. ``late``: the answer did not
-    come with the call, so that somebody may have turned a flag back since, and a poll may have passed over it.
+    ``backoff`` (seconds) delays operations to be retried without a time of the vendor's own, and doubles each time.
+    ``late``: the answer did not come with the call, so that somebody may have turned a flag back since, and a poll may have
+    passed over it.
     """
     q = load("outbox")
     if len(outcomes) != len(sealed.batch.ops):
@@ -261,9 +264,9 @@ def _sort_out(conn: db.Connection, rel: Relations, sealed: Sealed, by_state: Map
     for op, outcome in by_state.get("rejected", []):
         _reject(conn, q, sealed, op, outcome, now)
     for op, outcome in by_state.get("retry", []):
-        wait = outcome.retry_after if outcome.retry_after is not None else backoff
-        conn.execute(q["retry"], {"op": op.id, "not_before": now + int(wait * SECOND), "max_batch": outcome.max_batch,
-                                  "reason": outcome.reason})
+        at = None if outcome.retry_after is None else now + int(outcome.retry_after * SECOND)
+        conn.execute(q["retry"], {"op": op.id, "not_before": at, "now": now, "backoff": int(backoff * SECOND),
+                                  "longest": LONGEST_BACKOFF, "max_batch": outcome.max_batch, "reason": outcome.reason})
         conn.execute(q["superseded"], (op.id,))
     accepted: dict[str, list[int]] = {}
     for op, outcome in by_state.get("accepted", []):
@@ -297,8 +300,8 @@ def _reject(conn: db.Connection, q: Mapping[str, str], sealed: Sealed, op: Op, o
         "consent": int(sealed.suppressing),
         "remedy": "correct the record at its source, then `syncd quarantine retry`"})
     if sealed.suppressing:
-        conn.execute(q["retry"], {"op": op.id, "not_before": now + 3600 * SECOND, "max_batch": 1,
-                                  "reason": outcome.reason})
+        conn.execute(q["retry"], {"op": op.id, "not_before": now + 3600 * SECOND, "now": now, "backoff": 0, "longest": 0,
+                                  "max_batch": 1, "reason": outcome.reason})
         conn.execute(q["superseded"], (op.id,))
     else:
         _close(conn, q, [op.id], REJECTED, now, outcome.reason)

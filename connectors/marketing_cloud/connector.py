@@ -38,12 +38,12 @@ class MarketingCloudConnector:
             erases=True, silent_cuts=True)
         self._wire = Wire(settings, self.counter, http_factory, clock)
         self._describer = Describer(self._wire, settings, clock)
-        self._statuses = StatusReader(self._wire, settings, self._describer.enterprise)
+        self._statuses = StatusReader(self._wire, settings, self._describer)
         self._sends = SendReader(self._wire, settings)
         self._notices = Notices(self._wire, self._statuses)
         self._rows = RowReader(self._wire, settings, self._describer)
         self._audiences = AudienceWriter(self._wire, settings, self._describer, self._rows)
-        self._subscriptions = StatusWriter(self._wire, settings, self._statuses)
+        self._subscriptions = StatusWriter(self._wire, settings, self._describer, self._statuses)
         self._eraser = ContactEraser(settings, self._describer.enterprise,
                                      lambda there: Wire(there, self.counter, http_factory, clock))
 

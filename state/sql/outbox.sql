@@ -101,8 +101,9 @@ UPDATE operation AS o SET state = 10, closed_at = :now, reason = NULL, payload =
 UPDATE operation SET state = ?, closed_at = ?, reason = ? WHERE id = ?;
 
 -- name: retry
--- Not what was to remove somebody else's row that is ours by now, or gone.
-UPDATE operation SET state = 2, batch = NULL, not_before = :not_before, max_batch = coalesce(:max_batch, max_batch),
+-- Not what was to remove somebody else's row that is ours by now, or gone. Without a time it waits twice as long as before.
+UPDATE operation SET state = 2, batch = NULL, not_before = coalesce(:not_before,
+  :now + min(:longest, :backoff << min(max(attempts - 1, 0), 20))), max_batch = coalesce(:max_batch, max_batch),
   reason = :reason
 WHERE id = :op AND NOT EXISTS (SELECT 1 FROM operation w WHERE w.object = operation.object AND w.person = operation.person
   AND w.record = operation.record AND w.state < 3)

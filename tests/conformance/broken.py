@@ -96,6 +96,16 @@ class Silent(Broken):
         return (page for page in pages if page.rows)
 
 
+class Hollow(Broken):
+    """Reads a list that is not there as an empty one."""
+
+    def changes(self, spec: StreamSpec, cursor: str | None) -> Iterator[Page]:
+        try:
+            yield from super().changes(spec, cursor)
+        except Misconfigured:
+            yield Page([], "", last=True, complete=True)
+
+
 class Loses(Broken):
     """Loses the first row of every page."""
 

@@ -124,6 +124,8 @@ class StatusLab(Lab):
     opt_outs_only: frozenset[str] = frozenset()
     """Containers that know people only once they opted out, such as a blacklist."""
     unknown_key = "nobody-here"
+    unknown_list = "999999"
+    """The id of a list that is not there."""
 
     @abstractmethod
     def join(self, key: str, email: str) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import orjson
+import pytest
 
 from connectors.base import Eraser
-from connectors.errors import Throttled
+from connectors.errors import Misconfigured, Throttled
 from syncd.model import (
     EVENT_KINDS,
     ORIGINS,
@@ -46,7 +47,8 @@ class Statuses:
 
     def feed(self, lab: StatusLab, container: str) -> StreamSpec:
         """The one status feed of a container."""
-        found = [f for f in lab.connector.feeds(lab.containers) if f.kind == "status" and f.container == container]
+        found = [f for f in lab.connector.feeds((*lab.containers, lab.unknown_list))
+                 if f.kind == "status" and f.container == container]
         assert len(found) == 1
         return found[0]
 
@@ -74,6 +76,16 @@ class Statuses:
                 assert row["status"] in STATUSES
                 assert row["origin"] in ORIGINS
                 assert row["at"] is None or isinstance(row["at"], int)
+
+    def test_a_list_that_is_not_there_is_no_empty_one(self, lab: StatusLab) -> None:
+        """Nobody's refusals would be looked for, and those of others would find no place."""
+        people = self.people(lab, 2)
+        if not any(lab.containers):
+            absent("this vendor has no lists")
+        with pytest.raises(Misconfigured, match=lab.unknown_list):
+            read(lab.connector, self.feed(lab, lab.unknown_list))
+        with pytest.raises(Misconfigured, match=lab.unknown_list):
+            lab.connector.apply(self.write(lab, lab.unknown_list, "unsubscribed", people))
 
     def test_a_deleted_subscriber_is_in_no_container_and_the_others_stay(self, lab: StatusLab) -> None:
         connector = lab.connector

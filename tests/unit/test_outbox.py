@@ -214,6 +214,18 @@ def test_what_was_put_off_is_found_without_looking_at_all_that_waits(lab: StateL
     assert [row[3] for row in plan] == ["SEARCH operation USING INDEX operation_put_off (connection=? AND not_before>?)"]
 
 
+def test_what_is_refused_again_and_again_waits_longer_each_time(lab: StateLab) -> None:
+    lab.put(*contacts(1))
+    lab.step()
+    now, waits = NOW, []
+    for _ in range(10):
+        lab.record(lab.seal(now=now), "retry", now=now)
+        [(due,)] = lab.rows("SELECT not_before FROM operation")
+        waits.append((due - now) // SECOND)
+        now = due
+    assert waits == [2, 4, 8, 16, 32, 64, 128, 256, 300, 300]
+
+
 def test_a_retry_gives_way_to_a_newer_wish(lab: StateLab) -> None:
     full(lab, 1)
     lab.put(contact(1, name="Other"))

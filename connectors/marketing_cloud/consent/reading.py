@@ -18,6 +18,7 @@ from connectors.marketing_cloud.wire import cursor as cursors
 from connectors.marketing_cloud.wire import errors, soap, values
 from connectors.marketing_cloud.wire.calls import Wire
 from connectors.marketing_cloud.wire.cursor import Cursor
+from connectors.marketing_cloud.wire.describe import Describer
 from connectors.marketing_cloud.wire.parted import Parted
 from syncd.model import EventKind, Micros, Page, Status, StreamSpec, Value
 
@@ -63,9 +64,9 @@ class Query(NamedTuple):
 class StatusReader:
     """Status and event streams of one business unit."""
 
-    def __init__(self, wire: Wire, settings: MarketingCloudSettings, enterprise: Callable[[], str | None]) -> None:
+    def __init__(self, wire: Wire, settings: MarketingCloudSettings, describer: Describer) -> None:
         self._wire = wire
-        self._enterprise = enterprise
+        self._describer = describer
         self._settings = settings
         self._zone = settings.zone
         self._parted = Parted(wire)
@@ -116,8 +117,15 @@ class StatusReader:
         return self._wire.named(query.kind, query.properties, "SubscriberKey", keys, query.where)
 
     def _listed(self, name: str, query: Query, state: Cursor, whole: bool) -> Iterator[Page]:
-        """Everything there is; ``whole``: this call sees the listing from its first page."""
+        """Everything there is; ``whole``: this call sees the listing from its first page.
+
+        :raises Misconfigured: there is no such list
+        """
+        empty = whole
         for raw, after in self._parted.pages(name, query.kind, query.properties, "SubscriberKey", query.where, state):
+            empty = empty and not raw
+            if empty and after.done and name.startswith("list:"):
+                self._describer.require_list(name[5:])
             rows = [row for row in map(query.row, raw) if row is not None]
             yield Page(rows, after.text(), after.done, complete=after.done and whole)
 
@@ -181,7 +189,7 @@ class StatusReader:
     def _is_ours(self, unit: str | None) -> bool:
         """False only for an event of another business unit, which a parent sees; the enterprise's own concern all."""
         mid = self._settings.mid
-        return mid is None or unit in (None, "0", str(mid)) or self._enterprise() in (None, unit)
+        return mid is None or unit in (None, "0", str(mid)) or self._describer.enterprise() in (None, unit)
 
     # ----------------------------------------------------------------- rows
 

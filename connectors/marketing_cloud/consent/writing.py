@@ -15,6 +15,7 @@ from connectors.marketing_cloud.consent.reading import StatusReader
 from connectors.marketing_cloud.settings import MarketingCloudSettings
 from connectors.marketing_cloud.wire import errors, soap, values
 from connectors.marketing_cloud.wire.calls import Wire
+from connectors.marketing_cloud.wire.describe import Describer
 from syncd.model import DONE, UNKNOWN, Batch, Op, Outcome, Page, StreamSpec, Value
 
 STATUSES = {"unsubscribed": "Unsubscribed", "subscribed": "Active"}
@@ -26,15 +27,17 @@ NOT_FOUND, ALREADY_ON_LIST = "12001", "12014"
 class StatusWriter:
     """Writes statuses in one business unit."""
 
-    def __init__(self, wire: Wire, settings: MarketingCloudSettings, reader: StatusReader) -> None:
+    def __init__(self, wire: Wire, settings: MarketingCloudSettings, describer: Describer,
+                 reader: StatusReader) -> None:
         self._wire = wire
+        self._describer = describer
         self._settings = settings
         self._reader = reader
 
     def apply(self, batch: Batch) -> list[Outcome]:
         """Update, and create whom the vendor does not know where the operation's column ``create`` is 1.
 
-        :raises Misconfigured: the container is not a list id, or the batch has no column ``status``
+        :raises Misconfigured: there is no such list, or the batch has no column ``status``
         """
         if batch.object and not batch.object.isdigit():
             raise Misconfigured("A list of Marketing Cloud is named by its number.", remedy="Correct the mapping.")
@@ -51,6 +54,8 @@ class StatusWriter:
         objects = [self._subscriber(batch, op, create=False) for op in chunk]
         results = self._wire.save("Update", objects, route="status.update")
         outcomes = [_outcome(result, _value(batch, op, "status")) for op, result in zip(chunk, results, strict=True)]
+        if batch.object and any(outcome.state == "retry" for outcome in outcomes):
+            self._describer.require_list(batch.object)  # what a missing list is answered with is not documented
         unknown = [i for i, result in enumerate(results) if result is not None and result.code == NOT_FOUND
                    and _value(batch, chunk[i], "create") == 1]
         doubtful = [i for i, result in enumerate(results) if result is not None and result.code == ALREADY_ON_LIST]

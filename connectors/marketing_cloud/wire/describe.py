@@ -124,6 +124,15 @@ class Describer:
             found["events"] = ObjectInfo("events", "Unsubscribes and bounces")
         return Catalogue(MappingProxyType(found))
 
+    def require_list(self, number: str) -> None:
+        """A list that is not there has no members either, as if it were empty.
+
+        :raises Misconfigured: the business unit has no such list
+        """
+        if not self._lists([number]):
+            raise Misconfigured(f"Marketing Cloud has no list {number} in this business unit.", code="list",
+                                remedy="Correct its number in the mapping: it is on the list's own page there.")
+
     def _lists(self, ids: list[str]) -> dict[str, ObjectInfo]:
         found = {}
         for row in self._listed("List", _LIST, "ID", ids):

@@ -67,7 +67,18 @@ class Statuses:
         for found, mark, last, complete in walk(
                 window, self.overlap, self.wire.now, lambda w: self._page(model, scope, watched, w),
                 lambda row: int(row["id"]), counted):
+            if window.whole and container and last and not found:
+                self.require(container)
             yield Page(self._statuses(container, found), mark, last, complete)
+
+    def require(self, container: str) -> None:
+        """A list that is not there has no subscriptions either, as if it were empty.
+
+        :raises Misconfigured: there is no such list
+        """
+        if not self.wire.count("mailing.list", [["id", "=", list_id(container)]]):
+            raise Misconfigured(f"Odoo has no mailing list {list_id(container)}.", code="list",
+                                remedy="Write the id of the list in the mapping (mailing_list: 7).")
 
     def fetch(self, spec: StreamSpec, keys: Sequence[str]) -> Page:
         """The status now of these addresses; one without a row or subscription is absent."""

@@ -21,7 +21,12 @@ class StatusWriter:
         self.wire, self.meta, self.statuses = wire, meta, statuses
 
     def apply(self, batch: Batch) -> list[Outcome]:
-        """One outcome per operation, in order."""
+        """One outcome per operation, in order.
+
+        :raises Misconfigured: there is no such list
+        """
+        if batch.object:
+            self.statuses.require(batch.object)
         progress = Progress(batch.ops)
         return progress.run(lambda: self._apply(batch, progress))
 
@@ -83,9 +88,6 @@ class StatusWriter:
         An opt-out is also put on contacts of the address that are not on the list: Odoo would mail an address again as
         soon as one of its contacts joins opted in. Creating is not repeatable, so what exists is looked up first.
         """
-        if not self.wire.count("mailing.list", [["id", "=", list_id]]):
-            progress.reject(progress.open(), RejectRecord("The mailing list does not exist.", code="list"))
-            return
         model = self.statuses.subscription
         state = {"opt_out": out, **(self._reason(model) if out else {})}
         contacts = self.statuses.contacts([["email_normalized", "in", sorted(owners)]])
