@@ -137,7 +137,9 @@ def read(path: Path, shown: str | None = None) -> Source:
         with path.open("rb") as stream:
             raw = stream.read(MAX_BYTES + 1)
     except OSError as error:
-        raise Unreadable(Problem(file, 0, 0, f"The file cannot be read: {error.strerror}.")) from None
+        remedy = ("Name one that is there, or let `syncd init` write a first one." if isinstance(error, FileNotFoundError)
+                  else "Check the path and its permissions.")
+        raise Unreadable(Problem(file, 0, 0, f"The file cannot be read: {error.strerror}.", remedy)) from None
     if len(raw) > MAX_BYTES:
         raise Unreadable(Problem(file, 0, 0, "The file is larger than 1 MB.", "Split it into several files."))
     try:
