@@ -119,8 +119,8 @@ DELETE FROM keyless WHERE EXISTS (SELECT 1 FROM subscriber_key k WHERE k.connect
 -- A subscriber who is there already under another key keeps it: the one with the person's own id first, then any that
 -- is not the id of somebody else's record.
 INSERT OR IGNORE INTO subscriber_key (connection, person, key, existing, lent)
-SELECT :connection, c.person, s.key, 1, (SELECT nullif(o.id, c.person) FROM stream t CROSS JOIN record o
-  ON o.stream = t.id AND o.rid = s.key WHERE t.kind = 'record' AND o.person = c.person ORDER BY o.id <> c.record LIMIT 1)
+SELECT :connection, c.person, s.key, 1, nullif(iif(s.key = r.rid, r.id, (SELECT min(o.id) FROM stream t CROSS JOIN record o
+  ON o.stream = t.id AND o.rid = s.key WHERE t.kind = 'record' AND o.person = c.person)), c.person)
 FROM keyless c CROSS JOIN record r ON r.id = c.record
 CROSS JOIN remote_status s INDEXED BY remote_status_address   -- or each person would look through all subscribers
   ON s.address = c.address AND s.connection = :connection AND s.container = ''

@@ -105,8 +105,8 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "large.yaml").write_bytes(b"#" * (1 << 20) + b"\n")
     for name, message in [("latin.yaml", "latin.yaml:2:1: The file is not UTF-8. Save it as UTF-8."),
                           ("large.yaml", "large.yaml: The file is larger than 1 MB. Split it into several files."),
-                          ("none.yaml", "none.yaml: The file cannot be read: No such file or directory. Name one that is there,"
-                           " or let `syncd init` write a first one.")]:
+                          ("none.yaml", "none.yaml: The file cannot be read: No such file or directory. Name one that is"
+                                        " there, or let `syncd init` write a first one.")]:
         with pytest.raises(Unreadable) as refused:
             read(tmp_path / name, shown=name)
         assert str(refused.value) == message

@@ -121,9 +121,16 @@ def test_results_belong_to_their_ordinals_and_a_missing_one_is_unknown() -> None
 
 
 def test_an_opt_out_is_never_dropped_for_an_answer_nobody_understands() -> None:
-    outcomes, _ = applied(status(LIST, "unsubscribed", "a", "b"), updated(("77", "?"), ("12001", "SubscriberNotFound")))
-    assert outcomes[0] == Outcome("retry", "error_77")
-    assert outcomes[1].state == "rejected"
+    refused = updated(("77", "?"), ("12001", "SubscriberNotFound"))
+    for answer in (retrieved("<ID>4711</ID>"), Response(429, {})):
+        outcomes, _ = applied(status(LIST, "unsubscribed", "a", "b"), refused, answer)
+        assert outcomes[0] == Outcome("retry", "error_77")
+        assert outcomes[1].state == "rejected"
+
+
+def test_what_is_refused_since_the_list_is_not_there_is_told_as_that() -> None:
+    with pytest.raises(Misconfigured, match=f"no list {LIST}"):
+        applied(status(LIST, "unsubscribed", "a"), updated(("77", "?")), retrieved())
 
 
 def test_already_on_the_list_is_decided_by_the_state() -> None:

@@ -54,13 +54,13 @@ class StatusWriter:
         objects = [self._subscriber(batch, op, create=False) for op in chunk]
         results = self._wire.save("Update", objects, route="status.update")
         outcomes = [_outcome(result, _value(batch, op, "status")) for op, result in zip(chunk, results, strict=True)]
-        if batch.object and any(outcome.state == "retry" for outcome in outcomes):
-            self._describer.require_list(batch.object)  # what a missing list is answered with is not documented
         unknown = [i for i, result in enumerate(results) if result is not None and result.code == NOT_FOUND
                    and _value(batch, chunk[i], "create") == 1]
         doubtful = [i for i, result in enumerate(results) if result is not None and result.code == ALREADY_ON_LIST]
         self._create(batch, chunk, unknown, outcomes)
         self._look(batch, chunk, doubtful, outcomes)
+        if batch.object and any(outcome.state == "retry" and outcome.reason for outcome in outcomes):
+            self._require(batch.object)
         return outcomes
 
     def _create(self, batch: Batch, chunk: Sequence[Op], indexes: Sequence[int], outcomes: list[Outcome]) -> None:
@@ -83,6 +83,18 @@ class StatusWriter:
             taken = result is not None and result.code == ALREADY_ON_LIST
             outcomes[index] = (Outcome("retry", retry_after=0.0) if taken
                                else _outcome(result, _value(batch, chunk[index], "status")))
+
+    def _require(self, number: str) -> None:
+        """What a list that is not there is answered with is nowhere documented: ask for the list itself.
+
+        :raises Misconfigured: there is none
+        """
+        try:
+            self._describer.require_list(number)
+        except Misconfigured:
+            raise
+        except ConnectorError:
+            return  # what was refused is tried again, and asked about again
 
     def _look(self, batch: Batch, chunk: Sequence[Op], indexes: Sequence[int], outcomes: list[Outcome]) -> None:
         """Decide the doubtful ones by the state."""
