@@ -2,7 +2,8 @@
 
 A complete listing of an audience is compared with its target. A foreign row is remembered; it is removed when its person
 must not be mailed, or when the mapping owns all rows. A row of ours that vanished is not silently added again: it waits in a
-hold until somebody says whether to add it or to accept that it is gone. A foreign row whose address no record has belongs to
+hold until somebody says whether to add it or to accept that it is gone. One that somebody gave another address is written as
+it should be, or, where somebody refused at that address, removed first. A foreign row whose address no record has belongs to
 no person; what was said under the address decides about it.
 """
 
@@ -23,24 +24,26 @@ def begin(conn: db.Connection) -> None:
                  " WITHOUT ROWID")
 
 
-def store(conn: db.Connection, a: AudienceDef, rows: Iterable[tuple[Any, ...]], sweep: int) -> None:
-    """Take a page of rows: (key, normalised email, hash) each."""
+def store(conn: db.Connection, a: AudienceDef, rows: Iterable[tuple[Any, ...]], sweep: int, began: int) -> None:
+    """Take a page of rows: (key, normalised email, hash) each; ``began`` as in ``vanish``."""
     q = load("drift")
     begin(conn)
     conn.execute(q["page_table"])
     conn.execute("DELETE FROM row_page")
     db.insert(conn, q["fill"], rows)
-    given = {"object": a.object, "connection": a.connection, "sweep": sweep}
+    given = {"object": a.object, "connection": a.connection, "sweep": sweep, "began": began}
     addresses.resolve(conn, "row_page")
     conn.execute(q["listed"].replace(":target", a.table), given)
+    conn.executemany("INSERT OR IGNORE INTO dirty VALUES (?)",
+                     conn.execute(q["readdressed"].replace(":target", a.table), given).fetchall())
     conn.execute(q["foreign"].replace(":target", a.table), given)
     conn.execute(q["dirty_foreign"], given)
     conn.execute(q["judge_page"], given)
 
 
-def found(conn: db.Connection, a: AudienceDef, rows: Iterable[tuple[Any, ...]], sweep: int) -> None:
-    """Take rows that were looked up by their keys, outside of any listing."""
-    store(conn, a, rows, sweep)
+def found(conn: db.Connection, a: AudienceDef, rows: Iterable[tuple[Any, ...]], sweep: int, began: int) -> None:
+    """Take rows that were looked up by their keys at ``began``, outside of any listing."""
+    store(conn, a, rows, sweep, began)
     conn.execute("DELETE FROM listed WHERE object = ?", (a.object,))
 
 

@@ -178,7 +178,7 @@ class Puller:
     def _take(self, feed: Feed, row: StreamRow, rows: Sequence[tuple[Value, ...]], now: Micros, pulled: Pulled) -> Pulled:
         if feed.audience is not None:
             audience, listed = feed.audience, self.rows.listed(rows)
-            self.store.write(lambda conn: drift.found(conn, audience, listed, row.sweep))
+            self.store.write(lambda conn: drift.found(conn, audience, listed, row.sweep, now))
         else:
             pulled.changed[feed.name] = self._store(feed, row, rows, None, row.sweep, now, False, pulled)
         pulled.rows[feed.name] = len(rows)
@@ -272,7 +272,7 @@ class Puller:
                 for rows, _ in feed.pace.slices(page.rows):
                     listed = self.rows.listed(rows)
                     self.store.write(feed.pace.over(len(rows), lambda conn, listed=listed: drift.store(  # type: ignore[misc]
-                        conn, audience, listed, sweep)))
+                        conn, audience, listed, sweep, now)))
                     self.failpoint("page_stored")
                 count += len(page.rows)
                 complete = complete or (page.last and page.complete)

@@ -261,7 +261,7 @@ def test_a_listed_row_that_is_in_flight_is_ours(lab: StateLab) -> None:
     approve(lab)
     lab.seal(limits={**LIMITS, "upsert": 1})
     page = [(f"c{n}", f"c{n}@mail.example", HASHED(f"c{n}@mail.example")) for n in (1, 2)]
-    lab.store.write(lambda conn: drift.store(conn, lab.rel.audiences[0], page, 1))
+    lab.store.write(lambda conn: drift.store(conn, lab.rel.audiences[0], page, 1, NOW))
     assert lab.rows("SELECT key FROM foreign_row") == [("c2",)]
 
 
