@@ -216,13 +216,17 @@ def audiences(conn: db.Connection, rel: Relations, run: int, parameters: Mapping
                  "by_id": a.connection in by_id}
         if rejections:
             forget_rejections(conn, a, rel, parameters)
-        parts.append((audience_sql(a, rel), given))
-        if conn.execute(parts[-1][0]["remove"], given).rowcount:
+        sql = audience_sql(a, rel)
+        removed = conn.execute(sql["remove"], given).rowcount
+        parts.append((sql["upsert"], given, removed))
+        if removed:
             conn.execute(load("plan")["back_again"].replace(":mailable", f"d.{mailable(a.topic)} = 1"), given)
         conn.execute(drift.removals(a, f"{rel.forbids(a.topic)} OR d.{standing(a.topic)} >= {OPTED_OUT}"), given)
     newest = conn.execute("SELECT max(person) FROM operation").fetchone()[0]  # nothing of whoever is newer comes first
-    for a, (sql, given) in zip(rel.audiences, parts, strict=True):
-        count = conn.execute(sql["upsert"], {**given, "newest": newest}).rowcount
+    for a, (upsert, given, removed) in zip(rel.audiences, parts, strict=True):
+        count = conn.execute(upsert, {**given, "newest": newest}).rowcount
+        if removed:
+            conn.execute(load("plan")["after_the_other"], given)
         if a.connection in shut:
             parcels.pack(conn, a.connection, a.object, given["columns"], count)
         drift.remove_former(conn, a, run)

@@ -172,6 +172,13 @@ CROSS JOIN decision d ON d.person = r.person
 WHERE NOT EXISTS (SELECT 1 FROM operation f WHERE f.object = :object AND f.record = r.id AND f.state = 3)
 GROUP BY r.id;
 
+-- name: after_the_other
+-- The row of who was merged into somebody stays until that one's stands at its address: in between a send would miss the person.
+UPDATE operation AS o SET depends_on = coalesce((SELECT max(u.id) FROM record m CROSS JOIN operation u
+  ON u.person = m.person AND u.object = :object AND u.kind = 'upsert' AND u.state <= 3 AND u.address = o.address
+  WHERE m.id = o.person AND m.person <> m.id), depends_on)
+WHERE object = :object AND kind = 'remove' AND class = 2 AND state = 0 AND person IN (SELECT person FROM chunk);
+
 -- name: back_again
 -- Whoever is taken out only where their row stands comes in anew once that is done.
 INSERT OR IGNORE INTO waiting SELECT c.person FROM chunk c CROSS JOIN operation o ON o.object = :object AND o.person = c.person

@@ -76,6 +76,24 @@ def test_every_refusal_goes_along_before_a_row(lab: Lab) -> None:
     assert lab.status("ann", "L2") == "unsubscribed"
 
 
+def test_the_row_under_the_key_that_goes_stays_until_the_other_stands(lab: Lab) -> None:
+    """The other one waits for a refusal of another topic, which must be written first and cannot be for now."""
+    lab.link()
+    lab.world.fault("reject", connection="mc", verb="apply", object="L2", keys=[lab.ids["ann"], lab.ids["old"]], count=None)
+    lab.edit("ann", no_news=1)
+    lab.world.act("sf", "merge", object="Contact", id=lab.ids["old"], into=lab.ids["ann"])
+    for _ in range(4):
+        lab.cycle(wait=False)
+        assert "ann@mail.example" in addresses(lab, OFFERS)
+    lab.world.clear_faults()
+    lab.advance(7_200)
+    lab.settle()
+    lab.settle()
+    assert lab.keys(OFFERS) == {"ann", "bob"}
+    assert addresses(lab, OFFERS) == ["ann@mail.example", "bob@mail.example"]
+    assert news(lab) == {"bob"}
+
+
 def test_nobody_moves_twice(lab: Lab) -> None:
     lab.link()
     merge(lab)
