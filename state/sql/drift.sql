@@ -35,9 +35,11 @@ UNION SELECT r.person FROM row_page p CROSS JOIN foreign_row f ON f.object = :ob
 CROSS JOIN stream s ON s.kind = 'record' CROSS JOIN record r ON r.stream = s.id AND r.rid = p.key;
 
 -- name: judge_page
--- Of the page's foreign rows those at addresses that no living record has, and under which anything was ever said.
+-- Of the page's foreign rows those at addresses that no living record has, and under which anything was ever said. Who was
+-- forgotten has no say: what the address itself says counts.
 INSERT OR IGNORE INTO judging SELECT f.id FROM row_page p CROSS JOIN foreign_row f ON f.object = :object AND f.key = p.key
-WHERE p.address IS NOT NULL AND NOT EXISTS (SELECT 1 FROM record r WHERE r.address = p.address AND r.deleted = 0)
+WHERE p.address IS NOT NULL
+AND NOT EXISTS (SELECT 1 FROM record r WHERE r.address = p.address AND r.deleted = 0 AND r.forgotten IS NULL)
 AND EXISTS (SELECT 1 FROM entry e WHERE e.address = p.address);
 
 -- name: judge_at
@@ -45,15 +47,18 @@ AND EXISTS (SELECT 1 FROM entry e WHERE e.address = p.address);
 INSERT OR IGNORE INTO judging SELECT id FROM foreign_row WHERE address = ?;
 
 -- name: judge_left
--- Addresses under which the dirty people said something and that they have no more.
+-- Addresses under which the dirty people said something and that they have no more, and those of records that do not live.
 INSERT OR IGNORE INTO judging SELECT f.id FROM (SELECT 1 FROM foreign_row LIMIT 1)   -- mostly there is none
 CROSS JOIN dirty d CROSS JOIN record r ON r.person = d.person
 CROSS JOIN entry e ON e.record = r.id AND (e.address IS NOT r.address OR r.deleted) CROSS JOIN foreign_row f ON f.address = e.address
+WHERE d.person > :after AND d.person <= :upto
+UNION SELECT f.id FROM (SELECT 1 FROM foreign_row LIMIT 1) CROSS JOIN dirty d
+CROSS JOIN record r ON r.person = d.person AND (r.deleted OR r.forgotten IS NOT NULL) CROSS JOIN foreign_row f ON f.address = r.address
 WHERE d.person > :after AND d.person <= :upto;
 
 -- name: judging
 SELECT j.row, f.address, f.object FROM judging j LEFT JOIN foreign_row f ON f.id = j.row
-  AND NOT EXISTS (SELECT 1 FROM record r WHERE r.address = f.address AND r.deleted = 0)
+  AND NOT EXISTS (SELECT 1 FROM record r WHERE r.address = f.address AND r.deleted = 0 AND r.forgotten IS NULL)
 ORDER BY j.row LIMIT ?;
 
 -- name: judged
