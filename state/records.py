@@ -161,6 +161,7 @@ def _take_in(conn: db.Connection, rel: Relations, stream: int, given: Mapping[st
         conn.execute(q["dirty_moved_records"].replace(":renamed", sql["renamed"]), {"filtered": source.where is not None})
         conn.execute(q["depart"], given)
     if source is not None:
+        conn.execute(q["depart_unseen"], given)
         conn.execute(q["dirty_departed"])
     if source is not None and rel.join_by_address == "separate":
         conn.execute(q["dirty_neighbours"], given)

@@ -40,6 +40,11 @@ INSERT INTO departed SELECT r.address, r.id, :now FROM page p CROSS JOIN record 
 WHERE p.fresh = 0 AND r.address IS NOT NULL AND r.deleted = 0 AND (p.deleted = 1 OR r.address IS NOT p.address)
 ON CONFLICT (address, record) DO UPDATE SET until = excluded.until;
 
+-- name: depart_unseen
+-- Merged before anybody read it: it had its address until then.
+INSERT INTO departed SELECT p.address, p.record, :now FROM page p
+WHERE p.fresh = 1 AND p.deleted = 1 AND p.merged IS NOT NULL AND p.address IS NOT NULL ON CONFLICT (address, record) DO NOTHING;
+
 -- name: dirty_neighbours
 -- Where several people may hold one address, what each of them said concerns the others.
 INSERT OR IGNORE INTO dirty SELECT o.person FROM page p CROSS JOIN record r ON r.id = p.record

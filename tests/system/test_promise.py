@@ -365,3 +365,18 @@ def test_a_list_may_be_named_as_the_place_of_consent_and_of_delivery(tmp_path: P
         lab.settle()
         assert lab.send(NEWS) == {"p0"}
         assert lab.status("p1", "L2") == "unsubscribed"
+
+
+@pytest.mark.parametrize("keyed_by", ["key", "address"])
+def test_what_an_address_refused_binds_whom_its_record_was_merged_into_unseen(tmp_path: Path, keyed_by: str) -> None:
+    with Lab(tmp_path, esp={"keyed_by": keyed_by}) as lab:
+        lab.contact("ann")
+        lab.contact("cleo")
+        lab.contact("dan")
+        lab.world.act("mc", "import", list="L1", members={"cleo@mail.example": "cleo@mail.example"})
+        lab.world.act("mc", "unsubscribe", email="cleo@mail.example", list="L1", key="cleo@mail.example")
+        lab.advance(60)
+        lab.world.act("sf", "merge", object="Contact", id=lab.ids["cleo"], into=lab.ids["ann"])
+        lab.link()
+        lab.settle()
+        assert {row["email"] for row in lab.world.truth()["mc"]["audiences"][OFFERS]["rows"]} == {"dan@mail.example"}
