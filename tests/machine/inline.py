@@ -19,6 +19,22 @@ from state import db
 from state.writer import Writer
 
 
+class Passed:
+    """The monotonic clock of one thread at work: only whoever waits lets time pass."""
+
+    def __init__(self) -> None:
+        self._seconds = 0.0
+
+    def __call__(self) -> float:
+        return self._seconds
+
+    def advance(self, seconds: float) -> None:
+        self._seconds += seconds
+
+
+PASSED = Passed()
+
+
 class InlinePool:
     """A pool of one worker: the caller."""
 
@@ -84,4 +100,6 @@ def inline() -> Iterator[None]:
         stack.enter_context(patch("syncd.pull.ahead", iter))
         stack.enter_context(patch("state.store.Writer", InlineWriter))
         stack.enter_context(patch("state.pace.time", SimpleNamespace(thread_time=float)))
+        for module in ("cycle", "deliver"):
+            stack.enter_context(patch(f"syncd.{module}.time", SimpleNamespace(monotonic=PASSED)))
         yield

@@ -203,11 +203,15 @@ class Oracle(Kin):
     def glimpsed(self) -> None:
         """Somebody may have read everything as it is now, or some of it."""
         self.glimpses = len(self.refusals)
+        self.left()
+        self._overlooked |= {r.number for r in self.refusals if r.flag is not None and r.number not in self.read
+                             and not self.records[r.record or ""].fields.get(r.flag)}
+
+    def left(self) -> None:
+        """This is how the boxes look to syncd: it may have read them so, or set them back itself."""
         for record in self.records.values():
             for flag in FLAGS:
                 self._glimpsed.setdefault((record.id, flag), set()).add(record.fields.get(flag))
-        self._overlooked |= {r.number for r in self.refusals if r.flag is not None and r.number not in self.read
-                             and not self.records[r.record or ""].fields.get(r.flag)}
 
     def cycled(self, healthy: frozenset[str], now: int, *, full: bool, upto: int | None = None) -> None:
         """A cycle that began now ran to its end, and every connection of ``healthy`` was reachable all the while. Call it

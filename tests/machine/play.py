@@ -14,6 +14,8 @@ from tests.machine.stage import ESPS, FIELD_TOPICS, LISTS, Rows
 from tests.machine.steps import Step
 
 MAX_CONSENT_AGE = 60 * MINUTE
+RUNS = frozenset({"cycle", "full", "hasty", "midway", "crash", "click", "calm"})
+"""Steps in which syncd reads and writes."""
 
 
 class Broken(AssertionError):
@@ -36,6 +38,9 @@ class Play(Acts):
             self.company.advance(1.0)
             self._post()
             self._look()
+            if self._ran:
+                self.oracle.left()
+        self._ran = kind in RUNS
         try:
             done = getattr(self, f"do_{kind}")(*args)
         except BadCall:

@@ -31,6 +31,8 @@ class Stage:
         self._company: Company | None = None
         self.site_ahead = 0
         self.approved = False
+        self._ran = False
+        """Whether syncd was at work in the step before."""
         self._backups: list[bool] = []
         self._struck = dict.fromkeys(ROLES, -BACKOFF)
         self._down: set[str] = set()
