@@ -91,7 +91,7 @@ class Play(Acts):
 
     def do_midway(self) -> None:
         """The lanes run while the next cycle has only read: nobody is added who was heard refusing."""
-        healthy, before = self._healthy(), self._rows()
+        healthy, before = self._healthy(), self._rows().keys() | self._accepted()
         self.oracle.glimpsed()
         if not self.company.midway():
             return
