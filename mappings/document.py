@@ -164,7 +164,8 @@ class ConsentDoc(Doc):
         min_length=1, description="What each value of a picklist means; others mean nothing.")] = None
     holds: Annotated[Holds | None, Field(
         description="What the field can tell; both only where an unticked box always means a refusal.")] = None
-    said_at: Annotated[Path | None, Field(description="The field that says when it was said.")] = None
+    said_at: Annotated[Path | None, Field(
+        description="The field that says when it was said; one with a time, if there is one.")] = None
     method: Annotated[Path | None, Field(description="The field that says how it was said (web, double opt-in).")] = None
     person_made: Annotated[Sql | None, Field(
         description="True when the record says the person did it; may name method and said_at.")] = None

@@ -7,7 +7,7 @@ from collections.abc import Mapping as Map
 
 from mappings.expressions import Type
 from mappings.fields import record_fields
-from mappings.model import Audience, ConsentField, Destination, Mapping, SourceAttribute, StreamName, Topic
+from mappings.model import Audience, ConsentField, Destination, Mapping, PeopleSource, SourceAttribute, StreamName, Topic
 from mappings.problems import MappingProblems, Place, Problem, did_you_mean
 from mappings.scopes import find_field, stream_fields
 from syncd.model import Catalogue, FieldInfo, FieldType, ObjectInfo
@@ -72,8 +72,8 @@ def _streams(mapping: Mapping, catalogues: Map[str, Catalogue]) -> Iterator[Prob
     for source in mapping.people.sources.values():
         for named in filter(None, (source.master, *source.also_stops)):
             flag = find_field(source.stream, named, catalogues)
-            if flag is not None and flag.type not in (Type.BOOL, Type.ANY):
-                yield Problem.at(source.place, f'The master flag "{named}" is {flag.type}, not true or false.')
+            if flag is not None:
+                yield from no_box(source, named, flag.type)
 
 
 def _field_places(mapping: Mapping) -> dict[tuple[str, str], Place]:
@@ -116,27 +116,42 @@ def _topic(topic: Topic, catalogues: Map[str, Catalogue]) -> Iterator[Problem]:
 
 
 def _consent_field(consent: ConsentField, fields: Map[str, FieldInfo]) -> Iterator[Problem]:
+    yield from unreadable(consent, fields)
     info = fields.get(consent.field)
     if info is not None:
         if not info.writable:
             yield Problem.at(consent.place, f'The account may not write "{consent.field}", so an unsubscribe could not '
                              "be carried back.", "Give the account the right to edit the field.")
-        checkbox = set(consent.values) <= {"true", "false"}
-        if checkbox != (info.type == "bool"):
-            expected = '"true" and "false"' if info.type == "bool" else "its values under \"values\""
-            yield Problem.at(consent.place, f'"{consent.field}" is {info.type}.', f"Say what {expected} mean.")
-        elif info.choices:
+        if info.type == "text" and info.choices:
             for value in consent.values:
                 if value not in info.choices:
                     yield Problem.at(consent.place, f'"{value}" is not a value of "{consent.field}".',
                                      did_you_mean(value, info.choices))
+    method = fields.get(consent.method or "")
+    if method is not None and method.type not in _TEXT_LIKE:
+        yield Problem.at(consent.place, f'"{method.name}" is {method.type}: it cannot say how.', "Name a text field.")
+
+
+def no_box(source: PeopleSource, flag: str, kind: Type) -> Iterator[Problem]:
+    """A flag that stops all mail is true or false: what another field holds would be no refusal."""
+    if kind not in (Type.BOOL, Type.ANY):
+        yield Problem.at(source.place, f'The master flag "{flag}" is {kind}, not true or false.')
+
+
+def unreadable(consent: ConsentField, fields: Map[str, FieldInfo]) -> Iterator[Problem]:
+    """What keeps the values of a consent field from meaning what the mapping says: a refusal would be none."""
+    info, checkbox = fields.get(consent.field), set(consent.values) <= {"true", "false"}
+    if info is not None and info.type != "bool" and info.type not in _TEXT_LIKE:
+        several = " Several values at once mean nothing by themselves." if info.type == "choices" else ""
+        yield Problem.at(consent.place, f'"{consent.field}" is {info.type}: it cannot hold consent.{several}',
+                         "Name a checkbox, a picklist or a text field.")
+    elif info is not None and checkbox != (info.type == "bool"):
+        expected = '"true" and "false"' if info.type == "bool" else "its values under \"values\""
+        yield Problem.at(consent.place, f'"{consent.field}" is {info.type}.', f"Say what {expected} mean.")
     said_at = fields.get(consent.said_at or "")
     if said_at is not None and said_at.type not in ("date", "instant"):
         yield Problem.at(consent.place, f'"{said_at.name}" is {said_at.type}: it cannot say when.',
                          "Name a date or date-time field.")
-    method = fields.get(consent.method or "")
-    if method is not None and method.type not in _TEXT_LIKE:
-        yield Problem.at(consent.place, f'"{method.name}" is {method.type}: it cannot say how.', "Name a text field.")
 
 
 def _list(place: Place, connection: str, container: str, catalogue: Catalogue) -> Iterator[Problem]:

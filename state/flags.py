@@ -10,7 +10,7 @@ import orjson
 
 from state import db
 from state.queries import load
-from state.relations import FlagDef, Relations, SourceDef, quote, rec
+from state.relations import FlagDef, Relations, SourceDef, field_sql, quote, rec
 
 
 def conform(conn: db.Connection, rel: Relations) -> None:
@@ -56,13 +56,14 @@ def held(conn: db.Connection, source: SourceDef, after: int, most: int) -> tuple
     """Of the next so many records, those whose consent fields hold an opt-in that a person made, unless it is older than a
     baseline of the record's, and so part of that.
 
-    :returns: rows as of ``relations.flag_changes``; how many records were looked at, and the last of them
+    :returns: rows as of ``flag_changes``; how many records were looked at, and the last of them
     """
     count, upto = conn.execute(load("identify")["range"], {"after": after, "most": most}).fetchone()
     columns, holds = [], []
     for flag in source.flags:
         value, made = f"x.{quote(flag.field)}", f"CASE WHEN {flag.person_made} THEN 1 ELSE 0 END"
         said, method = (f"x.{quote(name)}" if name else "NULL" for name in (flag.said_at, flag.method))
+        said = said_sql(flag, said)
         # Nobody says a thing after it was written down; when that was read first is not known any more.
         at = f"CASE WHEN {said} > r.modified THEN min({said}, r.first_seen) ELSE {said} END"
         columns.append(f"{value}, {value}, {at}, {method}, {made}")
@@ -103,3 +104,70 @@ def lacking(conn: db.Connection, connection: str, object_: str, field: str) -> t
 def known(conn: db.Connection, stream: int) -> None:
     """The stream was read from its start to its end: every field has its baseline."""
     conn.execute(load("flags")["settled"], (stream,))
+
+
+# --------------------------------------------------------------------------- what a page says
+
+FLAG_OFFSET, FLAG_COLUMNS = 6, 5
+"""Where the flags begin in a row of ``flag_changes``, and how many columns each has."""
+
+
+def flag_inputs(rel: Relations, source: SourceDef) -> list[int]:
+    """The places, among the stream's fields, of those that say what a record's flags mean."""
+    read = [(flag.field, flag.said_at, flag.method, flag.person_made or "") for flag in source.flags]
+    return [place for place, f in enumerate(rel.streams[source.stream])
+            if any(f.name in (field, said_at, method) or field_sql(f.name) in made for field, said_at, method, made in read)]
+
+
+def flag_changes(rel: Relations, source: SourceDef, every: bool = False) -> str | None:
+    """Rows of ``page`` whose consent fields are new or different: (record, rid, fresh, address, hash, modified, then per
+    flag its old value, new value, said_at, method, person_made). The person made nothing where nothing of the flag moved:
+    what was found at a first link is not said again because another field of the record changed; nor where the value alone
+    moved and her word of that date is known: then somebody set it again. A date that stood there before is no later than the
+    record's last change. A tombstone counts when it is first read, and only what it holds. ``every``: those of all rows,
+    changed or not. A condition may follow."""
+    if not source.flags:
+        return None
+    slot = {f.name: f"f{i}" for i, f in enumerate(rel.streams[source.stream])}
+    columns, different = [], []
+    for flag in source.flags:
+        old = f"x.{quote(flag.field)}"
+        new = f"CASE WHEN p.deleted AND p.{slot[flag.field]} IS NULL THEN {old} ELSE p.{slot[flag.field]} END"
+        written = f"p.{slot[flag.said_at]}" if flag.said_at else "NULL"
+        said = said_sql(flag, written)
+        method = f"p.{slot[flag.method]}" if flag.method else "NULL"
+        made = _over_page(flag.person_made, slot) if flag.person_made else "0"
+        # A confirmation may leave the box and its date as they were.
+        own = [f"{old} IS NOT {new}", *(f"x.{quote(name)} IS NOT {value}"
+                                        for name, value in ((flag.said_at, written), (flag.method, method)) if name)]
+        told = " AND ".join(f"NOT ({condition})" for condition in own[1:]) or "0"
+        moved = "1" if every else f"p.fresh OR (({' OR '.join(own)}) AND NOT ({told} AND {_heard(flag, said)}))"
+        at = f"CASE WHEN x.{quote(flag.said_at)} IS {written} AND {said} > r.modified THEN r.modified ELSE {said} END" \
+            if flag.said_at else said
+        columns.append(f"{old}, {new}, {at}, {method}, CASE WHEN {moved} THEN {made} ELSE 0 END")
+        different += own
+    if every:
+        different.append("1")
+    return (f"SELECT p.record, p.rid, p.fresh, p.address, p.hash, p.modified, {', '.join(columns)} FROM page p"
+            f" LEFT JOIN {rec(source.stream)} x ON x.record = p.record AND p.fresh = 0"
+            " LEFT JOIN record r ON r.id = p.record"
+            f" WHERE (p.fresh = 1 OR (NOT (p.deleted AND r.deleted) AND ({' OR '.join(different)})))")
+
+
+def said_sql(flag: FlagDef, written: str) -> str:
+    """SQL of the earliest instant (µs) that a value of the flag's ``said_at`` can mean. A day has begun at UTC+14 first."""
+    return f"(CAST(strftime('%s', {written}) AS INTEGER) - 14 * 3600) * 1000000" if flag.daily else written
+
+
+def _heard(flag: FlagDef, said: str) -> str:
+    """SQL over the page: the person's opt-in of the date ``said`` is in the ledger."""
+    words = f'["topic","{flag.topic}","opt_in"' if flag.topic is not None else '["master",null,"opt_in"'
+    return ("EXISTS (SELECT 1 FROM entry e CROSS JOIN utterance u ON u.id = e.utterance AND u.person_made = 1"
+            f" WHERE e.record = p.record AND e.said_lo = {said} AND instr(u.said, '{words}'))")
+
+
+def _over_page(sql: str, slot: Mapping[str, str]) -> str:
+    """A record expression re-addressed from the stored row to the arriving one."""
+    for name, column in sorted(slot.items(), key=lambda item: -len(item[0])):
+        sql = sql.replace(field_sql(name), f"p.{column}")
+    return sql

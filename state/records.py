@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from state import addresses, db, ledger, relations
+from state import addresses, db, flags, ledger, relations
 from state.queries import load
 from state.relations import Relations, SourceDef
 
@@ -28,7 +28,7 @@ class Stored(NamedTuple):
 
 
 class Sight(NamedTuple):
-    """Records with the same in their consent fields: the cells of ``relations.flag_changes``, and of each its record,
+    """Records with the same in their consent fields: the cells of ``flags.flag_changes``, and of each its record,
     address, record id and address hash."""
 
     cells: Sequence[Any]
@@ -40,7 +40,7 @@ class Sight(NamedTuple):
 
 Entries = Iterable[ledger.NewEntry | ledger.Alike]
 Speak = Callable[[SourceDef, Sequence[tuple[Any, ...]]], Entries]
-"""Turns changed consent fields (relations.flag_changes) into entries; pure, given by the cycle."""
+"""Turns changed consent fields (flags.flag_changes) into entries; pure, given by the cycle."""
 Meet = Callable[[SourceDef, Iterable[Sight]], Entries]
 """The same for consent fields that nobody looked at before."""
 
@@ -108,15 +108,15 @@ def _said(conn: db.Connection, rel: Relations, page: _Page, stream: int, speak: 
     source = rel.source(stream)
     if source is None or not source.flags or not page.size:
         return
-    flags = relations.flag_changes(rel, source)
-    assert flags is not None
+    sql = flags.flag_changes(rel, source)
+    assert sql is not None
     if first and meet is not None:
-        yield from meet(source, _sights(conn, rel, source, page, flags))
-        flags += " AND p.fresh = 0"
-    yield from speak(source, _without_echoes(conn, source, conn.execute(flags).fetchall()))
+        yield from meet(source, _sights(conn, rel, source, page, sql))
+        sql += " AND p.fresh = 0"
+    yield from speak(source, _without_echoes(conn, source, conn.execute(sql).fetchall()))
     if unknown and meet is not None:
         late = replace(source, flags=tuple(f for f in source.flags if f.field in unknown))
-        every = relations.flag_changes(rel, late, every=True)
+        every = flags.flag_changes(rel, late, every=True)
         shapes: dict[tuple[Any, ...], list[tuple[Any, ...]]] = defaultdict(list)
         for record, rid, fresh, address, hash_, _, *cells in conn.execute(every or "").fetchall():
             if not fresh:
@@ -124,10 +124,10 @@ def _said(conn: db.Connection, rel: Relations, page: _Page, stream: int, speak: 
         yield from meet(late, [Sight(cells, *zip(*whose, strict=True)) for cells, whose in shapes.items()])
 
 
-def _sights(conn: db.Connection, rel: Relations, source: SourceDef, page: _Page, flags: str) -> Iterable[Sight]:
+def _sights(conn: db.Connection, rel: Relations, source: SourceDef, page: _Page, sql: str) -> Iterable[Sight]:
     """The new records of the page. Only one of those with the same values is asked what they mean."""
     together: dict[tuple[Any, ...], list[int]] = defaultdict(list)
-    inputs = list(zip(*(page.fields[i] for i in relations.flag_inputs(rel, source)), strict=True))
+    inputs = list(zip(*(page.fields[i] for i in flags.flag_inputs(rel, source)), strict=True))
     if len(set(inputs)) == 1:
         together[inputs[0]] = list(range(page.size))
     else:
@@ -137,7 +137,7 @@ def _sights(conn: db.Connection, rel: Relations, source: SourceDef, page: _Page,
     held = {n - page.first: address for n, address in conn.execute("SELECT n, held FROM page WHERE held IS NOT NULL")}
     alike = {page.first + same[0]: same for every in together.values()
              if (same := [i for i in every if i not in known] if known else every)}
-    asked = flags + " AND p.n IN (SELECT value FROM json_each(?))"
+    asked = sql + " AND p.n IN (SELECT value FROM json_each(?))"
     for record, _, _, _, _, _, *cells in conn.execute(asked, (orjson.dumps(list(alike)).decode(),)).fetchall():
         same = alike[record]
         records = [page.first + i for i in same]
@@ -186,7 +186,7 @@ def _without_echoes(conn: db.Connection, source: SourceDef, rows: list[tuple[Any
     for row in rows:
         cells = list(row)
         for index, flag in enumerate(source.flags):
-            old = relations.FLAG_OFFSET + index * relations.FLAG_COLUMNS
+            old = flags.FLAG_OFFSET + index * flags.FLAG_COLUMNS
             if (row[0], flag.field) in ours and ours[row[0], flag.field] == cells[old + 1]:
                 cells[old] = cells[old + 1]
         found.append(tuple(cells))

@@ -55,6 +55,8 @@ class FlagDef:
     needs: str | None = None
     dated: bool = False
     """``said_at`` is the date of a refusal, too."""
+    daily: bool = False
+    """``said_at`` holds a day, without a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,65 +325,6 @@ def store_page(relations: Relations, stream: int) -> dict[str, str]:
         "moved": f"""INSERT INTO moved SELECT p.record FROM page p CROSS JOIN record r ON r.id = p.record
             LEFT JOIN {table} x ON x.record = p.record WHERE p.fresh = 0 AND (r.deleted <> p.deleted OR {different})""",
     }
-
-
-FLAG_OFFSET, FLAG_COLUMNS = 6, 5
-"""Where the flags begin in a row of ``flag_changes``, and how many columns each has."""
-
-
-def flag_inputs(relations: Relations, source: SourceDef) -> list[int]:
-    """The places, among the stream's fields, of those that say what a record's flags mean."""
-    read = [(flag.field, flag.said_at, flag.method, flag.person_made or "") for flag in source.flags]
-    return [place for place, f in enumerate(relations.streams[source.stream])
-            if any(f.name in (field, said_at, method) or field_sql(f.name) in made for field, said_at, method, made in read)]
-
-
-def flag_changes(relations: Relations, source: SourceDef, every: bool = False) -> str | None:
-    """Rows of ``page`` whose consent fields are new or different: (record, rid, fresh, address, hash, modified, then per
-    flag its old value, new value, said_at, method, person_made). The person made nothing where nothing of the flag moved:
-    what was found at a first link is not said again because another field of the record changed; nor where the value alone
-    moved and her word of that date is known: then somebody set it again. A date that stood there before is no later than the
-    record's last change. A tombstone counts when it is first read, and only what it holds. ``every``: those of all rows,
-    changed or not. A condition may follow."""
-    if not source.flags:
-        return None
-    slot = {f.name: f"f{i}" for i, f in enumerate(relations.streams[source.stream])}
-    columns, different = [], []
-    for flag in source.flags:
-        old = f"x.{quote(flag.field)}"
-        new = f"CASE WHEN p.deleted AND p.{slot[flag.field]} IS NULL THEN {old} ELSE p.{slot[flag.field]} END"
-        said = f"p.{slot[flag.said_at]}" if flag.said_at else "NULL"
-        method = f"p.{slot[flag.method]}" if flag.method else "NULL"
-        made = _over_page(flag.person_made, slot) if flag.person_made else "0"
-        # A confirmation may leave the box and its date as they were.
-        own = [f"{old} IS NOT {new}", *(f"x.{quote(name)} IS NOT {value}"
-                                        for name, value in ((flag.said_at, said), (flag.method, method)) if name)]
-        told = " AND ".join(f"NOT ({condition})" for condition in own[1:]) or "0"
-        moved = "1" if every else f"p.fresh OR (({' OR '.join(own)}) AND NOT ({told} AND {_heard(flag, said)}))"
-        at = f"CASE WHEN x.{quote(flag.said_at)} IS {said} AND {said} > r.modified THEN r.modified ELSE {said} END" \
-            if flag.said_at else said
-        columns.append(f"{old}, {new}, {at}, {method}, CASE WHEN {moved} THEN {made} ELSE 0 END")
-        different += own
-    if every:
-        different.append("1")
-    return (f"SELECT p.record, p.rid, p.fresh, p.address, p.hash, p.modified, {', '.join(columns)} FROM page p"
-            f" LEFT JOIN {rec(source.stream)} x ON x.record = p.record AND p.fresh = 0"
-            " LEFT JOIN record r ON r.id = p.record"
-            f" WHERE (p.fresh = 1 OR (NOT (p.deleted AND r.deleted) AND ({' OR '.join(different)})))")
-
-
-def _heard(flag: FlagDef, said: str) -> str:
-    """SQL over the page: the person's opt-in of the date ``said`` is in the ledger."""
-    words = f'["topic","{flag.topic}","opt_in"' if flag.topic is not None else '["master",null,"opt_in"'
-    return ("EXISTS (SELECT 1 FROM entry e CROSS JOIN utterance u ON u.id = e.utterance AND u.person_made = 1"
-            f" WHERE e.record = p.record AND e.said_lo = {said} AND instr(u.said, '{words}'))")
-
-
-def _over_page(sql: str, slot: Mapping[str, str]) -> str:
-    """A record expression re-addressed from the stored row to the arriving one."""
-    for name, column in sorted(slot.items(), key=lambda item: -len(item[0])):
-        sql = sql.replace(field_sql(name), f"p.{column}")
-    return sql
 
 
 def fan_out(relations: Relations, stream: int) -> Iterable[str]:

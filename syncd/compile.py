@@ -16,6 +16,7 @@ from mappings import expressions as ex
 from mappings.fields import record_fields
 from mappings.model import ConsentField, PeopleSource, RelatedStream, StreamName
 from mappings.model import Mapping as MappingFile
+from mappings.online import no_box, unreadable
 from mappings.problems import MappingProblems, Place, Problem
 from mappings.types import Column, Compiled, ExpressionScope, Related, Type
 from state import ledger
@@ -253,6 +254,8 @@ class Compiler:
                  for f in topic.fields.values() if f.stream == source.stream]
         flags += [self._flag(None, f, scope) for f in source.consents]
         master = self._master(source)
+        for info in filter(None, map(self.types[source.stream].get, filter(None, (master, *source.also_stops)))):
+            self._fit(source.stream, no_box(source, info.name, Type.of_field(info.type)))
         if master is not None:
             flags.append(rel.FlagDef(master, None, {1: "opt_out", 0: "unknown", None: "unknown"},
                                      {"opt_out": 1, "opt_in": 0}))
@@ -269,6 +272,7 @@ class Compiler:
                                               "Convert one of them, so that every source gives the same type.")])
 
     def _flag(self, topic: str | None, f: ConsentField, scope: ExpressionScope) -> rel.FlagDef:
+        self._fit(f.stream, unreadable(f, self.types[f.stream]))
         boolean = scope.columns[f.field].type == Type.BOOL
         def stored(value: str) -> str | int:
             return {"true": 1, "false": 0}.get(value, value) if boolean else value
@@ -295,7 +299,13 @@ class Compiler:
         info = self.wiring[name.connection].catalogue.objects.get(name.object)
         made_there = info is not None and info.properties.get("creates_individuals")
         return rel.FlagDef(f.field, topic, meanings, writes, f.said_at, f.method, made, None if made_there else f.needs,
-                           f.dated)
+                           f.dated, f.said_at is not None and scope.columns[f.said_at].type == Type.DATE)
+
+    def _fit(self, of: str, problems: Iterable[Problem]) -> None:
+        def told() -> None:
+            if found := list(problems):
+                raise MappingProblems(found)
+        self._try(of, told)
 
     # ------------------------------------------------------------------ related rows
 

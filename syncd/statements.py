@@ -13,9 +13,10 @@ from typing import Any
 
 import orjson
 
+from state.flags import FLAG_COLUMNS
 from state.ledger import Alike, Knew, NewEntry, Utterance
 from state.records import Sight
-from state.relations import FLAG_COLUMNS, FlagDef, SourceDef
+from state.relations import FlagDef, SourceDef
 from state.sends import Send
 from state.statuses import Event, StatusChange
 from syncd.consent import CLOCK_TOLERANCE
@@ -54,6 +55,12 @@ BESIDE = "beside"
 nothing of it. Its own date, where it has one, is believed between two readings only: an older one is that of the consent
 before it, or was written later than it says."""
 
+DAY = "day"
+"""The mark of an opt-in of which only the day is known: its instant is the earliest at which that day is somewhere."""
+
+ON_EARTH: Micros = 50 * 3_600_000_000
+"""How long a day is somewhere: from its begin at UTC+14 to its end at UTC-12."""
+
 NOTHING_TOLD: Past = {}
 NOTHING_STOPPED: Mapping[str, Micros] = {}
 
@@ -85,6 +92,8 @@ def from_flags(source: SourceDef, rows: Iterable[Sequence[Any]], *, connection: 
             lo, hi = (at, at) if at is not None else (since, now)
             if evidence == BESIDE:
                 evidence = None
+            elif evidence == DAY and at is not None:
+                hi, evidence = max(at, min(at + ON_EARTH, now)), None
             elif at is None and lo is not None and modified is not None and lo < modified <= now:
                 hi = modified
             elif evidence is not None and hi > now:
@@ -144,7 +153,8 @@ def _groups(source: SourceDef, connection: int, baseline: bool, fresh: int, cell
                 requests.withdrawn.append((record, flag.field))
         elif meaning == "opt_in" and (before != "opt_in" or evidence):
             if evidence or (fresh and level == "topic"):
-                key = (str(method or "flag"), int(evidence), said_at if evidence else None, None)
+                key = (str(method or "flag"), int(evidence), said_at if evidence else None,
+                       DAY if evidence and flag.daily else None)
                 together.setdefault(key, []).append(said(level, topic, "opt_in"))
             elif not fresh:
                 requests.found.append((record, flag.field))

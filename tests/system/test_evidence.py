@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from connectors.memory.client import fields
 from tests.system.lab import DAY, HOUR, MAPPING, OFFERS, START, Lab
 
 FAXED = MAPPING.replace("method in ('web',", "method in ('web', 'fax',")
@@ -86,3 +87,66 @@ def test_a_box_that_a_user_ticks_again_is_no_later_word_of_a_form_whose_clock_is
     lab.web_opt_in("new")
     lab.settle()
     assert lab.keys(OFFERS) == {"p0", "new"}
+
+
+# --------------------------------------------------------------------------- a date without a time
+
+DATED = MAPPING.replace("said_at: offers_at", "said_at: offers_on")
+"""The CRM tells on which day somebody asked; the lab's first day is 2025-06-15, and it begins at 15:06 UTC."""
+
+
+@pytest.fixture
+def dated(tmp_path: Path) -> Iterator[Lab]:
+    """p0 and p1 asked before the link; p1 refuses in the afternoon of the first day."""
+    def before(lab: Lab) -> None:
+        lab.contacts(2, offers_on="2025-06-10", offers_how="web")
+    with Lab(tmp_path, DATED, more=fields(offers_on="date"), build=before) as made:
+        made.link()
+        made.advance(HOUR)
+        made.unsubscribe("p1", "L1")
+        made.settle()
+        assert made.keys(OFFERS) == {"p0"}
+        yield made
+
+
+def test_who_asks_on_a_day_gets_it(dated: Lab) -> None:
+    dated.contact("new", offers_on="2025-06-15", offers_how="web")
+    dated.settle()
+    assert dated.keys(OFFERS) == {"p0", "new"}
+
+
+@pytest.mark.parametrize("day", ["2025-06-14", "2025-06-15", "2025-06-16"])
+def test_a_day_that_had_begun_somewhere_before_the_refusal_is_no_later_word(dated: Lab, day: str) -> None:
+    """In Auckland it is the 16th by then; the record is read days later."""
+    dated.advance(3 * DAY)
+    dated.edit("p1", offers=1, offers_on=day, offers_how="web")
+    dated.settle()
+    assert dated.keys(OFFERS) == {"p0"}
+
+
+def test_a_day_after_the_refusal_is_a_later_word_and_counts_once(dated: Lab) -> None:
+    dated.advance(3 * DAY)
+    dated.edit("p1", offers=1, offers_on="2025-06-17", offers_how="web")
+    dated.settle()
+    assert dated.keys(OFFERS) == {"p0", "p1"}
+    dated.advance(HOUR)
+    dated.unsubscribe("p1", "L1")
+    dated.settle()
+    dated.edit("p1", offers=1)
+    dated.settle()
+    assert dated.keys(OFFERS) == {"p0"}, "the box alone was ticked again"
+
+
+def test_a_confirmation_of_the_day_of_the_question_answers_it(tmp_path: Path) -> None:
+    states = fields("state", asked_on="date")
+    mapping = MAPPING.replace("opt_in: required", "opt_in: confirmed").replace("field: offers", "field: state").replace(
+        '"true": opt_in\n        "false": unknown', "values: {Asked: pending, Yes: opt_in}").replace("offers_at", "asked_on")
+    with Lab(tmp_path, mapping, more=states, build=lambda lab: lab.contact("p0") and None) as lab:
+        lab.link()
+        lab.advance(HOUR)
+        lab.edit("p0", state="Asked")
+        lab.settle()
+        lab.advance(HOUR)
+        lab.edit("p0", state="Yes", asked_on="2025-06-15", offers_how="double opt-in")
+        lab.settle()
+        assert lab.keys(OFFERS) == {"p0"}

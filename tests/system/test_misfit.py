@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from connectors.errors import ConnectorError
+from connectors.memory.client import fields
 from mappings.problems import MappingProblems
+from syncd.model import FieldType
 from syncd.runs import Report
 from tests.system.lab import DAY, HOUR, MAPPING, NEWS, OFFERS, RICH, Lab, done
 from tests.unit.cli_lab import Lab as Commands
@@ -217,3 +219,29 @@ def test_once_carries_opt_outs_and_says_what_does_not_fit(linked: Commands) -> N
     assert "syncd check --online" in data["failed"]["mapping"]["message"]
     assert opted_out(linked) == [row["key"]]
     assert "60 is a whole number" in linked.ask("plan", exit=2)["error"]["message"]
+
+
+@pytest.mark.parametrize(("kind", "values", "problem"), [
+    ("choices", "values: {Offers: opt_out}", "is choices: it cannot hold consent"),
+    ("integer", 'values: {"1": opt_out}', "is integer: it cannot hold consent"),
+    ("text", '"true": opt_out, "false": unknown', 'is text. Say what its values under "values" mean'),
+    ("bool", "values: {Yes: opt_out}", 'is bool. Say what "true" and "false" mean')])
+def test_a_consent_field_whose_values_would_mean_nothing_is_refused(tmp_path: Path, kind: FieldType, values: str,
+                                                                    problem: str) -> None:
+    """Every refusal in it would have been passed over."""
+    text = MAPPING.replace('sf.Contact: {field: no_news, "true": opt_out, "false": unknown, holds: opt_out_only}',
+                           f"sf.Contact: {{field: odd, {values}}}")
+    with Lab(tmp_path, text, more=fields(odd=kind)) as lab, pytest.raises(MappingProblems, match=problem):
+        lab.cycle()
+
+
+def test_a_date_that_is_text_is_refused(tmp_path: Path) -> None:
+    text = MAPPING.replace("said_at: offers_at", "said_at: when")
+    with Lab(tmp_path, text, more=fields("when")) as lab, pytest.raises(MappingProblems, match='"when" is text: it cannot'):
+        lab.cycle()
+
+
+def test_a_flag_for_all_mail_that_is_not_true_or_false_is_refused(tmp_path: Path) -> None:
+    text = MAPPING.replace("    sf.Contact:\n", "    sf.Contact:\n      also_stops: [odd]\n", 1)
+    with Lab(tmp_path, text, more=fields("odd")) as lab, pytest.raises(MappingProblems, match='flag "odd" is text'):
+        lab.cycle()

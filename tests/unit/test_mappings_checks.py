@@ -262,7 +262,9 @@ def test_a_fitting_world_has_no_problems() -> None:
     ({"FirstName": None}, 'sf.Contact has no field "FirstName" that the account may read. Did you mean "firstname"?'),
     ({"Account.Name": None}, 'sf.Contact has no field "Account.Name"'),
     ({"Offers_Opt_In__c": FieldInfo("Offers_Opt_In__c", "bool", writable=False)}, 'The account may not write "Offers'),
-    ({"Offers_Opt_In__c": FieldInfo("Offers_Opt_In__c", "choices")}, '"Offers_Opt_In__c" is choices. Say what its val'),
+    ({"Offers_Opt_In__c": FieldInfo("Offers_Opt_In__c", "text")}, '"Offers_Opt_In__c" is text. Say what its val'),
+    ({"Offers_Opt_In__c": FieldInfo("Offers_Opt_In__c", "choices")}, 'is choices: it cannot hold consent. Several values'),
+    ({"Offers_Opt_In__c": FieldInfo("Offers_Opt_In__c", "integer")}, 'is integer: it cannot hold consent.'),
     ({"Opt_In_Date__c": FieldInfo("Opt_In_Date__c", "text")}, '"Opt_In_Date__c" is text: it cannot say when.'),
     ({"Opt_In_Source__c": FieldInfo("Opt_In_Source__c", "bool")}, '"Opt_In_Source__c" is bool: it cannot say how.'),
 ])
