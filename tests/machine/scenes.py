@@ -38,8 +38,10 @@ TOPICS = (
 ALL = frozenset(t.id for t in TOPICS)
 TOPIC_OF = {(esp, audience): t.id for t in TOPICS for esp, names in t.audiences.items() for audience in names}
 
+
 class Scene(NamedTuple):
-    """What is different from one company to another."""
+    """What is different from one company to another. ``most``: rows that a page of any vendor, and operations that a call to
+    one, have at most; None = more than there are."""
 
     name: str
     blacklist: bool = False
@@ -47,6 +49,7 @@ class Scene(NamedTuple):
     by_email: bool = False
     keyed_by: str = "key"
     burst_most: int = Limits().burst_most
+    most: int | None = None
 
 
 SCENES = (
@@ -55,6 +58,7 @@ SCENES = (
           tracked=("opted_out", "no_news", "offers")),
     Scene("one ESP's subscriber keys are addresses, the other knows nothing else", by_email=True, keyed_by="address"),
     Scene("three opt-outs at once are a burst", burst_most=2),
+    Scene("two rows are a page, and two writes a call", most=2),
 )
 
 class Change(NamedTuple):
@@ -128,17 +132,20 @@ def mapping(number: int, scene: Scene = SCENES[0]) -> MappingFile:
 def new_world(scene: Scene) -> World:
     """The vendors before syncd is installed: ten records of eight people, two of them with refusals in their past."""
     world = World(seed=1, start=START)
+    sizes: dict[str, Any] = {} if scene.most is None else {
+        "page_size": scene.most, "batch": dict.fromkeys(("upsert", "remove", "status", "update"), scene.most)}
     world.create_crm("sf", {"Contact": {"fields": _CONTACT, "master_flag": "opted_out",
-                                        "topics": {"offers": "offers", "news": "no_news"}, "tracked": list(scene.tracked)}})
+                                        "topics": {"offers": "offers", "news": "no_news"}, "tracked": list(scene.tracked)}},
+                     **sizes)
     world.create_crm("odoo", {"Partner": {"fields": _PERSON, "master_flag": "opted_out", "topics": {"news": "no_news"}}},
-                     blacklist=scene.blacklist)
+                     blacklist=scene.blacklist, **sizes)
     name, amount = fields("first_name"), fields(spent="decimal")
     world.create_esp("mc", {"L1": "L1", "L2": "L2"}, {
         "de:OFFERS": {"fields": name, "list": "L1"}, "de:NEWS": {"fields": name, "list": "L2"},
-        "de:RICH": {"fields": amount, "list": "L1"}})
+        "de:RICH": {"fields": amount, "list": "L1"}}, **sizes)
     world.create_esp("late", {"M1": "M1", "M2": "M2"}, {
         "de:OFFERS": {"fields": name, "list": "M1"}, "de:NEWS": {"fields": name, "list": "M2"}},
-        asynchronous=["upsert"], late_seconds=60.0, late_polls=1, reorder=True, keyed_by=scene.keyed_by)
+        asynchronous=["upsert"], late_seconds=60.0, late_polls=1, reorder=True, keyed_by=scene.keyed_by, **sizes)
     for n in range(6):
         spent = "900.00" if n % 2 else "50.00"
         world.load("sf", "Contact", [contact(n, offers=int(n != 5), opted_out=int(n == 4), spent=spent)])

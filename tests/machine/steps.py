@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from tests.machine.scenes import SCENES
+
 Step = tuple[Any, ...]
 """The name of an act (``Play.do_NAME``) and its arguments: small numbers that count people, and plain words."""
 
@@ -82,7 +84,7 @@ KINDS: dict[str, Callable[[Pick], Step]] = {
     "full": lambda p: (),
     "hasty": lambda p: (),
     "midway": lambda p: (),
-    "crash": lambda p: (p(POINTS), p((1, 1, 1, 2, 3))),
+    "crash": lambda p: (p(POINTS), p((1, 1, 1, 2, 3, 5, 8))),
     "calm": lambda p: (),
 }
 """What can happen, and how its arguments are drawn."""
@@ -96,8 +98,9 @@ WEIGHTS = {"cycle": 10, "unsubscribe": 3, "tick": 2, "web": 3, "send": 4, "crash
 SCENE_OF = {"blacklist": 1, "unblacklist": 1, "connect": 1, "retract_burst": 3}
 """Kinds that can happen in one scene alone. The machine does not try them in the others, and so can try them often there."""
 
-MORE_IN = {3: {"import_flags": 10}}
-"""How many times more often than elsewhere a scene has what makes it: only a file makes a burst."""
+MORE_IN = {3: {"import_flags": 10}, 4: {"crash": 12, "fault": 8}}
+"""How many times more often than elsewhere a scene has what makes it: only a file makes a burst; between two pages there is
+more to break off."""
 
 _BAG = tuple(kind for kind in KINDS for _ in range(WEIGHTS.get(kind, 1)))
 
@@ -110,4 +113,4 @@ def any_step(pick: Pick, only: Sequence[str] = _BAG) -> Step:
 
 def opening(pick: Pick) -> Step:
     """The first step: how the clocks go, whether syncd is installed yet, and in which scene."""
-    return ("begin", *pick(SKEWS), pick((1, 1, 1, 0)), pick((0, 1, 2, 3)))
+    return ("begin", *pick(SKEWS), pick((1, 1, 1, 0)), pick(range(len(SCENES))))
