@@ -75,9 +75,10 @@ class Listener:
         return moved
 
     def _stops(self, feed: Feed, stated: Sequence[tuple[Any, ...]], now: Micros, pulled: Pulled) -> dict[str, Micros]:
-        """When those who are newly out of a list stopped all mail, by key: the provider may have set the one because of
-        the other. That stop goes into the state first, as this stream may be ahead of the one that tells it."""
-        out = [row[1] for row in stated if row[4] == "unsubscribed"]
+        """When those who are newly out of a list, or have another address there, stopped all mail, by key: the provider may
+        have set the one because of the other. That stop goes into the state first, as this stream may be ahead of the one
+        that tells it."""
+        out = [(row[1], row[3].hex() if row[3] else None) for row in stated if row[4] == "unsubscribed"]
         if feed.master is None or not out:
             return {}
         given = {"connection": feed.connection, "container": feed.spec.container, "keys": orjson.dumps(out).decode()}

@@ -30,7 +30,8 @@ WHERE address IS NULL AND key IS NOT NULL;
 -- A status we are just writing is our own even where the vendor cannot tell: the poll overtook the reply. So is a stop of all
 -- mail that we wrote at another connection, of the same account: business units may share one, with whoever is there under
 -- another key than ours, too. And an opt-out dated after we sent a reopening that is not resolved, or after the person came
--- back there, is another one, though it looks like the one that stood before.
+-- back there, is another one, though it looks like the one that stood before. A subscriber who refused and has another address
+-- now refuses there, too, unless the refusal is what we wrote; or the address: where it is our person's, her refusal is already.
 SELECT p.container, p.key, p.address, s.status, p.status, p.at,
   CASE WHEN p.origin IN ('api', 'unknown') AND (EXISTS (
     SELECT 1 FROM operation o CROSS JOIN object b ON b.id = o.object AND b.name = p.container
@@ -44,7 +45,13 @@ SELECT p.container, p.key, p.address, s.status, p.status, p.at,
   THEN 'self' ELSE p.origin END, p.evidence,
   (SELECT k.person FROM subscriber_key k WHERE k.connection = :connection AND k.key = p.key)
 FROM status_page p LEFT JOIN remote_status s ON s.connection = :connection AND s.container = p.container AND s.key = p.key
-WHERE s.status IS NOT p.status OR (p.status = 'unsubscribed' AND p.at > coalesce(s.at, 0) AND (EXISTS (
+WHERE s.status IS NOT p.status OR (p.status = 'unsubscribed' AND s.ours IS NULL AND s.address <> p.address
+  AND (p.hash IS NOT NULL OR p.address = (SELECT m.address FROM remote_status m WHERE m.connection = :connection
+                                          AND m.container = '' AND m.key = p.key))
+  AND NOT EXISTS (SELECT 1 FROM subscriber_key k CROSS JOIN record r ON r.person = k.person
+    LEFT JOIN departed d ON d.record = r.id AND d.address = p.address
+    WHERE k.connection = :connection AND k.key = p.key AND (r.address = p.address OR d.address IS NOT NULL)))
+OR (p.status = 'unsubscribed' AND p.at > coalesce(s.at, 0) AND (EXISTS (
   SELECT 1 FROM operation o CROSS JOIN object b ON b.id = o.object AND b.name = p.container CROSS JOIN batch t ON t.id = o.batch
   WHERE o.state = 3 AND o.kind = 'status' AND o.connection = :connection AND o.key = p.key
   AND o.payload->>0 = 'subscribed' AND t.sealed_at < p.at) OR EXISTS (
@@ -109,8 +116,12 @@ FROM event_page p WHERE NOT EXISTS (SELECT 1 FROM event_seen e WHERE e.connectio
 ORDER BY p.n;
 
 -- name: not_out
-SELECT j.value FROM json_each(:keys) j WHERE NOT EXISTS (SELECT 1 FROM remote_status s WHERE s.connection = :connection
-  AND s.container = :container AND s.key = j.value AND s.status = 'unsubscribed');
+-- Which of these keys (each with the hash of its address, where it is told) were not out, or had another address.
+SELECT j.value->>0 FROM json_each(:keys) j WHERE NOT EXISTS (SELECT 1 FROM remote_status s WHERE s.connection = :connection
+  AND s.container = :container AND s.key = j.value->>0 AND s.status = 'unsubscribed'
+  AND CASE WHEN j.value->>1 IS NULL THEN s.address IS coalesce((SELECT m.address FROM remote_status m
+    WHERE m.connection = :connection AND m.container = '' AND m.key = s.key), s.address)
+  ELSE s.address IS NULL OR j.value->>1 = (SELECT lower(hex(a.hash)) FROM address a WHERE a.id = s.address) END);
 
 -- name: unseen_events
 SELECT j.value FROM json_each(:events) j WHERE NOT EXISTS (SELECT 1 FROM event_seen e
