@@ -206,14 +206,14 @@ class Compiler:
             wiring = self.wiring[stream.connection]
             index = {f.name: i for i, f in enumerate(fields)}
             source = self.mapping.people.sources.get(name)
-            email: int | None = None
-            if source is not None:
-                email = index.get(self._plain(source, "email") or "")
+            email = index.get(self._plain(source, "email") or "") if source is not None else None
+            becomes = StreamName.parse(source.becomes).object if source is not None and source.becomes else None
             flags = {flag.field for flag in people[name].flags} if name in people else set()
             tracked = (StreamSpec(stream.object, "history", tuple(f for f in fields if f.name in flags))
                        if flags and (stream.connection, stream.object) in histories else None)
-            feeds.append(Feed(wiring.id, wiring.connector, name, StreamSpec(stream.object, "record", fields),
-                              bool(flags), self.streams[name], email, True, history=tracked))
+            spec = StreamSpec(stream.object, "record", fields, becomes=becomes)
+            feeds.append(Feed(wiring.id, wiring.connector, name, spec, bool(flags), self.streams[name], email, True,
+                              history=tracked))
         return feeds
 
     @staticmethod

@@ -136,7 +136,8 @@ class StreamSpec:
 
     ``object`` is the vendor's name ("Contact", "res.partner", "list:4711", "de:OFFERS_ALL", "subscribers").
     ``ids_only`` asks for a numbered listing of all ids of records (pages with the single column ``id``), used to find
-    deletions.
+    deletions. ``becomes`` is the object that its records turn into, where the mapping names one: of that is the id in
+    ``merged_into``.
     """
 
     object: str
@@ -144,6 +145,7 @@ class StreamSpec:
     fields: tuple[Field, ...] = ()
     container: str | None = None
     ids_only: bool = False
+    becomes: str | None = None
 
     @property
     def columns(self) -> tuple[str, ...]:

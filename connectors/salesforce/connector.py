@@ -168,7 +168,9 @@ class SalesforceConnector:
                                 remedy="Check its name, and that the integration user may read it.")
         if spec.kind == "record":
             parents = parents_of(described, (f.name for f in spec.fields), self._objects.get)
-            return record_source(spec, described.fields, parents)
+            return record_source(spec, described.fields, parents, persons=(
+                spec.becomes == "Account" and dict(described.parents).get("ConvertedAccount") == "Account"
+                and "IsPersonAccount" in self._objects.fields("Account")))
         own = self._wire.session().user
         origins = {id18(self._settings.connect_user): "connect", own: "self"}
         origins.pop("", None)

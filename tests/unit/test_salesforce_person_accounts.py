@@ -1,8 +1,10 @@
-"""Consent objects of person accounts, which point to their Individual by a field of their own."""
+"""Person accounts: consent objects, to which they point by a field of their own, and leads that become one."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -94,3 +96,34 @@ def test_whoever_is_forgotten_is_marked_at_the_individual(company: Company) -> N
     [outcome] = company.connect().erase_records("Account", [company.people["ann"]], delete=False)
     assert outcome.state == "done"
     assert company.sim.db.tables["Individual"].rows[PARTY]["ShouldForget"] is True
+
+
+# --------------------------------------------------------------------------- leads
+
+LEADS = StreamSpec("Lead", fields=(Field("Email"),), becomes="Account")
+
+
+def convert(company: Company, **more: Any) -> tuple[str, dict[str, Any]]:
+    """A lead who refused all mail becomes a contact; the lead's id, and what it became."""
+    lead = str(company.user("create", object="Lead", set={"LastName": "Lee", "Email": "lee@x.example",
+                                                          "opted_out": True, **more.pop("set", {})})["id"])
+    return id18(lead), company.user("convert", object="Lead", id=lead, **more)
+
+
+def merged(connector: SalesforceConnector, spec: StreamSpec) -> dict[Value, Value]:
+    at = spec.columns.index("merged_into")
+    return {row[0]: row[at] for page in connector.changes(spec, None) for row in page.rows}
+
+
+@pytest.mark.parametrize("bulk", [10_000, 0])
+def test_a_lead_goes_on_as_the_account_of_the_person_it_became(company: Company, bulk: int) -> None:
+    """Its refusal never reaches an account that was there: Salesforce leaves that one's flag as it is."""
+    ann = company.sim.db.tables["Account"].rows[company.people["ann"]]
+    company.user("edit", object="Account", id=company.people["ann"], set={"PersonEmail": "ann@elsewhere.example"})
+    old, _ = convert(company, set={"Company": None}, into=str(ann["PersonContactId"]))
+    firm, became = convert(company, set={"Company": "Co"})
+    company.kernel.clock.advance(600)
+    found = merged(company.connect(bulk_threshold=bulk), LEADS)
+    assert (found[old], found[firm]) == (id18(company.people["ann"]), None), "nobody is a company"
+    found = merged(company.connect(bulk_threshold=bulk), replace(LEADS, becomes="Contact"))
+    assert (found[old], found[firm]) == (id18(str(ann["PersonContactId"])), id18(became["ConvertedContactId"]))

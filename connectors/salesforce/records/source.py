@@ -148,23 +148,31 @@ def _cut() -> CursorLost:
     return CursorLost("A page of Salesforce's answer was cut.", code="CUT", detail="CSV")
 
 
-def record_source(spec: StreamSpec, fields: Mapping[str, FieldInfo], parents: tuple[str, ...] = ()) -> Source:
-    """The source of a ``record`` stream; ``fields`` is what we may read of the object, ``parents`` as in ``Source``."""
+def record_source(spec: StreamSpec, fields: Mapping[str, FieldInfo], parents: tuple[str, ...] = (), *,
+                  persons: bool = False) -> Source:
+    """The source of a ``record`` stream; ``fields`` is what we may read of the object, ``parents`` as in ``Source``.
+    ``persons``: its records may become accounts, and of these some are persons."""
     stamp = next((name for name in _STAMPS if name in fields), None)
     if stamp is None:
         raise Misconfigured(f"Salesforce's {spec.object} does not say when its rows change.",
                             remedy="It cannot be a stream; reach it through another object.")
     _check_names(spec.object, *(f.name for f in spec.fields))
     # A lead that became a contact is not deleted, but its person goes on under the contact's id.
-    absorbed = [name for name in ("MasterRecordId", "ConvertedContactId") if name in fields]
+    # Beside a company's account stands a contact, and nobody is the company.
+    account = [name for name in ("ConvertedAccountId", "ConvertedAccount.IsPersonAccount") if persons]
+    contact = [name for name in ("ConvertedContactId",) if name in fields and spec.becomes != "Account"]
+    absorbed = [*(name for name in ("MasterRecordId",) if name in fields), *contact]
     has_bin = "IsDeleted" in fields
-    system = ("Id", stamp, *(("IsDeleted",) if has_bin else ()), *absorbed)
+    system = ("Id", stamp, *(("IsDeleted",) if has_bin else ()), *absorbed, *account)
 
     def build(column: Column) -> Sequence[Row]:
         ids = column("Id", "id")
         into: list[Value] = [None] * len(ids)
         for name in absorbed:
             into = [a or b for a, b in zip(into, column(name, "id"), strict=True)]
+        if account:
+            converted = zip(column(account[0], "id"), column(account[1], "bool"), strict=True)
+            into = [a or (b if person else None) for a, (b, person) in zip(into, converted, strict=True)]
         deleted = column("IsDeleted", "bool") if has_bin else [0] * len(ids)
         own = [column(f.name, f.type) for f in spec.fields]
         return Columns([ids, column(stamp, "instant"), deleted, into, *own])
