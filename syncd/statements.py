@@ -55,8 +55,12 @@ BESIDE = "beside"
 nothing of it. Its own date, where it has one, is believed between two readings only: an older one is that of the consent
 before it, or was written later than it says."""
 
-DAY = "day"
-"""The mark of an opt-in of which only the day is known: its instant is the earliest at which that day is somewhere."""
+WRITTEN, DAY = "written", "day"
+"""The marks of an opt-in whose date stands in the record itself, and of one of which only the day is known: its instant is
+the earliest at which that day is somewhere."""
+
+AHEAD: Micros = 86_400_000_000
+"""No clock is ahead by more, whichever zone it takes for the world's: a date beyond is a mistake."""
 
 ON_EARTH: Micros = 50 * 3_600_000_000
 """How long a day is somewhere: from its begin at UTC+14 to its end at UTC-12."""
@@ -92,8 +96,9 @@ def from_flags(source: SourceDef, rows: Iterable[Sequence[Any]], *, connection: 
             lo, hi = (at, at) if at is not None else (since, now)
             if evidence == BESIDE:
                 evidence = None
-            elif evidence == DAY and at is not None:
-                hi, evidence = max(at, min(at + ON_EARTH, now)), None
+            elif at is not None and evidence in (WRITTEN, DAY):
+                lo, hi = _asked(at, modified, now, 0 if evidence == WRITTEN else ON_EARTH)
+                at, evidence = None if lo is None else min(lo, hi), None
             elif at is None and lo is not None and modified is not None and lo < modified <= now:
                 hi = modified
             elif evidence is not None and hi > now:
@@ -153,8 +158,8 @@ def _groups(source: SourceDef, connection: int, baseline: bool, fresh: int, cell
                 requests.withdrawn.append((record, flag.field))
         elif meaning == "opt_in" and (before != "opt_in" or evidence):
             if evidence or (fresh and level == "topic"):
-                key = (str(method or "flag"), int(evidence), said_at if evidence else None,
-                       DAY if evidence and flag.daily else None)
+                mark = DAY if flag.daily else WRITTEN if "." not in flag.field else None
+                key = (str(method or "flag"), int(evidence), *((said_at, mark) if evidence else (None, None)))
                 together.setdefault(key, []).append(said(level, topic, "opt_in"))
             elif not fresh:
                 requests.found.append((record, flag.field))
@@ -183,6 +188,13 @@ def from_parting(source: SourceDef, topic: str | None, connection: int, record: 
     person of its own; or one that an audit found written on it."""
     return NewEntry(Utterance(connection, source.name, "flag", 0, 0, refusal(topic)), record, address, now, now, rid=rid,
                     evidence=evidence)
+
+
+def _asked(at: Micros, modified: Micros | None, now: Micros, length: Micros) -> tuple[Micros | None, Micros]:
+    """When somebody asked whose word is dated ``at``, within ``length``: not after it was written down (``modified``, cut to
+    the second by some CRMs). A date that no clock can have shown by then tells nothing."""
+    written = now if modified is None else min(modified + 999_999, now)
+    return (at, min(at + length, written)) if at <= written + AHEAD else (None, written)
 
 
 def _form(at: Micros | None, tolerance: Micros) -> Knew | None:

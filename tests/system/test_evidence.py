@@ -150,3 +150,40 @@ def test_a_confirmation_of_the_day_of_the_question_answers_it(tmp_path: Path) ->
         lab.edit("p0", state="Yes", asked_on="2025-06-15", offers_how="double opt-in")
         lab.settle()
         assert lab.keys(OFFERS) == {"p0"}
+
+
+# --------------------------------------------------------------------------- a date that is still to come
+
+@pytest.mark.parametrize("ahead", [4 * HOUR, 30 * DAY])
+def test_a_form_whose_clock_is_ahead_is_no_later_than_the_record_it_is_written_in(lab: Lab, ahead: float) -> None:
+    """She had asked before she refused, and syncd reads it afterwards."""
+    lab.settle()
+    lab.edit("p0", offers=1, offers_at=lab.now() + int(ahead * 1e6), offers_how="web")
+    lab.advance(HOUR)
+    lab.unsubscribe("p0", "L1")
+    lab.advance(HOUR)
+    lab.settle()
+    assert lab.keys(OFFERS) == set()
+
+
+def test_a_date_that_no_clock_can_show_yet_is_no_later_word(lab: Lab) -> None:
+    """An old file with a wrong year in it is loaded into the CRM."""
+    lab.unsubscribe("p0", "L1")
+    lab.settle()
+    lab.advance(DAY)
+    lab.edit("p0", offers=1, offers_at=lab.now() + int(30 * DAY * 1e6), offers_how="web")
+    lab.settle()
+    assert lab.keys(OFFERS) == set()
+    lab.advance(DAY)
+    lab.web_opt_in("p0")
+    lab.settle()
+    assert lab.keys(OFFERS) == {"p0"}
+
+
+def test_a_form_that_takes_the_local_time_for_the_worlds_is_believed(lab: Lab) -> None:
+    lab.unsubscribe("p0", "L1")
+    lab.settle()
+    lab.advance(HOUR)
+    lab.edit("p0", offers=1, offers_at=lab.now() + int(13 * HOUR * 1e6), offers_how="web")
+    lab.settle()
+    assert lab.keys(OFFERS) == {"p0"}
