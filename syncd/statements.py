@@ -96,8 +96,8 @@ def from_flags(source: SourceDef, rows: Iterable[Sequence[Any]], *, connection: 
             lo, hi = (at, at) if at is not None else (since, now)
             if evidence == BESIDE:
                 evidence = None
-            elif at is not None and evidence in (WRITTEN, DAY):
-                lo, hi = _asked(at, modified, now, 0 if evidence == WRITTEN else ON_EARTH)
+            elif at is not None and utterance.person_made:
+                lo, hi = _asked(at, None if evidence is None else modified, now, ON_EARTH if evidence == DAY else 0)
                 at, evidence = None if lo is None else min(lo, hi), None
             elif at is None and lo is not None and modified is not None and lo < modified <= now:
                 hi = modified

@@ -17,7 +17,7 @@ from syncd.model import EVENT_KINDS, ORIGINS, STATUSES
 from syncd.statements import Containers, Requests, from_events, from_first_sight, from_flags, from_statuses
 from tests.unit.state_lab import each
 
-NOW, BEFORE = 1_750_000_000_000_000, 1_749_999_940_000_000
+NOW, BEFORE, HOUR = 1_750_000_000_000_000, 1_749_999_940_000_000, 3_600_000_000
 MASTER = FlagDef("out", None, {1: "opt_out", 0: "unknown", None: "unknown"}, {"opt_out": 1, "opt_in": 0})
 TICK = FlagDef("offers", "offers", {1: "opt_in", 0: "unknown"}, {"opt_in": 1, "opt_out": 0}, "at", "how", "made")
 NO = FlagDef("no_news", "news", {1: "opt_out", 0: "unknown"}, {"opt_out": 1, "opt_in": 0})
@@ -137,6 +137,20 @@ def test_a_refusal_beside_the_record_has_its_own_date_or_none(modified: int | No
     assert flags("In", None, said, None, 0, flag=beside)[0] == [], "nothing is no refusal"
     (found,), _ = flags(None, "Out", said, None, 0, flag=beside, fresh=1, since=None)
     assert (found.said_lo, found.utterance.baseline) == (None, 1)
+
+
+@pytest.mark.parametrize(("said", "modified", "expected"), [
+    (NOW - 5, None, (NOW - 5, NOW - 5)),
+    (NOW - 5, NOW - 5_000_000, (NOW - 5, NOW - 5)),
+    (NOW + 3 * HOUR, None, (NOW + 3 * HOUR, NOW)),
+    (NOW + 25 * HOUR, None, (None, NOW))])
+def test_who_asked_in_a_row_beside_the_record_did_so_before_it_was_read(said: int, modified: int | None,
+                                                                        expected: tuple[int | None, int]) -> None:
+    """When the record itself was changed says nothing of that row."""
+    beside = FlagDef("Consent.News", "news", {"In": "opt_in"}, {}, "at", "how", "made", dated=True)
+    (entry,), _ = flags(None, "In", said, "web", 1, flag=beside, modified=modified)
+    assert (entry.said_lo, entry.said_hi) == expected
+    assert entry.knew == (None if expected[0] is None else (min(expected) - CLOCK_TOLERANCE,) * 2)
 
 
 def test_flags_of_one_record_and_author_are_one_entry() -> None:
