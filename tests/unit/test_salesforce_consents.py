@@ -240,7 +240,9 @@ def test_a_lost_reply_makes_no_second_row(company: Company) -> None:
     assert len(company.held("ContactPointTypeConsent")) == 1
 
 
-NOW = 1_000
+NOW, LATER = 1_000, 10**15
+DATED = Consent("CommSubscriptionConsent", "1", "0PK", "OptIn", LATER, None, None, "web",
+                {"EffectiveFromDate": "2001-09-09"})
 
 
 def row(status: str, *, since: int | None = None, until: int | None = None, at: int | None = None, how: str = "web",
@@ -264,3 +266,11 @@ def row(status: str, *, since: int | None = None, until: int | None = None, at: 
 def test_many_rows_are_one_value(rows: list[Consent], told: tuple[Value, Value, Value]) -> None:
     assert value_of(rows, NOW) == told
     assert value_of(rows[::-1], NOW) == told
+
+
+@pytest.mark.parametrize(("row", "said"), [
+    (DATED, LATER - 14 * 3_600_000_000), (DATED._replace(status="OptOut"), None), (DATED._replace(captured=7), 7),
+    (DATED._replace(captured=7, status="OptOut"), 7), (DATED._replace(how="syncd"), None)])
+def test_a_day_is_no_instant(row: Consent, said: int | None) -> None:
+    """Nobody knows when on that day, nor where: a consent may be of its begin, a refusal of its end."""
+    assert value_of([row], 2 * LATER)[1] == said

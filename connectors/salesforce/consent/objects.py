@@ -38,6 +38,9 @@ STATUS, OPT_IN, OPT_OUT, ENDED = "PrivacyConsentStatus", "OptIn", "OptOut", "End
 OURS = "syncd"
 """The capture source of what we write."""
 
+FIRST_MIDNIGHT: Micros = 14 * 3_600_000_000
+"""How long before it does at UTC a day begins where it begins first."""
+
 DATE, SOURCE = ".CaptureDate", ".CaptureSource"
 _WORD = re.compile(r"[^A-Za-z0-9]+")
 
@@ -96,7 +99,13 @@ class Consent(NamedTuple):
 
     @property
     def said(self) -> Micros | None:
-        return None if self.how == OURS else self.captured if self.captured is not None else self.since
+        """When, as far as the row tells. Where only a day is known, a consent is of that day's begin at UTC+14, the first
+        one on Earth; a refusal may be of its end."""
+        if self.how == OURS or self.captured is not None or self.since is None:
+            return None if self.how == OURS else self.captured
+        if not isinstance(self.values.get(KINDS[self.object].since), str):
+            return self.since
+        return self.since - FIRST_MIDNIGHT if self.status == OPT_IN else None
 
 
 def is_consent(name: str) -> bool:
