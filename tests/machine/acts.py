@@ -15,12 +15,18 @@ class Acts(Stage):
     # ------------------------------------------------------------------ recipients
 
     def do_unsubscribe(self, who: int, esp: str, scope: str) -> None:
-        self._leave(self._address(who), esp, scope)
+        self._leave(self._address(who), esp, scope, self._link(who, esp))
 
-    def _leave(self, address: str, esp: str, scope: str) -> frozenset[str]:
-        """Somebody leaves at an ESP; which topics."""
+    def _link(self, who: int, esp: str) -> str | None:
+        """The subscriber key that the link in somebody's mails names; None where it is all the same who of an address that
+        is."""
+        key = self._who(who).id
+        return key if self.scene.separate and key in self.world.account(esp).esp.keys(self._address(who)) else None
+
+    def _leave(self, address: str, esp: str, scope: str, key: str | None = None) -> frozenset[str]:
+        """Somebody leaves at an ESP, by a link that names a key or everybody of an address; which topics."""
         name, topics = ("", ALL) if scope == "all" else (LISTS[scope][esp], frozenset({scope}))
-        self._refused_at(esp, self._act(esp, "unsubscribe", email=address, list=name)["keys"], topics)
+        self._refused_at(esp, self._act(esp, "unsubscribe", email=address, list=name, key=key)["keys"], topics)
         return topics
 
     def do_complain(self, who: int, esp: str) -> None:
@@ -321,7 +327,7 @@ class Acts(Stage):
         blocked = self.company.forget(address, record.id)
         if blocked is None:
             return False
-        self.oracle.forget(record.id, address)
+        self.oracle.forget(record.id, address, blocked=blocked)
         if blocked:
             block = self.oracle.refuse(None, address, ALL, HERE, self.company.now(), made=True)
             self.oracle.told([block], healthy | {HERE})

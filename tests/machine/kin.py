@@ -6,9 +6,10 @@ from tests.machine.said import MOST_RECORDS, Record
 
 
 class Kin:
-    """The records there are, by id."""
+    """The records there are, by id. ``separate``: an address says nothing about who somebody is."""
 
     def __init__(self) -> None:
+        self.separate = False
         self.records: dict[str, Record] = {}
         self.doubted: set[str] = set()
         """Records and addresses about which liveness says nothing any more."""
@@ -47,7 +48,11 @@ class Kin:
     def holder(self, address: str) -> str | None:
         """A record of whoever has an address, where that is one person."""
         found = [r.id for r in self.holders(address)]
-        return found[0] if found and not self.ambiguous(self.component(found[0])) else None
+        return found[0] if self.people(address) == 1 and not self.ambiguous(self.component(found[0])) else None
+
+    def people(self, address: str) -> int:
+        """So many people have an address now."""
+        return len({min(self.component(r.id)) for r in self.holders(address)})
 
     def owner(self, key: str) -> str | None:
         """The record a subscriber key stands for: it is the record's id, or an address that no other record ever had."""
@@ -55,14 +60,16 @@ class Kin:
         return key if key in self.records else next(iter(had)) if len(had) == 1 else None
 
     def component(self, record: str) -> set[str]:
-        """Records that nobody can tell to be different people: by an address they share, or as one absorbed the other."""
+        """Records that nobody can tell to be different people: by an address they share, where that says anything, or as one
+        absorbed the other."""
         found, todo = set[str](), [record]
         while todo:
             this = self.records[todo.pop()]
             if this.id not in found:
                 found.add(this.id)
                 todo += [r.id for r in self.records.values()
-                         if (r.address is not None and r.address == this.address) or r.into == this.id or r.id == this.into]
+                         if (not self.separate and r.address is not None and r.address == this.address)
+                         or r.into == this.id or r.id == this.into]
         return found
 
     def ambiguous(self, component: set[str]) -> bool:

@@ -157,6 +157,13 @@ MUTANTS = (
     _one("whoever has just left an address said nothing under it", "sql:ledger.bind_by_departed",
          "HAVING count(DISTINCT r.person) = 1", "HAVING count(DISTINCT r.person) = 0",
          "unsubscribe", "move", "merge", "cycle", "send", "calm", scene=2),
+    _one("whoever shares an address comes back for the others", "syncd.consent:_enders",
+         " and history.speaks(r)", "", "block", "web", "grant", "move", "wait", "cycle", "send", "calm", scene=5),
+    _one("what is said by one of an address reaches the others when something else happens", "sql:identify.dirty_sharers",
+         "WHERE d.person > :after", "WHERE 0 AND d.person > :after",
+         "tick", "unsubscribe", "move", "web", "merge", "cycle", "send", "calm", scene=5),
+    _one("another's refusal is the address's", "syncd.consent:_History.bar", "elif opt_out.person in self.others:",
+         "elif False:", "tick", "unsubscribe", "move", "web", "grant", "wait", "cycle", "send", "calm", scene=5),
     # what is wished
     _one("rows of people who left stay", "state.plan:audience_sql", "WHERE (t.person IS NOT NULL OR",
          "WHERE 0 AND (t.person IS NOT NULL OR"),

@@ -36,7 +36,10 @@ class Oracle(Kin):
         self.read: set[int] = set()
         self._dated: dict[int, int] = {}
         """By when those of them were made, as far as anybody knows, of which nobody knows the instant: what was older than
-        syncd's first look, by that; a box, by the last edit of its record."""
+        syncd's first look, by that; a box, by the last edit of its record where that was surely after the look before,
+        whatever the clocks, and else by the look that found it."""
+        self._looks = (0, 0)
+        """When somebody last may have read anything, and when before that."""
         self._unlinked = False
         self._forgotten: dict[str, str] = {}
         """Records of whom was forgotten, with the address. One at another address is a stub, and has none."""
@@ -48,6 +51,8 @@ class Oracle(Kin):
         """Refusals of which the address alone says whose they are, and syncd knew it when it read them."""
         self._addressed: set[int] = set()
         """Refusals that were read while the refuser still had the address they were made at."""
+        self._nobodys: set[int] = set()
+        """Refusals of an address that several people had when it was read, as syncd knew: each has to come back alone."""
         self._glimpsed: dict[tuple[str, str], set[object]] = {}
         """(record, flag) -> what syncd may have read there last."""
         self._overlooked: set[int] = set()
@@ -141,13 +146,15 @@ class Oracle(Kin):
                 self.retracted.add(r.number)
                 self.doubt(r.address)
 
-    def forget(self, record: str, address: str) -> None:
-        """Whoever has a record, at this address, was forgotten: what they, or whom they may be, said is gone."""
-        groups = {self._group(record), self._group(address)}
+    def forget(self, record: str, address: str, *, blocked: bool) -> None:
+        """Whoever has a record, at this address, was forgotten: what they, or whom they may be, said is gone. Where the
+        address is not ``blocked``, it is somebody else's, and nobody knows any more that it was the record's, too."""
+        groups, hers = {self._group(record), self._group(address)}, self.component(record)
         for r in self.refusals:
-            if groups & {self._group(r.address), self._group(r.record or r.address)}:
+            if groups & {self._group(r.address), self._group(r.record or r.address)} and (
+                    not self.separate or hers & (self._meant[r.number] if r.record is None else {r.record})):
                 self.retracted.add(r.number)
-        self._forgotten |= dict.fromkeys(self.component(record), address)
+        self._forgotten |= dict.fromkeys(hers, address if blocked or not self.separate else "")
         self.doubt(record, address)
 
     def restored(self, *, alone: bool) -> None:
@@ -179,29 +186,33 @@ class Oracle(Kin):
                 found.add(root.address)
         return found
 
-    def standing(self, refusal: Refusal, address: str, topic: str) -> bool:
-        """Whether it must keep this address quiet about a topic, as nobody who could came back since."""
+    def standing(self, refusal: Refusal, address: str, topic: str, mailed: str | None = None) -> bool:
+        """Whether it must keep this address quiet about a topic, as nobody who could came back since; quiet to whoever has
+        the record ``mailed``, where somebody else at the address may be mailed all the same."""
         if topic not in refusal.topics or refusal.number in self.retracted or address not in self.addresses(refusal):
             return False
-        return not any(topic in r.topics and r.at > refusal.at and self._may_answer(r, refusal, address)
+        return not any(topic in r.topics and r.at > refusal.at and self._may_answer(r, refusal, address, mailed)
                        for r in self.returns)
 
-    def _may_answer(self, back: Return, refusal: Refusal, address: str) -> bool:
+    def _may_answer(self, back: Return, refusal: Refusal, address: str, mailed: str | None) -> bool:
         if len(back.topics) > 1 and len(refusal.topics) == 1:
             return False  # "mail me again" does not take back "but not the offers"
         said_at = back.perhaps | {back.address}
+        speaks = not self.separate or None in (mailed, back.record) or back.record in self.component(mailed or "")
         if refusal.record is None:
-            return address in said_at or refusal.address in said_at or any(
-                self.one_person(meant, back.record) for meant in self._meant[refusal.number] if back.record is not None)
+            return (speaks and (address in said_at or refusal.address in said_at)) or (
+                refusal.number not in self._nobodys and back.record is not None
+                and any(self.one_person(meant, back.record) for meant in self._meant[refusal.number]))
         root = self.root(refusal.record)
         if back.record is not None and back.record in self.component(refusal.record):
             return self.one_person(refusal.record, back.record)
-        return (not root.live or root.address != address) and address in said_at
+        return speaks and (not root.live or root.address != address) and address in said_at
 
     # ------------------------------------------------------------------ what syncd could learn
 
-    def glimpsed(self) -> None:
+    def glimpsed(self, now: int) -> None:
         """Somebody may have read everything as it is now, or some of it."""
+        self._looks = (now, self._looks[0])
         self.glimpses = len(self.refusals)
         self.left()
         self._overlooked |= {r.number for r in self.refusals if r.flag is not None and r.number not in self.read
@@ -248,13 +259,20 @@ class Oracle(Kin):
         self.read.add(r.number)
         if (r.record, r.address) in self._stood:
             self._bound.add(r.number)
+        if r.record is None and self.separate and self._stood_by(r.address) > 1:
+            self._nobodys.add(r.number)
         if r.flag is None:
             self._addressed.add(r.number)
             return
         record = self.records[r.record or ""]
-        self._dated.setdefault(r.number, max(r.at, record.edited))
+        now, before = self._looks
+        self._dated.setdefault(r.number, max(r.at, record.edited) if record.edited > before + TOLERANCE else now)
         if record.address == r.address:
             self._addressed.add(r.number)
+
+    def _stood_by(self, address: str) -> int:
+        """So many of the people at an address had surely been seen there."""
+        return len({min(self.component(r.id)) for r in self.holders(address) if (r.id, address) in self._stood})
 
     def _learn(self, healthy: frozenset[str], refusals: Iterable[Refusal]) -> None:
         for r in refusals:
@@ -262,11 +280,11 @@ class Oracle(Kin):
                 self.learnt[destination] |= {(r.number, address) for address in self.addresses(r)
                                              if address not in self.touched[destination] and self._placed(r, address)}
 
-    def heard(self, healthy: frozenset[str], address: str, topic: str) -> Refusal | None:
-        """A refusal against this address that whoever has just read these connections knows."""
+    def heard(self, healthy: frozenset[str], address: str, key: str, topic: str) -> Refusal | None:
+        """A refusal against mail to this key and address that whoever has just read these connections knows."""
         return next((r for r in self.refusals if r.connection in healthy and self._legible(r)
                      and (r.flag is None or address == self.records[r.record or ""].address)
-                     and self.standing(r, address, topic)), None)
+                     and self.standing(r, address, topic, self.owner(key))), None)
 
     def _legible(self, refusal: Refusal) -> bool:
         """Whether it can be read now: a box must still be ticked, and must have looked different when it was read last."""
@@ -302,12 +320,13 @@ class Oracle(Kin):
 
     def forbidden(self, destination: str, address: str, key: str, topic: str) -> Refusal | None:
         """The refusal that a mail of this topic from here would break, if there is one."""
+        mailed = self.owner(key)
         for place in ((key, None), (None, address)):
             number = self._shut.get((destination, *place, topic))
-            if number is not None and self.standing(self.refusals[number], address, topic):
+            if number is not None and self.standing(self.refusals[number], address, topic, mailed):
                 return self.refusals[number]
         for number, quiet in self.learnt[destination]:
-            if quiet == address and self.standing(self.refusals[number], address, topic):
+            if quiet == address and self.standing(self.refusals[number], address, topic, mailed):
                 return self.refusals[number]
         return None
 

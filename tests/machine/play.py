@@ -85,41 +85,41 @@ class Play(Acts):
 
     def do_hasty(self) -> None:
         """One that leaves to the next what is still in flight."""
-        self.oracle.glimpsed()
+        self.oracle.glimpsed(self.company.now())
         self.company.cycle(wait=False)
         self._bursting()
 
     def do_midway(self) -> None:
         """The lanes run while the next cycle has only read: nobody is added who was heard refusing."""
         healthy, before = self._healthy(), self._rows().keys() | self._accepted()
-        self.oracle.glimpsed()
+        self.oracle.glimpsed(self.company.now())
         if not self.company.midway():
             return
         for (esp, audience, key), address in self._rows().items():
             if (esp, audience, key) not in before:
                 self.counts["rows added midway"] += 1
-                refusal = self.oracle.heard(healthy, address, TOPIC_OF[esp, audience])
+                refusal = self.oracle.heard(healthy, address, key, TOPIC_OF[esp, audience])
                 if refusal is not None:
                     raise Broken(f"{esp} {audience}: {key} was added in spite of {refusal}, which had just been read")
 
     def do_crash(self, point: str, passing: int) -> bool:
-        self.oracle.glimpsed()
+        self.oracle.glimpsed(self.company.now())
         return self.company.cycle(crash=(point, passing)) is None
 
     def do_click(self, who: int, esp: str, scope: str, moment: str | None) -> None:
         """A recipient leaves, and a webhook tells it at once: between two cycles, or while one is at work."""
-        address = self._address(who)
+        address, key = self._address(who), self._link(who, esp)
         self._key(esp, address)
         if moment is None:
-            self._click(address, esp, scope)
+            self._click(address, esp, scope, key)
         else:
-            self._cycle(meanwhile=(moment, lambda: self._click(address, esp, scope)))
+            self._cycle(meanwhile=(moment, lambda: self._click(address, esp, scope, key)))
 
-    def _click(self, address: str, esp: str, scope: str) -> None:
+    def _click(self, address: str, esp: str, scope: str, key: str | None) -> None:
         """The express way carries it everywhere before anybody sends again."""
         healthy, events, upto = self._healthy(), self.world.account(esp).esp.events.rows, len(self.oracle.refusals)
         before = set(events)
-        topics = self._leave(address, esp, scope)
+        topics = self._leave(address, esp, scope, key)
         notices = [Notice(kind, at, container, send, None, key, email, name)
                    for name, kind, container, send, key, email, at, _ in events.values() if name not in before]
         if notices and self.company.hear(esp, notices) and self.approved and not self._restored:
@@ -131,7 +131,7 @@ class Play(Acts):
 
     def _cycle(self, *, full: bool = False, meanwhile: tuple[str, Callable[[], None]] | None = None) -> None:
         now, healthy, before, upto = self.company.now(), self._healthy(), self._rows(), len(self.oracle.refusals)
-        self.oracle.glimpsed()
+        self.oracle.glimpsed(self.company.now())
         if self.company.cycle(full=full, meanwhile=meanwhile) is None:
             return
         self._bursting()
@@ -202,7 +202,7 @@ class Play(Acts):
             if row in rows:
                 raise Broken(f"{row} was taken out by hand and came back")
         for (esp, audience, address), count in Counter((e, a, address) for (e, a, _), address in rows.items()).items():
-            if count > 1 and not self._lost and not self.oracle.doubtful(address):
+            if count > max(1, self.oracle.people(address)) and not self._lost and not self.oracle.doubtful(address):
                 raise Broken(f"{esp} {audience}: {address} has {count} rows")
         for refusal, record in self.oracle.settled():
             self.counts["refusals that had to be carried"] += 1

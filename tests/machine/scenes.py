@@ -41,7 +41,7 @@ TOPIC_OF = {(esp, audience): t.id for t in TOPICS for esp, names in t.audiences.
 
 class Scene(NamedTuple):
     """What is different from one company to another. ``most``: rows that a page of any vendor, and operations that a call to
-    one, have at most; None = more than there are."""
+    one, have at most; None = more than there are. ``separate``: records that share an address are not one person for it."""
 
     name: str
     blacklist: bool = False
@@ -50,6 +50,7 @@ class Scene(NamedTuple):
     keyed_by: str = "key"
     burst_most: int = Limits().burst_most
     most: int | None = None
+    separate: bool = False
 
 
 SCENES = (
@@ -59,6 +60,7 @@ SCENES = (
     Scene("one ESP's subscriber keys are addresses, the other knows nothing else", by_email=True, keyed_by="address"),
     Scene("three opt-outs at once are a burst", burst_most=2),
     Scene("two rows are a page, and two writes a call", most=2),
+    Scene("who shares an address is somebody else", separate=True),
 )
 
 class Change(NamedTuple):
@@ -120,6 +122,8 @@ def mapping(number: int, scene: Scene = SCENES[0]) -> MappingFile:
     """One of ``MAPPINGS`` in a scene, loaded."""
     change = MAPPINGS[number]
     text = _MAPPING.replace("MC_KEY", "email" if scene.by_email != change.rekeyed else "crm_id")
+    if scene.separate:
+        text = text.replace("same_email: one_person", "same_email: separate")
     for old, new in change.edits:
         assert old in text, change.name
         text = text.replace(old, new)
@@ -148,7 +152,10 @@ def new_world(scene: Scene) -> World:
         asynchronous=["upsert"], late_seconds=60.0, late_polls=1, reorder=True, keyed_by=scene.keyed_by, **sizes)
     for n in range(6):
         spent = "900.00" if n % 2 else "50.00"
-        world.load("sf", "Contact", [contact(n, offers=int(n != 5), opted_out=int(n == 4), spent=spent)])
+        values = contact(n, offers=int(n != 5), opted_out=int(n == 4), spent=spent)
+        if scene.separate and n == 3:
+            values["email"] = contact(2)["email"]
+        world.load("sf", "Contact", [values])
     for n in (0, 6, 7):
         world.load("odoo", "Partner", [partner(n, no_news=int(n == 7))])
     return world

@@ -77,7 +77,7 @@ class Stage:
         self._company = (Company.linked if linked else Company.unlinked)(SCENES[scene % len(SCENES)])
         self._company.host_ahead, self.site_ahead = host * MINUTE, site * MINUTE
         self.approved = bool(linked)
-        self._by_address = self.scene.by_email
+        self._by_address, self.oracle.separate = self.scene.by_email, self.scene.separate
         for crm in OBJECTS:
             for row in self.world.truth()[crm]["people"]:
                 self._meet(crm, row["id"])

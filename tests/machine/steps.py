@@ -90,7 +90,7 @@ KINDS: dict[str, Callable[[Pick], Step]] = {
 """What can happen, and how its arguments are drawn."""
 
 WEIGHTS = {"cycle": 10, "unsubscribe": 3, "tick": 2, "web": 3, "send": 4, "crash": 2, "fault": 2, "wait": 2, "calm": 3,
-           "hasty": 2, "resubscribe": 2, "grant": 2, "approve": 2, "click": 2,
+           "hasty": 2, "resubscribe": 2, "grant": 2, "approve": 5, "click": 2,
            "import_flags": 2, "retract": 3, "undelete": 3, "heal": 4, "midway": 3,
            "blacklist": 4, "unblacklist": 12, "connect": 4, "retract_burst": 20}
 """How many times as often as the others."""
@@ -98,9 +98,9 @@ WEIGHTS = {"cycle": 10, "unsubscribe": 3, "tick": 2, "web": 3, "send": 4, "crash
 SCENE_OF = {"blacklist": 1, "unblacklist": 1, "connect": 1, "retract_burst": 3}
 """Kinds that can happen in one scene alone. The machine does not try them in the others, and so can try them often there."""
 
-MORE_IN = {3: {"import_flags": 10}, 4: {"crash": 12, "fault": 8}}
+MORE_IN = {3: {"import_flags": 10}, 4: {"crash": 12, "fault": 8}, 5: {"move": 6, "block": 3, "web": 3, "grant": 3}}
 """How many times more often than elsewhere a scene has what makes it: only a file makes a burst; between two pages there is
-more to break off."""
+more to break off; who shares an address can come back alone."""
 
 _BAG = tuple(kind for kind in KINDS for _ in range(WEIGHTS.get(kind, 1)))
 
