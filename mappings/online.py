@@ -32,10 +32,7 @@ def objects(mapping: Mapping, catalogues: Map[str, Catalogue]) -> Iterator[Probl
     for topic in mapping.topics.values():
         yield from _topic(topic, catalogues)
     for consent in mapping.consent_fields:
-        name = StreamName.parse(consent.stream)
-        info = catalogues[name.connection].objects.get(name.object) if name.connection in catalogues else None
-        if info is not None:
-            yield from _consent_field(consent, {field.name: field for field in info.fields})
+        yield from _consent_field(consent, _described(consent.stream, catalogues))
     lengths = _lengths(mapping, catalogues)
     types = _types(mapping, catalogues)
     for destination in mapping.destinations.values():
@@ -70,10 +67,19 @@ def _streams(mapping: Mapping, catalogues: Map[str, Catalogue]) -> Iterator[Prob
                 yield Problem.at(places[stream, field], f'{stream} has no field "{field}" that the account may read.',
                                  did_you_mean(field, columns))
     for source in mapping.people.sources.values():
+        known = _described(source.stream, catalogues)
         for named in filter(None, (source.master, *source.also_stops)):
+            yield from unseen(source.place, known.get(named))
             flag = find_field(source.stream, named, catalogues)
             if flag is not None:
                 yield from no_box(source, named, flag.type)
+
+
+def _described(stream: str, catalogues: Map[str, Catalogue]) -> dict[str, FieldInfo]:
+    """The fields of a stream's object by name; none where it is not described."""
+    name = StreamName.parse(stream)
+    info = catalogues[name.connection].objects.get(name.object) if name.connection in catalogues else None
+    return {} if info is None else {field.name: field for field in info.fields}
 
 
 def _field_places(mapping: Mapping) -> dict[tuple[str, str], Place]:
@@ -138,9 +144,18 @@ def no_box(source: PeopleSource, flag: str, kind: Type) -> Iterator[Problem]:
         yield Problem.at(source.place, f'The master flag "{flag}" is {kind}, not true or false.')
 
 
+def unseen(place: Place, info: FieldInfo | None) -> Iterator[Problem]:
+    """A refusal in a field that changes without its record would not be read."""
+    if info is not None and info.computed:
+        yield Problem.at(place, f'"{info.name}" is computed: its record does not change with it, and nobody would see'
+                         " a refusal.",
+                         "Name the field that it is computed of.")
+
+
 def unreadable(consent: ConsentField, fields: Map[str, FieldInfo]) -> Iterator[Problem]:
     """What keeps the values of a consent field from meaning what the mapping says: a refusal would be none."""
     info, checkbox = fields.get(consent.field), set(consent.values) <= {"true", "false"}
+    yield from unseen(consent.place, info)
     if info is not None and info.type != "bool" and info.type not in _TEXT_LIKE:
         several = " Several values at once mean nothing by themselves." if info.type == "choices" else ""
         yield Problem.at(consent.place, f'"{consent.field}" is {info.type}: it cannot hold consent.{several}',
@@ -240,9 +255,7 @@ def _lengths(mapping: Mapping, catalogues: Map[str, Catalogue]) -> dict[str, int
     """The longest text each attribute may get from a field mapped as it is."""
     lengths: dict[str, int] = {}
     for source in mapping.people.sources.values():
-        name = StreamName.parse(source.stream)
-        info = catalogues[name.connection].objects.get(name.object) if name.connection in catalogues else None
-        fields = {} if info is None else {field.name: field for field in info.fields}
+        fields = _described(source.stream, catalogues)
         for attribute in source.attributes.values():
             field = fields.get(attribute.field or "")
             if field is not None and field.type in _TEXT_LIKE and field.length is not None:

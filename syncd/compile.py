@@ -16,7 +16,7 @@ from mappings import expressions as ex
 from mappings.fields import record_fields
 from mappings.model import ConsentField, PeopleSource, RelatedStream, StreamName
 from mappings.model import Mapping as MappingFile
-from mappings.online import no_box, unreadable
+from mappings.online import no_box, unreadable, unseen
 from mappings.problems import MappingProblems, Place, Problem
 from mappings.types import Column, Compiled, ExpressionScope, Related, Type
 from state import ledger
@@ -255,7 +255,7 @@ class Compiler:
         flags += [self._flag(None, f, scope) for f in source.consents]
         master = self._master(source)
         for info in filter(None, map(self.types[source.stream].get, filter(None, (master, *source.also_stops)))):
-            self._fit(source.stream, no_box(source, info.name, Type.of_field(info.type)))
+            self._fit(source.stream, (*no_box(source, info.name, Type.of_field(info.type)), *unseen(source.place, info)))
         if master is not None:
             flags.append(rel.FlagDef(master, None, {1: "opt_out", 0: "unknown", None: "unknown"},
                                      {"opt_out": 1, "opt_in": 0}))

@@ -266,7 +266,8 @@ UNKNOWN = Outcome("unknown")
 
 @dataclass(frozen=True, slots=True)
 class FieldInfo:
-    """A field as the vendor describes it. ``length`` counts characters, None = unlimited or not applicable."""
+    """A field as the vendor describes it. ``length`` counts characters, None = unlimited or not applicable; ``computed``:
+    made of other values whenever it is read, so that its record may not change with it."""
 
     name: str
     type: FieldType
@@ -276,6 +277,7 @@ class FieldInfo:
     length: int | None = None
     choices: tuple[str, ...] = ()
     primary_key: bool = False
+    computed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -235,6 +235,15 @@ def test_a_consent_field_whose_values_would_mean_nothing_is_refused(tmp_path: Pa
         lab.cycle()
 
 
+@pytest.mark.parametrize(("old", "new"), [
+    ("field: no_news,", "field: made_up,"), ("    sf.Contact:\n", "    sf.Contact:\n      also_stops: [made_up]\n")])
+def test_a_computed_consent_field_is_refused(tmp_path: Path, old: str, new: str) -> None:
+    """Its record does not change when it does."""
+    with Lab(tmp_path, MAPPING.replace(old, new, 1), more=fields(made_up={"type": "bool", "computed": True})) as lab, \
+            pytest.raises(MappingProblems, match='"made_up" is computed'):
+        lab.cycle()
+
+
 def test_a_date_that_is_text_is_refused(tmp_path: Path) -> None:
     text = MAPPING.replace("said_at: offers_at", "said_at: when")
     with Lab(tmp_path, text, more=fields("when")) as lab, pytest.raises(MappingProblems, match='"when" is text: it cannot'):

@@ -265,6 +265,7 @@ def test_a_fitting_world_has_no_problems() -> None:
     ({"Offers_Opt_In__c": FieldInfo("Offers_Opt_In__c", "text")}, '"Offers_Opt_In__c" is text. Say what its val'),
     ({"Offers_Opt_In__c": FieldInfo("Offers_Opt_In__c", "choices")}, 'is choices: it cannot hold consent. Several values'),
     ({"Offers_Opt_In__c": FieldInfo("Offers_Opt_In__c", "integer")}, 'is integer: it cannot hold consent.'),
+    ({"Offers_Opt_In__c": FieldInfo("Offers_Opt_In__c", "bool", computed=True)}, '"Offers_Opt_In__c" is computed:'),
     ({"Opt_In_Date__c": FieldInfo("Opt_In_Date__c", "text")}, '"Opt_In_Date__c" is text: it cannot say when.'),
     ({"Opt_In_Source__c": FieldInfo("Opt_In_Source__c", "bool")}, '"Opt_In_Source__c" is bool: it cannot say how.'),
 ])

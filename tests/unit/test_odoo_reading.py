@@ -242,6 +242,7 @@ def test_describe_leaves_out_what_cannot_be_read(lab: Lab) -> None:
     fields = {f.name: f for f in found["res.partner"].fields}
     assert (fields["type"].choices[:2], fields["category_id"].type) == (("contact", "invoice"), "choices")
     assert (fields["is_blacklisted"].writable, fields["name"].writable) == (False, True)
+    assert (fields["is_blacklisted"].computed, fields["name"].computed) == (True, False)
     assert "child_ids" not in fields
 
 

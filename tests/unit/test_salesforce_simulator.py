@@ -53,6 +53,14 @@ def test_a_backfill_is_the_truth(org: Make, settings: dict[str, Any], header: bo
     assert found[id18(o, 5)][7] is None
 
 
+def test_a_formula_is_described_as_computed_also_where_it_is_a_parents(org: Make) -> None:
+    o = org(1, custom_fields={"Contact": {"Sector__c": {"type": "string", "formula": "Account.Industry"}},
+                              "Account": {"Region__c": {"type": "string", "formula": "Parent.Industry"}}})
+    fields = {f.name: f for f in o.connect().describe(["Contact"]).objects["Contact"].fields}
+    assert {name for name, f in fields.items() if f.computed} == {
+        "Sector__c", "ReportsTo.Sector__c", "Account.Region__c"}
+
+
 def test_rest_and_bulk_agree(org: Make) -> None:
     o = org()
     rest, bulk = o.connect().changes(SPEC, None), o.connect(bulk_threshold=5).changes(SPEC, None)

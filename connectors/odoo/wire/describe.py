@@ -89,6 +89,8 @@ def mailing_lists(wire: Wire) -> Iterator[ObjectInfo]:
 
 def _field(name: str, info: Mapping[str, Any]) -> FieldInfo:
     options = tuple(str(key) for key, _ in info.get("selection") or ())
-    writable = bool(info.get("store", True)) and not info.get("readonly")
+    computed = not info.get("store", True)
+    writable = not (computed or info.get("readonly"))
     return FieldInfo(name, TYPES[info["type"]], str(info.get("string", "")), nullable=not info.get("required"),
-                     writable=writable, length=info.get("size") or None, choices=options, primary_key=name == "id")
+                     writable=writable, length=info.get("size") or None, choices=options, primary_key=name == "id",
+                     computed=computed)

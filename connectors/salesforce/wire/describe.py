@@ -76,7 +76,8 @@ class Described:
     def info(self, parents: Mapping[str, Described]) -> ObjectInfo:
         """In our words, with the fields of ``parents`` (by relationship name) under dotted names."""
         reached = [FieldInfo(f"{relation}.{f.name}", f.type, f"{relation}: {f.label}", writable=False, length=f.length,
-                             choices=f.choices) for relation, parent in parents.items() for f in parent.fields.values()]
+                             choices=f.choices, computed=f.computed)
+                   for relation, parent in parents.items() for f in parent.fields.values()]
         return ObjectInfo(
             self.name, self.label, (*self.fields.values(), *reached),
             master_flag=next((flag for flag in MASTER_FLAGS if flag in self.fields),
@@ -177,4 +178,4 @@ def _field(f: Mapping[str, Any]) -> FieldInfo | None:
         name=f["name"], type=kind, label=f.get("label") or f["name"], nullable=bool(f.get("nillable", True)),
         writable=bool(f.get("updateable", True)), length=length if kind in ("text", "choices") else None,
         choices=tuple(p["value"] for p in f.get("picklistValues") or () if p.get("active", True)),
-        primary_key=f["type"] == "id")
+        primary_key=f["type"] == "id", computed=bool(f.get("calculated")))
