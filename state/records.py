@@ -47,9 +47,10 @@ Meet = Callable[[SourceDef, Iterable[Sight]], Entries]
 
 def store(conn: db.Connection, rel: Relations, stream: int, columns: Prepared, *, cursor: str | None,
           sweep: int, now: int, speak: Speak, book: ledger.Book, meet: Meet | None = None, first: bool = False,
-          complete: bool = False, unknown: frozenset[str] = frozenset()) -> Stored:
-    """Take one page. Rows that repeat what is known dirty nobody.
+          complete: int | None = None, unknown: frozenset[str] = frozenset()) -> Stored:
+    """Take one page, read at ``now`` at the latest. Rows that repeat what is known dirty nobody.
 
+    :param complete: when the reading began that ends with this page
     :param first: at a first link new records are met, not heard
     :param unknown: consent fields whose values nobody took down yet, changed or not: they are met in all records
     """
@@ -74,7 +75,7 @@ def store(conn: db.Connection, rel: Relations, stream: int, columns: Prepared, *
         conn.executemany(q["dirty_person_of_record"], ((record,) for record, _ in known))
         conn.executemany(q["dirty_holders"], ((address,) for _, address in known))
     if cursor is not None:
-        conn.execute(q["advance"], {"stream": stream, "cursor": cursor, "complete": now if complete else None})
+        conn.execute(q["advance"], {"stream": stream, "cursor": cursor, "complete": complete})
     return Stored(page.size, fresh, changed, sum(len(e.records) if isinstance(e, ledger.Alike) else 1 for e in entries))
 
 

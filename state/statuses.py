@@ -38,9 +38,12 @@ class Event(NamedTuple):
 
 
 def store(conn: db.Connection, connection: int, stream: int, rows: Iterable[tuple[Any, ...]], *,
-          cursor: str | None, sweep: int, now: int, complete: bool, book: ledger.Book,
+          cursor: str | None, sweep: int, now: int, complete: int | None, book: ledger.Book,
           speak: Callable[[Sequence[StatusChange]], list[ledger.NewEntry]]) -> tuple[int, int]:
     """Take a page of statuses: (container, key, normalised email, hash, status, at, origin, evidence) each.
+
+    :param now: when it was read at the latest
+    :param complete: when the reading began that ends with this page
 
     :returns: (rows that changed, entries written)
     """
@@ -60,16 +63,17 @@ def store(conn: db.Connection, connection: int, stream: int, rows: Iterable[tupl
     if entries:
         book.append(conn, entries, now)
         mark(conn, entries)
-    _advance(conn, stream, cursor, now if complete else None)
+    _advance(conn, stream, cursor, complete)
     return len(changes), len(entries)
 
 
 def store_events(conn: db.Connection, connection: int, stream: int, rows: Iterable[tuple[Any, ...]], *,
-                 cursor: str | None, now: int, complete: bool, book: ledger.Book,
+                 cursor: str | None, now: int, complete: int | None, book: ledger.Book,
                  speak: Callable[[Sequence[Event], Sequence[StatusChange]], list[ledger.NewEntry]],
                  ) -> tuple[int, list[ledger.NewEntry]]:
     """Take a page of events: (event, kind, container, send, key, normalised email, hash, at, evidence) each; those seen
-    before are passed over. ``speak`` also gets the opt-outs that stand against who came back by one of them.
+    before are passed over. ``now`` and ``complete`` as in ``store``. ``speak`` also gets the opt-outs that stand against who
+    came back by one of them.
 
     :returns: (new events, the entries written)
     """
@@ -86,7 +90,7 @@ def store_events(conn: db.Connection, connection: int, stream: int, rows: Iterab
     if entries:
         book.append(conn, entries, now)
         mark(conn, entries)
-    _advance(conn, stream, cursor, now if complete else None)
+    _advance(conn, stream, cursor, complete)
     return len(found), entries
 
 

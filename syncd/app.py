@@ -177,7 +177,7 @@ class App:
         """The cycle of a mapping as it was compiled; asks nobody anything."""
         rel = c.relations
         rows = Incoming(normalise.hasher(self.policy.hash_key), forget.shape(rel))
-        listener = Listener(self.store, rows, c.containers, self.policy.clock_tolerance)
+        listener = Listener(self.store, rows, c.containers, self.policy.clock_tolerance, self.clock)
         listener.know()
         puller = Puller(self.store, rel, rows, listener, self.policy.full_every,
                         frozenset(c.audience_names[o] for o in c.creates),

@@ -39,17 +39,22 @@ class Heard:
 
 @dataclass(slots=True)
 class Listener:
-    """What a page needs to become statements. ``containers`` by connection."""
+    """What a page needs to become statements. ``containers`` by connection; ``clock`` tells the time."""
 
     state: Store
     incoming: Incoming
     containers: Mapping[int, Containers]
     clock_tolerance: Micros = CLOCK_TOLERANCE
+    clock: Callable[[], Micros] = lambda: 0
 
     def know(self) -> None:
         """Ask again who is forgotten: what comes about them is not taken in."""
         with self.state.reading() as conn:
             self.incoming.know(*forget.known(conn))
+
+    def seen(self, began: Micros) -> Micros:
+        """When what is at hand was read, in a reading that began some time before: nothing in it was said later."""
+        return max(began, self.clock())
 
     def store(self, feed: Feed, row: StreamRow, rows: Sequence[tuple[Value, ...]], cursor: str | None, sweep: int,
               now: Micros, complete: bool, pulled: Pulled) -> int:
@@ -67,9 +72,10 @@ class Listener:
                   now: Micros, complete: bool, pulled: Pulled) -> int:
         known, stated = self.containers[feed.connection], self.incoming.statuses(rows)
         stops = self._stops(feed, stated, now, pulled) if row.complete_at is not None else {}
+        seen, whole = self.seen(now), now if complete else None
         moved, entries = self.state.write(feed.pace.over(len(stated), lambda conn: statuses.store(
-            conn, feed.connection, feed.stream, stated, cursor=cursor, sweep=sweep, now=now, complete=complete,
-            book=self.state.book, speak=lambda changes: from_statuses(known, changes, since=row.complete_at, now=now,
+            conn, feed.connection, feed.stream, stated, cursor=cursor, sweep=sweep, now=seen, complete=whole,
+            book=self.state.book, speak=lambda changes: from_statuses(known, changes, since=row.complete_at, now=seen,
                                                                       stops=stops, tolerance=self.clock_tolerance))))
         pulled.entries += entries
         return moved
@@ -105,22 +111,23 @@ class Listener:
     def hear(self, feed: Feed, events: Sequence[tuple[Any, ...]], now: Micros, *, first: bool, cursor: str | None = None,
              complete: bool = False) -> Callable[[Any], Heard]:
         """What stores events, polled or told by a webhook, inside a transaction; the sends they name are looked up before.
+        ``now`` is when the reading began, which is ``complete`` with them.
 
         :raises ConnectorError: a send could not be looked up now
         """
-        known, named = self.containers[feed.connection], self._named(feed, events)
+        known, named, seen = self.containers[feed.connection], self._named(feed, events), self.seen(now)
 
         def job(conn: Any) -> Heard:
             heard = Heard()
 
             def speak(found: Sequence[statuses.Event], left: Sequence[statuses.StatusChange]) -> list[NewEntry]:
-                said, unresolved = from_events(known, found, sends=named, now=now, first=first,
+                said, unresolved = from_events(known, found, sends=named, now=seen, first=first,
                                                tolerance=self.clock_tolerance)
                 heard.unresolved = len(unresolved)
-                sends.doubt(conn, feed.connection, unresolved, now)
-                return said + from_statuses(known, left, since=now, now=now, tolerance=self.clock_tolerance)
+                sends.doubt(conn, feed.connection, unresolved, seen)
+                return said + from_statuses(known, left, since=seen, now=seen, tolerance=self.clock_tolerance)
             heard.news, heard.said = statuses.store_events(
-                conn, feed.connection, feed.stream, events, cursor=cursor, now=now, complete=complete,
+                conn, feed.connection, feed.stream, events, cursor=cursor, now=seen, complete=now if complete else None,
                 book=self.state.book, speak=speak)
             return heard
         return job

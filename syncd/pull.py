@@ -225,22 +225,22 @@ class Puller:
                now: Micros, complete: bool, pulled: Pulled) -> int:
         if feed.spec.kind == "record":
             prepared, doubts = self.rows.records(feed.stream, feed.spec.fields, rows, feed.email)
-            requests, told = Requests(), self._past(feed, row, prepared)
+            requests, told, seen = Requests(), self._past(feed, row, prepared), self.listener.seen(now)
 
             def job(conn: Any) -> records.Stored:
                 unknown = flags.unknown(conn, feed.stream)
                 done = records.store(
-                    conn, self.rel, feed.stream, prepared, cursor=cursor, sweep=sweep, now=now, book=self.store.book,
+                    conn, self.rel, feed.stream, prepared, cursor=cursor, sweep=sweep, now=seen, book=self.store.book,
                     speak=lambda source, changed: from_flags(
-                        source, changed, connection=feed.connection, since=row.complete_at, now=now, requests=requests,
+                        source, changed, connection=feed.connection, since=row.complete_at, now=seen, requests=requests,
                         past=told, unknown=unknown, tolerance=self.clock_tolerance),
-                    meet=lambda source, found: from_first_sight(source, found, feed.connection, now, requests),
-                    first=row.complete_at is None, complete=complete, unknown=unknown)
+                    meet=lambda source, found: from_first_sight(source, found, feed.connection, seen, requests),
+                    first=row.complete_at is None, complete=now if complete else None, unknown=unknown)
                 if complete and unknown:
                     flags.known(conn, feed.stream)
-                records.requests(conn, requests.found, requests.withdrawn, now)
+                records.requests(conn, requests.found, requests.withdrawn, seen)
                 history.remember(conn, requests.echoes, requests.overwritten, now)
-                records.quarantine(conn, feed.connection, feed.spec.object, doubts, now)
+                records.quarantine(conn, feed.connection, feed.spec.object, doubts, seen)
                 return done
             done = self.store.write(feed.pace.over(len(rows), job))
             pulled.requests.found += requests.found

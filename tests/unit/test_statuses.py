@@ -33,7 +33,7 @@ def read(lab: StateLab, connection: int, *rows: tuple[Any, ...]) -> list[StatusC
             for container, key, email, status, at in rows]
     stream = lab.store.stream(connection, "subscribers", "status", "", True).id
     lab.store.write(lambda conn: statuses.store(conn, connection, stream, page, cursor=None, sweep=0, now=NOW,
-                                                complete=False, book=lab.store.book, speak=speak))
+                                                complete=None, book=lab.store.book, speak=speak))
     return found
 
 
