@@ -245,7 +245,8 @@ class Acts(Stage):
         keys = [key for key, (email, _) in rows.items() if email.casefold() == address]
         self._act(esp, "delete_rows", audience=audience, keys=keys)
         self.oracle.doubt(address)
-        if not self._restored and not self.oracle.stirring(address):
+        moving = any(key not in keys and self.oracle.related(email.casefold(), address) for key, (email, _) in rows.items())
+        if not self._restored and not moving and not self.oracle.stirring(address):
             self.oracle.undone |= {(esp, audience, key): address for key in keys}
             self.oracle.missed -= {(esp, audience, key) for key in keys}
         return bool(keys)

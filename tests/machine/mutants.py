@@ -127,7 +127,7 @@ MUTANTS = (
          "topic = self._now.get(s.scope.topic, s.scope.topic)", "topic = s.scope.topic",
          "unsubscribe", "tick", "remap", "cycle", "approve", "calm"),
     _one("who is stopped again after coming back is back", "sql:statuses.left_since", "s.at >= p.at", "s.at < p.at",
-         "suppress", "resubscribe", "unsubscribe"),
+         "suppress", "resubscribe"),
     _one("nobody listens to webhooks before the next cycle", "syncd.inbox:Resolver._store",
          "return len(said), statuses.people(conn, said)", "return len(said), set()", "click", "cycle", "calm"),
     _one("the express way plans, and sends nothing", "syncd.decide:Decider.suppress",

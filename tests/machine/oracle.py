@@ -94,6 +94,10 @@ class Oracle(Kin):
         groups = {self._group(name) for name in names}
         self.undone = {row: address for row, address in self.undone.items() if self._group(address) not in groups}
 
+    def related(self, name: str, other: str) -> bool:
+        """Whether what is done about one may be done about the other: a row of one becomes the other's."""
+        return self._group(name) == self._group(other)
+
     def stirring(self, name: str) -> bool:
         """Whether a merge of somebody's records is yet to be read: which of two keys stays, and with it which row, is not
         settled before."""
