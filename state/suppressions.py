@@ -60,16 +60,17 @@ def take(conn: db.Connection, book: ledger.Book, utterance: Utterance, hashes: S
             book.append(conn, entries, now)
             statuses.mark(conn, entries)
         if strange:
-            _wait(conn, spoken, evidence, strange)
-            book.note({"digests": [utterance[1:], evidence, [d.hex() for d in strange]]})
+            _wait(conn, spoken, evidence, now, strange)
+            book.note({"digests": [utterance[1:], evidence, now, [d.hex() for d in strange]]})
     only, new = (sum(len(d) > HASH for d in those) for those in (different, strange))
     return Taken(count + only, repeated + only - new, held, count - repeated + new, len(different) - only)
 
 
-def _wait(conn: db.Connection, utterance: int, evidence: str | None, digests: Sequence[bytes]) -> int:
-    """Keep digests for addresses that have them; returns how many are new. All addresses are compared again."""
+def _wait(conn: db.Connection, utterance: int, evidence: str | None, at: int, digests: Sequence[bytes]) -> int:
+    """Keep digests, imported at ``at``, for addresses that have them; returns how many are new. All addresses are compared
+    again."""
     q = load("suppressions")
-    new = int(conn.executemany(q["add_digest"], ((d, utterance, evidence) for d in digests)).rowcount)
+    new = int(conn.executemany(q["add_digest"], ((d, utterance, evidence, at) for d in digests)).rowcount)
     if new:
         conn.execute(q["digested_to"], (0,))
     return new
@@ -77,18 +78,18 @@ def _wait(conn: db.Connection, utterance: int, evidence: str | None, digests: Se
 
 def restore(conn: db.Connection, notes: Iterable[Mapping[str, Any]]) -> int:
     """Put back the digests that the journal noted and the state lacks; returns how many."""
-    return sum(_wait(conn, ledger.utterance_id(conn, Utterance(None, *words)), evidence, list(map(bytes.fromhex, digests)))
-               for words, evidence, digests in (note["digests"] for note in notes if "digests" in note))
+    return sum(_wait(conn, ledger.utterance_id(conn, Utterance(None, *words)), evidence, at, [*map(bytes.fromhex, digests)])
+               for words, evidence, at, digests in (note["digests"] for note in notes if "digests" in note))
 
 
 def retell(conn: db.Connection, book: ledger.Book) -> None:
     """Note once more what waits, for a journal that lost it."""
     q = load("suppressions")
     rows = conn.execute(q["digests"]).fetchall()
-    for (spoken, evidence), group in groupby(rows, key=lambda row: row[:2]):
-        words, digests = conn.execute(q["utterance"], (spoken,)).fetchone()[1:], [digest.hex() for _, _, digest in group]
+    for (spoken, evidence, at), group in groupby(rows, key=lambda row: row[:3]):
+        words, digests = conn.execute(q["utterance"], (spoken,)).fetchone()[1:], [row[3].hex() for row in group]
         for start in range(0, len(digests), ledger.RETOLD):
-            book.note({"digests": [words, evidence, digests[start:start + ledger.RETOLD]]})
+            book.note({"digests": [words, evidence, at, digests[start:start + ledger.RETOLD]]})
 
 
 def compare(conn: db.Connection, book: ledger.Book, now: int) -> bool:
@@ -101,13 +102,13 @@ def compare(conn: db.Connection, book: ledger.Book, now: int) -> bool:
     rows = conn.execute(q["undigested"], (after, DIGESTED)).fetchall()
     entries = []
     for address, hash_, email in rows:
-        said = {spoken: evidence for digest in digests(email)
-                for spoken, evidence in conn.execute(q["digests_of"], (digest,))}
-        for spoken, evidence in said.items():
+        said = {spoken: (evidence, at) for digest in digests(email)
+                for spoken, evidence, at in conn.execute(q["digests_of"], (digest,))}
+        for spoken, (evidence, at) in said.items():
             if conn.execute(q["said_there"], (address, spoken)).fetchone():
                 continue
             words = Utterance(*conn.execute(q["utterance"], (spoken,)).fetchone())
-            entries.append(NewEntry(words, None, address, None, now, evidence=evidence, hash=hash_))
+            entries.append(NewEntry(words, None, address, None, at, evidence=evidence, hash=hash_))
     if entries:
         book.append(conn, entries, now)
         statuses.mark(conn, entries)

@@ -134,6 +134,7 @@ CREATE TABLE digest (
   digest BLOB NOT NULL,              -- SHA-256 or MD5, told apart by their length
   utterance INTEGER NOT NULL,
   evidence TEXT,
+  imported_at INTEGER NOT NULL,      -- µs: what the list says was said until then
   PRIMARY KEY (digest, utterance)
 ) STRICT, WITHOUT ROWID;
 

@@ -29,7 +29,7 @@ SELECT 1 FROM digest WHERE digest = :digest AND utterance IN (SELECT value FROM 
 SELECT 1 FROM entry WHERE address = ? AND utterance = ? LIMIT 1;
 
 -- name: add_digest
-INSERT OR IGNORE INTO digest (digest, utterance, evidence) VALUES (?, ?, ?);
+INSERT OR IGNORE INTO digest (digest, utterance, evidence, imported_at) VALUES (?, ?, ?, ?);
 
 -- name: any_digest
 SELECT EXISTS (SELECT 1 FROM digest), coalesce((SELECT value FROM meta WHERE name = 'digested_to'), 0),
@@ -39,10 +39,10 @@ SELECT EXISTS (SELECT 1 FROM digest), coalesce((SELECT value FROM meta WHERE nam
 SELECT id, hash, email FROM address WHERE id > ? AND email IS NOT NULL ORDER BY id LIMIT ?;
 
 -- name: digests
-SELECT utterance, evidence, digest FROM digest ORDER BY utterance, evidence;
+SELECT utterance, evidence, imported_at, digest FROM digest ORDER BY utterance, evidence, imported_at;
 
 -- name: digests_of
-SELECT utterance, evidence FROM digest WHERE digest = ?;
+SELECT utterance, evidence, imported_at FROM digest WHERE digest = ?;
 
 -- name: digested_to
 INSERT OR REPLACE INTO meta VALUES ('digested_to', ?);

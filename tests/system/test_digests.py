@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from state import journal
+from state import suppressions as state
 from syncd.desk import suppressions
-from tests.system.lab import NEWS, Lab
+from tests.system.lab import DAY, HOUR, NEWS, OFFERS, Lab
 
 ZOE = "zoe@mail.example"
 
@@ -49,3 +51,24 @@ def test_a_row_that_is_not_ours_goes_where_a_digest_refused_its_address(tmp_path
             lab.cycle(full=True)
         lab.settle()
         assert lab.send(NEWS) == {"p0", "p1"}
+
+
+@pytest.mark.parametrize(("asked", "mailed"), [(-HOUR, {"p0", "p1"}), (DAY, {"p0", "p1", "zoe"})], ids=["before", "after"])
+@pytest.mark.parametrize("restored", [False, True])
+def test_a_digest_says_what_its_list_said_when_it_was_imported(tmp_path: Path, asked: float, mailed: set[str],
+                                                               restored: bool) -> None:
+    """Not when somebody comes to have the address: who asked in between wants it."""
+    with Lab(tmp_path) as lab:
+        lab.contacts(2)
+        lab.link()
+        lab.advance(DAY)
+        imported = lab.now()
+        take(lab, "offers", hashlib.sha256(ZOE.encode()).hexdigest())
+        if restored:
+            lab.app.store.write(lambda conn: conn.execute("DELETE FROM digest").rowcount)
+            notes = journal.notes(tmp_path / "journal.log")
+            lab.app.store.write(lambda conn: state.restore(conn, notes))
+        lab.advance(2 * DAY)
+        lab.contact("zoe", offers_at=imported + int(asked * 1e6), offers_how="web")
+        lab.settle()
+        assert lab.keys(OFFERS) == mailed
