@@ -120,7 +120,8 @@ UPDATE remote_status SET status = 'removed' WHERE (connection, key) IN
 -- name: quarantine
 INSERT INTO quarantine (connection, object, key, reason, remedy, consent, opened_at)
 SELECT o.connection, :object, o.key, :reason, :remedy, :consent, :now FROM operation o WHERE o.id = :op
-ON CONFLICT (connection, object, key, reason) DO UPDATE SET closed_at = NULL;
+ON CONFLICT (connection, object, key, reason) DO UPDATE SET closed_at = NULL,
+  consent = iif(closed_at IS NULL, max(consent, excluded.consent), excluded.consent);
 
 -- name: accepted_after_all
 UPDATE quarantine SET closed_at = :now WHERE closed_at IS NULL AND object = :object

@@ -310,3 +310,17 @@ def test_restarting_changes_nothing(lab: Lab) -> None:
     lab.written()
     assert done(lab.cycle()) == 0
     assert lab.written() == {"sf": 0, "mc": 0}
+
+
+def test_a_row_in_quarantine_that_carries_an_opt_out_by_now_says_so(lab: Lab) -> None:
+    """It was refused for the same reason as what had been written before."""
+    lab.contacts(2)
+    lab.link()
+    lab.world.fault("reject", connection="mc", keys=[lab.ids["p1"]], count=None)
+    lab.edit("p1", first_name="Another")
+    lab.cycle()
+    known = "SELECT max(consent) FROM quarantine WHERE object = 'de:NEWS' AND closed_at IS NULL"
+    assert lab.rows(known) == [(0,)]
+    lab.edit("p1", no_news=1)
+    lab.cycle()
+    assert lab.rows(known) == [(1,)]
