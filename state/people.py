@@ -149,7 +149,33 @@ def case(conn: db.Connection, person: int, address: int | None) -> Case:
             for s in statements(conn.execute(q["of_person"], (other,)), other):
                 left = s.state == "opt_out" and not had[other]
                 found.setdefault((s.position, s.scope), replace(s, address=address) if left else s)
-    return Case(person, address, _sure(conn, person, list(found.values())), holders)
+    return Case(person, address, _sure(conn, person, _seen(conn, list(found.values()))), holders)
+
+
+def _seen(conn: db.Connection, said: list[Statement]) -> list[Statement]:
+    """What an author knew ends before the first refusal that was nobody's she could see: that of a record which a merge, or
+    another address, joined with hers only later. ``state.ledger.known`` looked no further than the person of that time."""
+    refusals = [s for s in said if s.state == "opt_out"]
+    if len(said) < 2 or not any(s.state == "opt_in" and s.knowledge for s in said):
+        return said
+    positions = orjson.dumps([s.position for s in said]).decode()
+    of = {position: (record, joined)
+          for position, record, joined in conn.execute(load("people")["joined"], (positions,)).fetchall()}
+
+    def hidden(o: Statement, s: Statement) -> bool:
+        if o.person != s.person or o.address == s.address or o.position not in of or s.position not in of:
+            return False
+        (one, since), (other, later) = of[o.position], of[s.position]
+        return bool(one != other and not 0 < max(since, later) < s.position)
+
+    found = []
+    for s in said:
+        if s.state == "opt_in" and s.knowledge:
+            upto = min((o.position - 1 for o in refusals if o.position <= s.knowledge and hidden(o, s)), default=s.knowledge)
+            found.append(replace(s, knowledge=upto))
+        else:
+            found.append(s)
+    return found
 
 
 def _sure(conn: db.Connection, person: int, said: list[Statement]) -> list[Statement]:

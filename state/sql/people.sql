@@ -69,6 +69,11 @@ INSERT OR IGNORE INTO dirty SELECT DISTINCT person FROM record WHERE person > :a
 SELECT r.person, max(r.deleted = 0) AS holds FROM record r WHERE r.address = ? GROUP BY r.person
 HAVING holds OR NOT EXISTS (SELECT 1 FROM record o WHERE o.person = r.person AND o.deleted = 0);
 
+-- name: joined
+-- Whose record each of these entries is about, and the ledger's end when a merge made that part of its person.
+SELECT e.position, r.id, r.joined FROM json_each(?) p CROSS JOIN entry e ON e.position = p.value
+CROSS JOIN record r ON r.id = e.record;
+
 -- name: single_baselines
 -- One record, one entry, made at first sight, under the person's own present address, which is nobody else's and at which
 -- nobody else spoke: the answer depends on nothing else.

@@ -115,6 +115,34 @@ def test_an_unmerge_gives_each_her_own_history_back(lab: Lab) -> None:
     assert lab.keys(NEWS) == {"p0", "p1", "p2"}
 
 
+@pytest.mark.parametrize("joined", ["merged", "moved"])
+def test_what_somebody_knew_ends_at_a_refusal_of_whom_she_was_not_one_with_yet(lab: Lab, joined: str) -> None:
+    """Bob left and came back at the provider before Ann's box was ticked, and that was read later than the box."""
+    lab.contact("ann", first_name="Ann")
+    lab.contact("bob", first_name="Ann")
+    lab.link()
+    lab.unsubscribe("bob", "L2")
+    lab.advance(1)
+    lab.world.act("mc", "resubscribe", email="bob@mail.example", list="L2")
+    lab.advance(1)
+    lab.edit("ann", no_news=1)
+    lab.world.fault("outage", connection="mc", count=None)
+    lab.cycle()
+    lab.world.clear_faults()
+    lab.cycle()
+    assert lab.keys(NEWS) == {"bob"}
+    if joined == "merged":
+        lab.world.act("sf", "merge", object="Contact", id=lab.ids["bob"], into=lab.ids["ann"])
+    else:
+        lab.edit("bob", email="ann@mail.example")
+    lab.settle()
+    assert lab.send(NEWS) == set()
+    lab.advance(HOUR)
+    lab.world.act("mc", "resubscribe", email="ann@mail.example", list="L2")
+    lab.settle()
+    assert lab.send(NEWS) != set(), "who comes back later comes back from everything"
+
+
 # --------------------------------------------------------------------------- addresses
 
 def test_an_opted_out_person_who_moves_is_blocked_at_both_addresses(lab: Lab) -> None:
