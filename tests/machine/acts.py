@@ -309,6 +309,7 @@ class Acts(Stage):
         if number % len(MAPPINGS) == self.company.mapping:
             return False
         self.company.remap(number)
+        self._map()
         self.oracle.undone.clear()
         self._by_address |= self._change.rekeyed
         return True
@@ -345,6 +346,7 @@ class Acts(Stage):
         self._restored = self._lost = True
         self._kept |= {(esp, audience, address) for (esp, audience, _), address in self._rows().items()}
         self.oracle.restored(alone=number is None)
+        self._map()
         self.oracle.undone.clear()
         self.approved = number is not None and self._backups[number % len(self._backups)]
         return True

@@ -53,6 +53,10 @@ class Oracle(Kin):
         """Refusals that were read while the refuser still had the address they were made at."""
         self._nobodys: set[int] = set()
         """Refusals of an address that several people had when it was read, as syncd knew: each has to come back alone."""
+        self._unmapped: set[tuple[str, str]] = set()
+        """Boxes (connection, flag) that nobody reads, as the mapping does not name them."""
+        self._anew: set[tuple[str, str]] = set()
+        """Those that it names since, and that have not surely been read: what they hold may have been said until then."""
         self._glimpsed: dict[tuple[str, str], set[object]] = {}
         """(record, flag) -> what syncd may have read there last."""
         self._overlooked: set[int] = set()
@@ -171,6 +175,22 @@ class Oracle(Kin):
         self._unlinked = True
         self.returns = [replace(r, answers=frozenset()) for r in self.returns]
 
+    def map(self, connection: str, flag: str, topics: frozenset[str], *, read: bool) -> None:
+        """Whether a box, about these topics, is read from now on. What one that was not read before holds is found as at a
+        first look: who came back from it meanwhile, and has it ticked still, may have refused anew."""
+        if not read:
+            self._unmapped.add((connection, flag))
+            return
+        self._unmapped.discard((connection, flag))
+        self._anew.add((connection, flag))
+        back = {self._group(b.address) for b in self.returns if b.topics & topics}
+        self.doubt(*(r.id for r in self.records.values()
+                     if r.connection == connection and r.fields.get(flag) and self._group(r.id) in back))
+
+    def reads(self, record: Record, flag: str) -> bool:
+        """Whether a box of a record is read."""
+        return (record.connection, flag) not in self._unmapped
+
     def unsaid(self, address: str, connection: str) -> None:
         """An employee took back what an employee did about an address there; if nobody had read it, nobody ever will."""
         for r in self.refusals:
@@ -226,7 +246,8 @@ class Oracle(Kin):
         """This is how the boxes look to syncd: it may have read them so, or set them back itself."""
         for record in self.records.values():
             for flag in FLAGS:
-                self._glimpsed.setdefault((record.id, flag), set()).add(record.fields.get(flag))
+                if self.reads(record, flag):
+                    self._glimpsed.setdefault((record.id, flag), set()).add(record.fields.get(flag))
 
     def cycled(self, healthy: frozenset[str], now: int, *, full: bool, upto: int | None = None) -> None:
         """A cycle that began now ran to its end, and every connection of ``healthy`` was reachable all the while. Call it
@@ -235,7 +256,7 @@ class Oracle(Kin):
             if record.connection in healthy:
                 self.seen[record.id] = replace(record, fields=dict(record.fields))
                 self._stood.add((record.id, record.address or ""))
-                self._glimpsed |= {(record.id, flag): {record.fields.get(flag)} for flag in FLAGS}
+                self._glimpsed |= {(record.id, f): {record.fields.get(f)} for f in FLAGS if self.reads(record, f)}
         self._unread = {number: since for number, since in self._unread.items() if since > now
                         or self.records[self.returns[number].record or ""].connection not in healthy}
         for r in self.refusals[:upto]:
@@ -243,6 +264,7 @@ class Oracle(Kin):
                 if r.at == 0:
                     self._dated[r.number] = now
                 self._reading(r)
+        self._anew = {(connection, flag) for connection, flag in self._anew if connection not in healthy}
         if self._unlinked and healthy >= self.learnt.keys() | {r.connection for r in self.records.values()}:
             self._unlinked = False
             self._dated |= {r.number: now for r in self.refusals[:upto]}
@@ -270,7 +292,8 @@ class Oracle(Kin):
             return
         record = self.records[r.record or ""]
         now, before = self._looks
-        self._dated.setdefault(r.number, max(r.at, record.edited) if record.edited > before + TOLERANCE else now)
+        known = record.edited > before + TOLERANCE and (r.connection, r.flag) not in self._anew
+        self._dated.setdefault(r.number, max(r.at, record.edited) if known else now)
         if record.address == r.address:
             self._addressed.add(r.number)
 
@@ -296,7 +319,7 @@ class Oracle(Kin):
             return True
         record = self.records.get(refusal.record or "")
         return refusal.seen and refusal.number not in self._overlooked and record is not None and record.live \
-            and bool(record.fields.get(refusal.flag))
+            and self.reads(record, refusal.flag) and bool(record.fields.get(refusal.flag))
 
     def _placed(self, refusal: Refusal, address: str) -> bool:
         """Whether syncd has read that the refuser is at this address, or was when it read the refusal."""

@@ -214,7 +214,7 @@ class Play(Acts):
             self._on_the_blacklist(refusal, record)
             flag = "opted_out" if refusal.topics == ALL else "no_news"
             if record.id not in self._unticked and refusal.topics in (ALL, FIELD_TOPICS["no_news"]) \
-                    and not self._meet(record.connection, record.id).fields[flag]:
+                    and self.oracle.reads(record, flag) and not self._meet(record.connection, record.id).fields[flag]:
                 raise Broken(f"{record.id} does not show {refusal}")
 
     def _on_the_blacklist(self, refusal: Refusal, record: Record) -> None:

@@ -41,7 +41,8 @@ TOPIC_OF = {(esp, audience): t.id for t in TOPICS for esp, names in t.audiences.
 
 class Scene(NamedTuple):
     """What is different from one company to another. ``most``: rows that a page of any vendor, and operations that a call to
-    one, have at most; None = more than there are. ``separate``: records that share an address are not one person for it."""
+    one, have at most; None = more than there are. ``separate``: records that share an address are not one person for it.
+    ``unread``: a consent field (connection, field, its line in the mapping) that only one of the mappings names."""
 
     name: str
     blacklist: bool = False
@@ -51,6 +52,7 @@ class Scene(NamedTuple):
     burst_most: int = Limits().burst_most
     most: int | None = None
     separate: bool = False
+    unread: tuple[str, str, str] | None = None
 
 
 SCENES = (
@@ -61,12 +63,15 @@ SCENES = (
     Scene("three opt-outs at once are a burst", burst_most=2),
     Scene("two rows are a page, and two writes a call", most=2),
     Scene("who shares an address is somebody else", separate=True),
+    Scene("a consent field is mapped later, and two rows are a page", most=2, unread=(
+        "sf", "no_news", '      sf.Contact: {field: no_news, "true": opt_out, "false": unknown, holds: opt_out_only}\n')),
 )
 
 class Change(NamedTuple):
     """What admins change in the mapping: pieces of text, and what replaces each. ``same``: topics that whoever wanted them
     before gets as before; ``asks``: topics that need an opt-in now; ``ids``: topics that have another id now; ``rekeyed``:
-    one ESP's subscriber keys are of the other sort."""
+    one ESP's subscriber keys are of the other sort; ``reads``: the field is named that
+    a scene's other mappings leave out."""
 
     name: str
     edits: tuple[tuple[str, str], ...] = ()
@@ -74,6 +79,7 @@ class Change(NamedTuple):
     asks: frozenset[str] = frozenset()
     ids: Mapping[str, str] = MappingProxyType({})
     rekeyed: bool = False
+    reads: bool = False
 
 
 NEWS = frozenset({"news"})
@@ -86,6 +92,7 @@ MAPPINGS = (
         ("  news:\n    name: News\n    was: [letters]", "  letters:\n    name: News\n    was: [news]"),
         ("      news: {publication_list", "      letters: {publication_list")), ids=MappingProxyType({"news": "letters"})),
     Change("other keys", rekeyed=True),
+    Change("a field more", reads=True),
 )
 
 _PEOPLE = """
@@ -124,7 +131,8 @@ def mapping(number: int, scene: Scene = SCENES[0]) -> MappingFile:
     text = _MAPPING.replace("MC_KEY", "email" if scene.by_email != change.rekeyed else "crm_id")
     if scene.separate:
         text = text.replace("same_email: one_person", "same_email: separate")
-    for old, new in change.edits:
+    left_out = () if scene.unread is None or change.reads else ((scene.unread[2], ""),)
+    for old, new in (*left_out, *change.edits):
         assert old in text, change.name
         text = text.replace(old, new)
     with tempfile.TemporaryDirectory() as directory:
@@ -155,6 +163,8 @@ def new_world(scene: Scene) -> World:
         values = contact(n, offers=int(n != 5), opted_out=int(n == 4), spent=spent)
         if scene.separate and n == 3:
             values["email"] = contact(2)["email"]
+        if scene.unread is not None and n == 1:
+            values[scene.unread[1]] = 1
         world.load("sf", "Contact", [values])
     for n in (0, 6, 7):
         world.load("odoo", "Partner", [partner(n, no_news=int(n == 7))])

@@ -78,6 +78,7 @@ class Stage:
         self._company.host_ahead, self.site_ahead = host * MINUTE, site * MINUTE
         self.approved = bool(linked)
         self._by_address, self.oracle.separate = self.scene.by_email, self.scene.separate
+        self._map()
         for crm in OBJECTS:
             for row in self.world.truth()[crm]["people"]:
                 self._meet(crm, row["id"])
@@ -98,6 +99,12 @@ class Stage:
     def _change(self) -> Change:
         """What is different in the mapping in force."""
         return MAPPINGS[self.company.mapping]
+
+    def _map(self) -> None:
+        """Tell the oracle which boxes are read with the mapping in force."""
+        if self.scene.unread is not None:
+            crm, flag, _ = self.scene.unread
+            self.oracle.map(crm, flag, FIELD_TOPICS[flag], read=self._change.reads)
 
     @property
     def world(self) -> Any:

@@ -68,7 +68,7 @@ KINDS: dict[str, Callable[[Pick], Step]] = {
     "retract": lambda p: (p(WHO),),
     "retract_burst": lambda p: (),
     "approve": lambda p: (),
-    "remap": lambda p: (p((0, 1, 2, 3, 4, 5)),),
+    "remap": lambda p: (p((0, 1, 2, 3, 4, 5, 6)),),
     "migrate": lambda p: (),
     "forget": lambda p: (p(WHO),),
     "backup": lambda p: (),
@@ -98,9 +98,11 @@ WEIGHTS = {"cycle": 10, "unsubscribe": 3, "tick": 2, "web": 3, "send": 4, "crash
 SCENE_OF = {"blacklist": 1, "unblacklist": 1, "connect": 1, "retract_burst": 3}
 """Kinds that can happen in one scene alone. The machine does not try them in the others, and so can try them often there."""
 
-MORE_IN = {3: {"import_flags": 10}, 4: {"crash": 12, "fault": 8}, 5: {"move": 6, "block": 3, "web": 3, "grant": 3}}
+MORE_IN = {
+    3: {"import_flags": 10}, 4: {"crash": 12, "fault": 8}, 5: {"move": 6, "block": 3, "web": 3, "grant": 3},
+    6: {"remap": 6, "tick": 4, "untick": 3, "crash": 4, "fault": 4}}
 """How many times more often than elsewhere a scene has what makes it: only a file makes a burst; between two pages there is
-more to break off; who shares an address can come back alone."""
+more to break off; who shares an address can come back alone; another mapping has everything read again."""
 
 _BAG = tuple(kind for kind in KINDS for _ in range(WEIGHTS.get(kind, 1)))
 
