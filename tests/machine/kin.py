@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 from tests.machine.said import MOST_RECORDS, Record
 
 
@@ -50,9 +52,9 @@ class Kin:
         found = [r.id for r in self.holders(address)]
         return found[0] if self.people(address) == 1 and not self.ambiguous(self.component(found[0])) else None
 
-    def people(self, address: str) -> int:
-        """So many people have an address now."""
-        return len({min(self.component(r.id)) for r in self.holders(address)})
+    def people(self, address: str, seen: Container[tuple[str, str]] | None = None) -> int:
+        """So many people have an address now; of those who were ``seen`` there, as (record, address), where given."""
+        return len({min(self.component(r.id)) for r in self.holders(address) if seen is None or (r.id, address) in seen})
 
     def owner(self, key: str) -> str | None:
         """The record a subscriber key stands for: it is the record's id, or an address that no other record ever had."""

@@ -285,7 +285,7 @@ class Oracle(Kin):
         self.read.add(r.number)
         if (r.record, r.address) in self._stood:
             self._bound.add(r.number)
-        if r.record is None and self.separate and self._stood_by(r.address) > 1:
+        if r.record is None and self.separate and self.people(r.address, self._stood) > 1:
             self._nobodys.add(r.number)
         if r.flag is None:
             self._addressed.add(r.number)
@@ -296,10 +296,6 @@ class Oracle(Kin):
         self._dated.setdefault(r.number, max(r.at, record.edited) if known else now)
         if record.address == r.address:
             self._addressed.add(r.number)
-
-    def _stood_by(self, address: str) -> int:
-        """So many of the people at an address had surely been seen there."""
-        return len({min(self.component(r.id)) for r in self.holders(address) if (r.id, address) in self._stood})
 
     def _learn(self, healthy: frozenset[str], refusals: Iterable[Refusal]) -> None:
         for r in refusals:
