@@ -56,11 +56,12 @@ def store(conn: db.Connection, rel: Relations, stream: int, columns: Prepared, *
     """
     q = load("records")
     page = _fill(conn, rel, stream, columns)
-    given: dict[str, Any] = {"stream": stream, "first": page.first, "now": now, "sweep": sweep, "shared": False}
+    given: dict[str, Any] = {"stream": stream, "first": page.first, "now": now, "sweep": sweep,
+                             "met": False, "shared": False}
     if conn.execute(q["note_addresses"]).rowcount < page.size - page.hashes.count(None):
         conn.execute(q["hold_addresses"])
         addresses.spell(conn, "page", "held", page.email, forgotten=True)
-        given["shared"] = rel.join_by_address != "separate"
+        given |= {"met": True, "shared": rel.join_by_address != "separate"}
     conn.execute(q["add_addresses"].replace(":email", page.email))
     fresh = conn.execute(q["add_records"], given).rowcount
     if fresh < page.size:
@@ -164,7 +165,7 @@ def _take_in(conn: db.Connection, rel: Relations, stream: int, given: Mapping[st
     if source is not None:
         conn.execute(q["depart_unseen"], given)
         conn.execute(q["dirty_departed"])
-    if source is not None and rel.join_by_address == "separate":
+    if source is not None and (known or given["met"]):
         conn.execute(q["dirty_neighbours"], given)
     conn.execute(sql["store"])
     if known:

@@ -46,10 +46,11 @@ INSERT INTO departed SELECT p.address, p.record, :now FROM page p
 WHERE p.fresh = 1 AND p.deleted = 1 AND p.merged IS NOT NULL AND p.address IS NOT NULL ON CONFLICT (address, record) DO NOTHING;
 
 -- name: dirty_neighbours
--- Where several people may hold one address, what each of them said concerns the others.
+-- Who comes to an address or leaves it is one person with whoever has it, or what each of them said concerns the others: none
+-- of them is written about before that was decided. New ones that meet at an address are dirty anyhow.
 INSERT OR IGNORE INTO dirty SELECT o.person FROM page p CROSS JOIN record r ON r.id = p.record
 CROSS JOIN record o ON o.address IN (r.address, p.address) AND o.id <> r.id
-WHERE p.fresh OR ((p.deleted = 0 OR p.address IS NOT NULL) AND r.address IS NOT p.address) OR r.deleted <> p.deleted;
+WHERE (p.fresh AND p.held IS NOT NULL) OR p.fresh = 0 AND ((p.deleted = 0 OR p.address IS NOT NULL) AND r.address IS NOT p.address) OR r.deleted <> p.deleted;
 
 -- name: dirty_departed
 -- Who comes to an address may have refused: rows of whoever left it lately may still be there.
