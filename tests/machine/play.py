@@ -159,13 +159,16 @@ class Play(Acts):
                     raise Broken(f"{esp} {audience}: {record.id} at {address} lost the row of {topic}")
 
     def do_calm(self) -> None:
-        """Nothing is wrong any more, and an admin is at hand: within two cycles everybody gets what they want."""
+        """Nothing is wrong any more, an admin is there: two cycles after the last approval everybody has what they want."""
         self.do_heal()
         self.company.advance(2 * 3600.0)
         self._post()
-        for _ in range(3):
+        quiet = 0
+        for turn in range(6):
             self._cycle(full=True)
-            self.do_approve()
+            quiet = 0 if self.do_approve() else quiet + 1
+            if turn >= 2 and quiet >= 2:
+                break
         self.company.advance(120.0)
         self._carried()
         self._reached()
