@@ -129,13 +129,16 @@ def _refused(payload: str) -> str:
 
 _OWNER = "coalesce((SELECT m.person FROM record m WHERE m.id = c.person), c.person)"
 """Whose a row is now: its person may have been merged away."""
+_OPTS_OUT = """EXISTS (SELECT 1 FROM json_each(u.said) s WHERE s.value->>2 = 'opt_out'
+        AND NOT (s.value->>0 = 'topic' AND s.value->>1 IN (SELECT value FROM json_each(:others))))"""
+"""Whether an utterance is a refusal, and not of other topics alone."""
 _REFUSED_BEHIND = f"""(t.person IS NOT NULL
     AND t.address IS NOT (SELECT b.address FROM attr b WHERE b.person = {_OWNER})
-    AND (EXISTS (SELECT 1 FROM entry e CROSS JOIN utterance u ON u.id = e.utterance AND instr(u.said, '"opt_out"') > 0
+    AND (EXISTS (SELECT 1 FROM entry e CROSS JOIN utterance u ON u.id = e.utterance AND {_OPTS_OUT}
         WHERE e.address = t.address AND e.seen_at >= coalesce((SELECT g.sealed_at FROM operation o
           CROSS JOIN batch g ON g.id = o.batch WHERE o.id = t.operation), 0))
       OR EXISTS (SELECT 1 FROM record h CROSS JOIN record w ON w.person = h.person CROSS JOIN entry e ON e.record = w.id
-        CROSS JOIN utterance u ON u.id = e.utterance AND instr(u.said, '"opt_out"') > 0
+        CROSS JOIN utterance u ON u.id = e.utterance AND {_OPTS_OUT}
         WHERE h.address = t.address AND h.deleted = 0 AND h.person <> {_OWNER})))"""
 """Whether a row stands at an address its person has left, and somebody refused there since it was written, or whoever has
 the address now ever did. The row's new address may wait behind a hold; that it leaves this one must not."""
@@ -207,13 +210,15 @@ def audiences(conn: db.Connection, rel: Relations, run: int, parameters: Mapping
     a lane that its approval will open, the new ones in parcels."""
     shut = {row[0] for row in conn.execute("SELECT id FROM connection WHERE approved_at IS NULL")}
     by_id = {connection for connection, (value, _) in rel.key_values.items() if value == "crm_id"}
+    topics = {a.topic for a in rel.audiences}
     parts, rejections = [], conn.execute("SELECT EXISTS (SELECT 1 FROM rejection)").fetchone()[0]
     for a in rel.audiences:
         columns = orjson.dumps(a.columns).decode()
         given = {**parameters, "connection": a.connection, "object": a.object, "run": run, "columns": columns,
                  "state": QUEUED if a.connection in shut else PLANNED,
                  "fresh": parcels.PACKED if a.connection in shut else PLANNED,
-                 "by_id": a.connection in by_id}
+                 "by_id": a.connection in by_id,
+                 "others": orjson.dumps(sorted(topics - {a.topic})).decode()}
         if rejections:
             forget_rejections(conn, a, rel, parameters)
         sql = audience_sql(a, rel)

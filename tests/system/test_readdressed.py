@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.lab import DAY, NEWS, Lab
+from tests.system.lab import DAY, MAPPING, NEWS, OFFERS, Lab
 
 
 def readdress(lab: Lab, name: str, address: str) -> None:
@@ -59,3 +59,20 @@ def test_a_row_given_another_address_while_its_own_is_on_its_way_is_as_we_wrote_
         row = lab.row(NEWS, "ann")
         assert row is not None
         assert row["email"] == "anne@mail.example"
+
+
+def test_a_row_whose_move_waits_leaves_its_address_for_a_refusal_of_its_own_topic_alone(tmp_path: Path) -> None:
+    """Who has the address now refused news; whether the mails about offers find them, the approval decides."""
+    with Lab(tmp_path) as lab:
+        lab.contact("ann")
+        lab.link()
+        lab.reopen(MAPPING.replace("spent > 100", "spent > 500"))
+        lab.edit("ann", email="anne@mail.example")
+        lab.contact("dora", email="ann@mail.example", no_news=1)
+        plan = lab.cycle().plan
+        assert lab.keys(NEWS) == set()
+        assert lab.keys(OFFERS) == {"ann"}
+        assert plan is not None
+        lab.approve(plan)
+        lab.settle()
+        assert (lab.row(NEWS, "ann") or {})["email"] == (lab.row(OFFERS, "ann") or {})["email"] == "anne@mail.example"
