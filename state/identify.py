@@ -64,26 +64,28 @@ def everything(conn: db.Connection, after: int, most: int) -> tuple[int, int]:
 def parted(conn: db.Connection, source: SourceDef, topic: str | None,
            was: Sequence[str] = ()) -> list[tuple[int, str, int | None]]:
     """(record, record id, address) of the records of a source that the last step took from a person who had refused a topic
-    (None: all mail), and that take the refusal along: it is written on them, and alone they have no other witness of it; or
-    it was said about the person they were part of, by the mailbox rather than on one of the records.
+    (None: all mail), and that take the refusal along: it is written on them, and nothing said on them is another witness of
+    it; or it was said about the person they were part of, by the mailbox rather than on one of the records.
 
     :param was: former ids of the topic, under which it may have been said
     """
+    q = load("identify")
     code = f"{'d.master' if topic is None else f'd.{standing(topic)}'} = {OPTED_OUT}"
+    refusals = [["topic" if name else "master", name, "opt_out"] for name in (topic, *was)]
     found = []
-    for name in (topic, *was):
-        words = orjson.dumps(["topic" if name else "master", name, "opt_out"]).decode()[:-1]
-        found += conn.execute(load("identify")["said_together"].replace(":code", code),
-                              {"stream": source.stream, "words": words}).fetchall()
+    for refusal in refusals:
+        found += conn.execute(q["said_together"].replace(":code", code),
+                              {"stream": source.stream, "words": orjson.dumps(refusal).decode()[:-1]}).fetchall()
+    given = {"stream": source.stream, "words": orjson.dumps([orjson.dumps([r]).decode() for r in refusals]).decode()}
     for flag in source.flags:
         if flag.topic == topic:
             refusing = [v for v, meaning in flag.meanings.items() if meaning == "opt_out"]
             values = [*refusing, *([flag.writes["opt_out"]] if "opt_out" in flag.writes else [])]
             found += conn.execute(
-                "SELECT r.id, r.rid, r.address FROM parted p CROSS JOIN record r ON r.id = p.record AND r.stream = ?"
+                "SELECT r.id, r.rid, r.address FROM parted p CROSS JOIN record r ON r.id = p.record AND r.stream = :stream"
                 f" CROSS JOIN {table(source.stream)} x ON x.record = r.id CROSS JOIN decision d ON d.person = p.was"
-                f" WHERE {code} AND x.{quote(flag.field)} IN ({','.join('?' * len(values))})",
-                (source.stream, *values)).fetchall()
+                f" WHERE {code} AND x.{quote(flag.field)} IN (SELECT value FROM json_each(:values))"
+                f" AND NOT {q['own_refusal']}", {**given, "values": orjson.dumps(values).decode()}).fetchall()
     return list(dict.fromkeys(found))
 
 

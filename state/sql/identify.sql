@@ -73,6 +73,17 @@ WHERE EXISTS (SELECT 1 FROM record o CROSS JOIN entry e ON e.record = o.id CROSS
   AND o.person <> r.person AND e.position > p.joined AND (:code OR e.position > d.position)
   AND (e.key IS NOT NULL OR e.bound IS NOT NULL OR u.source = 'admin') AND instr(u.said, :words) > 0);
 
+-- name: own_refusal
+-- Whether a record r that parts is itself known to have refused before its person p.was was last decided, and nothing said on
+-- it until then may be its coming back: so alone it has a witness. What was said on it since then meets that refusal.
+EXISTS (SELECT 1 FROM entry e CROSS JOIN utterance u ON u.id = e.utterance
+  WHERE e.record = r.id AND e.position <= d.position AND u.said IN (SELECT value FROM json_each(:words))
+  AND u.channel = 'email' AND u.unit IS NULL AND e.retracts IS NULL
+  AND NOT EXISTS (SELECT 1 FROM entry x WHERE x.record = r.id AND x.retracts = e.position)
+  AND NOT EXISTS (SELECT 1 FROM entry o CROSS JOIN utterance v ON v.id = o.utterance
+    WHERE o.record = r.id AND o.position <= d.position AND instr(v.said, '"opt_in"') > 0
+    AND (o.position > e.position OR o.said_hi >= coalesce(e.said_lo, 0))));
+
 -- name: part_rest
 -- Those that stay with the person have parted, too.
 INSERT OR IGNORE INTO parted SELECT r.id, p.was, max(r.joined, min(p.joined)) FROM parted p

@@ -70,6 +70,47 @@ def test_an_opt_out_made_just_before_the_deletion_is_kept(lab: Lab) -> None:
     assert lab.flags("again")["opted_out"] == 1
 
 
+def test_who_comes_back_as_her_record_is_unmerged_is_back(lab: Lab) -> None:
+    """Both are read at once. The box that syncd ticked tells of no other refusal than the one she takes back."""
+    for name in ("eva", "zoe"):
+        lab.contact(name)
+    lab.link()
+    lab.advance(HOUR)
+    lab.unsubscribe("zoe")
+    lab.settle()
+    lab.world.act("sf", "merge", object="Contact", id=lab.ids["eva"], into=lab.ids["zoe"])
+    lab.settle()
+    assert lab.keys(OFFERS) == set()
+    lab.advance(HOUR)
+    lab.web_opt_in("zoe")
+    lab.world.act("sf", "undelete", object="Contact", id=lab.ids["eva"])
+    lab.settle()
+    assert lab.keys(OFFERS) == {"eva", "zoe"}
+    assert lab.keys(NEWS) == {"eva"}
+
+
+def test_who_came_back_before_another_refused_for_both_takes_that_along(lab: Lab) -> None:
+    """Her own refusal of long ago is no witness of what the box says by now, which her earlier word does not take back."""
+    for name in ("eva", "zoe"):
+        lab.contact(name)
+    lab.link()
+    lab.advance(HOUR)
+    lab.unsubscribe("zoe")
+    lab.settle()
+    lab.advance(HOUR)
+    lab.web_opt_in("zoe")
+    lab.settle()
+    assert lab.keys(OFFERS) == {"eva", "zoe"}
+    lab.edit("eva", email="zoe@mail.example", first_name="Zoe")
+    lab.settle()
+    lab.edit("eva", opted_out=1)
+    lab.settle()
+    assert lab.flags("zoe")["opted_out"] == 1
+    lab.edit("eva", email="eva@mail.example")
+    lab.settle()
+    assert lab.keys(OFFERS) == set()
+
+
 def test_a_merge_with_an_opted_out_loser_opts_the_winner_out(lab: Lab) -> None:
     lab.contacts(4)
     lab.link()
