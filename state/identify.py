@@ -44,6 +44,7 @@ def step(conn: db.Connection, rel: Relations, now: int, most: int = 5_000) -> in
         if record not in seen:
             seen |= _component(conn, record, by_address, absorbed, rel, now)
     conn.execute(q["part_rest"])
+    conn.execute(q["depart"], {"now": now})
     conn.execute(q["done"])
     return int(taken)
 

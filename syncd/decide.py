@@ -51,14 +51,18 @@ class Decider:
         self._bind()
         while self.store.write(lambda conn: suppressions.compare(conn, self.store.book, now)):
             pass
-        self.store.bit_by_bit(lambda conn, most: self._identify(conn, now, most), self.paces.identify)
+        self.identify(now)
         self.store.bit_by_bit(lambda conn, most: self._bind_by_address(conn, now, most), self.paces.bind)
         self._spread()
+
+    def identify(self, now: Micros) -> None:
+        """Recompute the components that moved."""
+        self.store.bit_by_bit(lambda conn, most: self._identify(conn, now, most), self.paces.identify)
 
     def _identify(self, conn: Any, now: Micros, most: int) -> int:
         """One chunk of components; how many records that were. A record that leaves its person takes refusals along."""
         count = identify.step(conn, self.rel, now, most)
-        keys.part(conn, self.rel)
+        keys.part(conn, self.rel, now)
         entries = [from_parting(source, topic, self.objects[source.stream][0], *row, now)
                    for source in self.rel.sources for topic, was in ((None, ()), *((t.id, t.was) for t in self.rel.topics))
                    for row in identify.parted(conn, source, topic, was)]

@@ -89,6 +89,14 @@ EXISTS (SELECT 1 FROM entry e CROSS JOIN utterance u ON u.id = e.utterance
 INSERT OR IGNORE INTO parted SELECT r.id, p.was, max(r.joined, min(p.joined)) FROM parted p
 CROSS JOIN record r ON r.person = p.was GROUP BY r.id;
 
+-- name: depart
+-- Of people who were one, each leaves the others' addresses.
+INSERT INTO departed SELECT DISTINCT a.address, b.person, :now, 0
+FROM (SELECT DISTINCT p.was, r.address FROM parted p CROSS JOIN record r ON r.id = p.record WHERE r.address IS NOT NULL) a
+CROSS JOIN (SELECT DISTINCT p.was, r.person FROM parted p CROSS JOIN record r ON r.id = p.record) b ON b.was = a.was
+WHERE NOT EXISTS (SELECT 1 FROM record o WHERE o.address = a.address AND o.person = b.person)
+ON CONFLICT (address, record) DO NOTHING;
+
 -- name: range
 -- How many of the next records there are, and the last of them.
 SELECT count(*), coalesce(max(id), :after) FROM (SELECT id FROM record WHERE id > :after ORDER BY id LIMIT :most);

@@ -69,12 +69,16 @@ WHERE NOT EXISTS (SELECT 1 FROM operation o WHERE o.person = subscriber_key.pers
 
 -- name: lent
 -- Of records that parted from a person who was to use their own key, or does, since they were merged: connection, key, that
--- person, whose it is now. What is in flight under the key would come back to the wrong one: it stays as it is then.
+-- person, whose it is now. What is in flight under the key would come back to the wrong one: it stays as it is then. Who uses
+-- a key keeps that, unless its record was merged into another and nothing of hers is there or on its way.
 SELECT k.connection, k.key, k.person, r.person FROM parted p CROSS JOIN record r ON r.id = p.record
-CROSS JOIN connection c CROSS JOIN subscriber_key k ON k.connection = c.id AND k.person = p.was AND k.lent = p.record
-WHERE r.person <> p.was AND r.deleted = 0
-AND NOT EXISTS (SELECT 1 FROM subscriber_key o WHERE o.connection = c.id AND o.person = r.person AND o.until = 0)
-AND NOT EXISTS (SELECT 1 FROM in_flight o WHERE o.person = k.person AND o.connection = c.id AND o.key = k.key);
+CROSS JOIN subscriber_key k ON k.connection = :connection AND k.person = p.was AND k.lent = p.record
+WHERE r.person <> p.was AND (r.deleted = 0 OR r.merged_into IS NOT NULL)
+AND NOT EXISTS (SELECT 1 FROM subscriber_key CROSS JOIN record h ON h.id = coalesce(lent, subscriber_key.person)
+  WHERE connection = :connection AND subscriber_key.person = r.person AND until <= 0
+  AND (until < 0 OR r.deleted OR h.merged_into IS NULL OR :has_rows OR EXISTS (
+    SELECT 1 FROM operation o WHERE o.person = r.person AND o.connection = :connection AND o.state < 10)))
+AND NOT EXISTS (SELECT 1 FROM in_flight o WHERE o.person = k.person AND o.connection = k.connection AND o.key = k.key);
 
 -- name: hand_back
 UPDATE subscriber_key SET person = :owner, until = 0, lent = nullif(lent, :owner) WHERE connection = :connection AND key = :key;

@@ -115,7 +115,7 @@ WHERE entry.position = h.position;
 -- name: bind_by_departed
 -- Where nobody has the address any more, a refusal binds whoever had it when it was said, or may have, if that is one person.
 UPDATE entry SET record = h.record, bound = coalesce(bound, 1)
-FROM (SELECT e.position, min(r.person) AS record FROM entry e CROSS JOIN departed d ON d.address = e.address
+FROM (SELECT e.position, min(r.person) AS record FROM entry e CROSS JOIN departed d ON d.address = e.address AND d.own
         AND coalesce(e.said_lo, e.said_hi) <= d.until + :tolerance
       CROSS JOIN record r ON r.id = d.record AND r.forgotten IS NULL
       CROSS JOIN utterance u ON u.id = e.utterance AND u.source <> 'forget' AND instr(u.said, '"opt_out"') > 0

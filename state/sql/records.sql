@@ -36,13 +36,13 @@ WHERE p.fresh = 0 AND (((p.deleted = 0 OR p.address IS NOT NULL) AND r.address I
     AND EXISTS (SELECT 1 FROM record o WHERE o.person = r.person AND o.id <> r.id));
 
 -- name: depart
-INSERT INTO departed SELECT r.address, r.id, :now FROM page p CROSS JOIN record r ON r.id = p.record
+INSERT INTO departed SELECT r.address, r.id, :now, 1 FROM page p CROSS JOIN record r ON r.id = p.record
 WHERE p.fresh = 0 AND r.address IS NOT NULL AND r.deleted = 0 AND (p.deleted = 1 OR r.address IS NOT p.address)
-ON CONFLICT (address, record) DO UPDATE SET until = excluded.until;
+ON CONFLICT (address, record) DO UPDATE SET until = excluded.until, own = 1;
 
 -- name: depart_unseen
 -- Merged before anybody read it: it had its address until then.
-INSERT INTO departed SELECT p.address, p.record, :now FROM page p
+INSERT INTO departed SELECT p.address, p.record, :now, 1 FROM page p
 WHERE p.fresh = 1 AND p.deleted = 1 AND p.merged IS NOT NULL AND p.address IS NOT NULL ON CONFLICT (address, record) DO NOTHING;
 
 -- name: dirty_neighbours

@@ -75,11 +75,13 @@ CREATE INDEX record_person ON record (person, stream, deleted);
 CREATE INDEX record_address ON record (address) WHERE address IS NOT NULL;
 CREATE INDEX record_merged ON record (merged_into) WHERE merged_into IS NOT NULL;
 
--- Who had an address until lately: what was said under it before is theirs, though it is heard later.
+-- Who had an address until lately: what was said under it before is theirs, though it is heard later. Or whose person had it,
+-- by a record that has parted: what was said under it went with that, but a row of theirs may still be there.
 CREATE TABLE departed (
   address INTEGER NOT NULL REFERENCES address,
   record INTEGER NOT NULL REFERENCES record,
-  until INTEGER NOT NULL,            -- µs when it was read that the record has it no longer
+  until INTEGER NOT NULL,            -- µs when it was read that the record, or its person, has it no longer
+  own INTEGER NOT NULL,              -- 1 = the record had it, 0 = another record of its person had
   PRIMARY KEY (address, record)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX departed_record ON departed (record);

@@ -49,7 +49,7 @@ WHERE s.status IS NOT p.status OR (p.status = 'unsubscribed' AND s.ours IS NULL 
   AND (p.hash IS NOT NULL OR p.address = (SELECT m.address FROM remote_status m WHERE m.connection = :connection
                                           AND m.container = '' AND m.key = p.key))
   AND NOT EXISTS (SELECT 1 FROM subscriber_key k CROSS JOIN record r ON r.person = k.person
-    LEFT JOIN departed d ON d.record = r.id AND d.address = p.address
+    LEFT JOIN departed d ON d.record = r.id AND d.address = p.address AND d.own
     WHERE k.connection = :connection AND k.key = p.key AND (r.address = p.address OR d.address IS NOT NULL)))
 OR (p.status = 'unsubscribed' AND p.at > coalesce(s.at, 0) AND (EXISTS (
   SELECT 1 FROM operation o CROSS JOIN object b ON b.id = o.object AND b.name = p.container CROSS JOIN batch t ON t.id = o.batch

@@ -61,10 +61,12 @@ def run(instance: Instance, address: str, *, crm_id: str | None = None, everyone
     :param preview: only tell what would become of the records
     :raises Failure: nobody is known there, or several people and nothing says which; a CRM that erases nothing
     """
+    cycle = instance.cycle_of_now(LIFE)
+    cycle.decider.identify(instance.now())  # records that were read, and not looked at yet, are hers, too
     subject = at_address(instance.store, instance.config, address)
     people = _people(instance, subject, crm_id, everyone)
     assert subject.hash is not None
-    cycle, hash_ = instance.cycle_of_now(LIFE), subject.hash
+    hash_ = subject.hash
     store, kinds, how = instance.store, words(instance.mapping), erasing.asked(instance, crms, delete=delete)
     if preview:
         return Answer(erasing.preview(instance, people, how, delete=delete))

@@ -10,6 +10,7 @@ import pytest
 from connectors.memory.connector import MemoryConnector
 from syncd import inbox, normalise
 from syncd.cycle import Cycle
+from syncd.deliver import Delivered
 from syncd.model import Notice, Value
 from tests.system.lab import MAPPING, NEWS, OFFERS, Lab
 
@@ -29,6 +30,11 @@ def pulled(lab: Lab) -> Cycle:
     cycle = lab.app.cycle()
     cycle.puller.run(cycle.feeds, lab.now())
     return cycle
+
+
+def resolve(connector: MemoryConnector, notices: Sequence[Notice]) -> list[tuple[Value, ...] | None]:
+    """Each notice is one that its address left the list of news."""
+    return [("event-1", "unsubscribe", "L2", None, n.email, n.email, n.at, None) for n in notices]
 
 
 def test_only_suppressions_are_queued_and_the_cycle_does_the_rest(lab: Lab) -> None:
@@ -95,8 +101,6 @@ def test_a_burst_that_nobody_has_judged_is_not_let_out(lab: Lab) -> None:
 def test_who_was_forgotten_since_the_mapping_was_compiled_is_a_hash_here_too(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The express way keeps its cycle as long as the mapping. The provider knows her for a while yet, by her address."""
-    def resolve(self: MemoryConnector, notices: Sequence[Notice]) -> list[tuple[Value, ...] | None]:
-        return [("event-1", "unsubscribe", "L2", None, address, address, n.at, None) for n in notices]
     monkeypatch.setattr(MemoryConnector, "resolve", resolve, raising=False)
     address = "p1@mail.example"
     with Lab(tmp_path, MAPPING.replace("value: crm_id", "value: email")) as lab:
@@ -116,8 +120,6 @@ def test_who_was_forgotten_since_the_mapping_was_compiled_is_a_hash_here_too(
 def test_whom_a_cycle_was_quicker_to_look_up_the_express_way_decides_all_the_same(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cycle looks up what waits when it begins, and decides when everything is read: that may be hours later."""
-    def resolve(self: MemoryConnector, notices: Sequence[Notice]) -> list[tuple[Value, ...] | None]:
-        return [("event-1", "unsubscribe", "L2", None, n.email, n.email, n.at, None) for n in notices]
     monkeypatch.setattr(MemoryConnector, "resolve", resolve, raising=False)
     with Lab(tmp_path, MAPPING) as lab:
         lab.contacts(2)
@@ -131,3 +133,26 @@ def test_whom_a_cycle_was_quicker_to_look_up_the_express_way_decides_all_the_sam
         assert len(found.people) == 1
         assert express.inbox.run(lab.now(), express=True).people == found.people
         assert express.inbox.run(lab.now(), express=True).people == set()
+
+
+def test_the_row_of_whom_a_record_parted_from_leaves_its_address(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cycle has planned where the row goes, and not sent it: whoever has the address refuses now."""
+    for name in ("ann", "bob"):
+        lab.contact(name)
+    lab.cycle(deliver=False)
+    lab.world.act("sf", "merge", object="Contact", id=lab.ids["ann"], into=lab.ids["bob"])
+    lab.link()
+    assert (lab.row(NEWS, "ann") or {})["email"] == "bob@mail.example"
+    lab.world.act("sf", "undelete", object="Contact", id=lab.ids["ann"])
+    lab.cycle(deliver=False)
+    monkeypatch.setattr(MemoryConnector, "resolve", resolve, raising=False)
+    [(mc,)] = lab.rows("SELECT id FROM connection WHERE name = 'mc'")
+    inbox.receive(lab.app.store, normalise.hasher(lab.policy.hash_key), mc, b"{}",
+                  [Notice("unsubscribe", lab.now(), email="bob@mail.example")], lab.now(), 5.0)
+    cycle = lab.app.cycle()
+    people = cycle.inbox.run(lab.now(), express=True).people
+    cycle.decider.suppress(sorted(people), lab.now(), cycle.leave)
+    cycle.lanes["mc"].express(Delivered())
+    assert "bob@mail.example" not in {r["email"] for r in lab.world.truth()["mc"]["audiences"][NEWS]["rows"]}
+    lab.settle()
+    assert lab.keys(NEWS) == {"ann"}

@@ -142,3 +142,26 @@ def test_a_merge_that_is_undone_gives_each_their_key_back(tmp_path: Path, value:
         assert lab.rows("SELECT person, key, until FROM subscriber_key WHERE until <= 0 ORDER BY person") == keys
         assert addresses(lab, NEWS) == ["ann@mail.example", "old@mail.example"]
         assert addresses(lab, RICH) == ["ann@mail.example"]
+
+
+@pytest.mark.parametrize("second", ["cleo", None], ids=["into-another", "deleted"])
+def test_a_key_goes_along_with_a_record_that_is_merged_again(tmp_path: Path, second: str | None) -> None:
+    """Ann's record was merged into bob's, and is taken apart from it again while bob's is merged into cleo's, or deleted:
+    what is said under the key that is bob's own is not ann's word where somebody still is bob."""
+    with Lab(tmp_path) as lab:
+        for name in ("ann", "bob", "cleo"):
+            lab.contact(name)
+        lab.link()
+        lab.world.act("sf", "merge", object="Contact", id=lab.ids["ann"], into=lab.ids["bob"])
+        lab.settle()
+        lab.settle()
+        assert lab.keys(NEWS) == {"bob", "cleo"}
+        if second is None:
+            lab.world.act("sf", "delete", object="Contact", id=lab.ids["bob"])
+        else:
+            lab.world.act("sf", "merge", object="Contact", id=lab.ids["bob"], into=lab.ids[second])
+        lab.world.act("sf", "undelete", object="Contact", id=lab.ids["ann"])
+        lab.settle()
+        lab.settle()
+        assert addresses(lab, NEWS) == ["ann@mail.example", "cleo@mail.example"]
+        assert ("bob" in lab.keys(NEWS)) is (second is None)
