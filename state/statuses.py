@@ -115,6 +115,12 @@ def people(conn: db.Connection, entries: Sequence[ledger.NewEntry]) -> set[int]:
                     for row in conn.execute(q["people_at"], {"address": e.address})}
 
 
+def undecided(conn: db.Connection, connection: int) -> set[int]:
+    """Whom the events just stored (``store_events``) are about, and who waits to be decided: a reading may have been quicker
+    to hear of them, and go on for hours."""
+    return {row[0] for row in conn.execute(load("statuses")["undecided"], {"connection": connection})}
+
+
 def lacks(conn: db.Connection, connection: int, container: str, sweep: int) -> bool:
     """Whether a listing has not shown a status that was there before."""
     return bool(conn.execute(load("statuses")["lacks"], {"connection": connection, "container": container,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -186,6 +186,13 @@ class Decider:
             plan.still_queued(conn, self._plan_chunk(conn, run, bound))
             conn.execute(load("people")["done"])
         return count
+
+    def concerned(self, who: Collection[int]) -> set[int]:
+        """Whom the news about these people concerns: them, and where several may hold one address, who shares theirs."""
+        if self.rel.join_by_address != "separate":
+            return set(who)
+        rows = self.store.rows(load("identify")["sharers"], {"people": orjson.dumps(sorted(who)).decode()})
+        return {*who, *(row[0] for row in rows)}
 
     def suppress(self, who: Sequence[int], now: Micros, leave: Callable[[Any], None], *, whole: bool = True) -> int:
         """Decide these people out of turn and queue what keeps mail from them: nothing else, and they stay dirty, so that

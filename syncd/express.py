@@ -152,7 +152,7 @@ class Express:
             self._log.warning(logs.WEBHOOK_STRANGERS, events=found.strangers)
         ready = found.people | (self._flying - self._in_flight(self._flying))
         if ready and cycle.linked():
-            self._suppress(cycle, sorted(ready))
+            self._suppress(cycle, sorted(cycle.decider.concerned(ready)))
             # What is in flight may undo it, or keep the same record from being written: looked at again afterwards.
             self._flying = self._in_flight(self._flying | ready)
         if found.failed:

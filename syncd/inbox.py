@@ -140,7 +140,7 @@ class Resolver:
         def job(conn: Any) -> tuple[int, set[int]]:
             said = hear(conn).said
             inbox.resolve(conn, self.store.book, deliveries, now)
-            return len(said), statuses.people(conn, said)
+            return len(said), statuses.people(conn, said) | statuses.undecided(conn, feed.connection)
         entries, people = self.store.write(job, urgent=True)
         done.entries += entries
         done.people |= people

@@ -60,6 +60,10 @@ FROM (SELECT DISTINCT r.address FROM dirty d CROSS JOIN record r ON r.person = d
   WHERE d.person > :after AND d.person <= :upto) a
 CROSS JOIN record o ON o.address = a.address;
 
+-- name: sharers
+SELECT DISTINCT o.person FROM json_each(:people) j CROSS JOIN record r ON r.person = j.value AND r.address IS NOT NULL
+CROSS JOIN record o ON o.address = r.address;
+
 -- name: part
 INSERT OR REPLACE INTO parted SELECT id, person, joined FROM record WHERE id = ?;
 

@@ -148,6 +148,14 @@ SELECT person FROM record WHERE id = ?;
 SELECT person FROM record WHERE address = :address
 UNION SELECT r.person FROM departed d CROSS JOIN record r ON r.id = d.record WHERE d.address = :address;
 
+-- name: undecided
+-- Of those whom a page of events is about, by key or address, who waits to be decided.
+SELECT person FROM dirty WHERE person IN (
+  SELECT coalesce(r.person, k.person) FROM event_page p CROSS JOIN subscriber_key k ON k.connection = :connection AND k.key = p.key
+  LEFT JOIN record r ON r.id = k.person
+  UNION SELECT r.person FROM event_page p CROSS JOIN record r ON r.address = p.address
+  UNION SELECT r.person FROM event_page p CROSS JOIN departed d ON d.address = p.address CROSS JOIN record r ON r.id = d.record);
+
 -- name: bind_entry
 -- As bind_by_address, for what must not wait: unless somebody who holds the address is just being identified.
 UPDATE entry SET bound = coalesce(bound, 1), record = (SELECT min(r.person) FROM record r WHERE r.address = ? AND r.deleted = 0)

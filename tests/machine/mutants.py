@@ -29,7 +29,8 @@ class Edit(NamedTuple):
 
 
 class Mutant(NamedTuple):
-    """A known-bad change. ``hints``: the kinds of steps by which the search finds it sooner, if not all are of use;
+    """A known-bad change. ``hints``: the kinds of steps by which the search finds it sooner, if not all are of use, in the
+    order in which they might come;
     ``scene``: the one in which alone it shows."""
 
     name: str
@@ -129,7 +130,7 @@ MUTANTS = (
     _one("who is stopped again after coming back is back", "sql:statuses.left_since", "s.at >= p.at", "s.at < p.at",
          "suppress", "resubscribe"),
     _one("nobody listens to webhooks before the next cycle", "syncd.inbox:Resolver._store",
-         "return len(said), statuses.people(conn, said)", "return len(said), set()", "click", "cycle", "calm"),
+         "statuses.people(conn, said) | statuses.undecided(conn, feed.connection)", "set()", "click", "cycle", "calm"),
     _one("the express way plans, and sends nothing", "syncd.decide:Decider.suppress",
          "count = plan.release_suppressions(conn)", "count = 0", "click", "cycle", "calm"),
     _one("who is forgotten and comes back to one topic comes back to all", "syncd.desk.forget:words",
@@ -197,7 +198,7 @@ MUTANTS = (
     _one("grants leave while a feed is down", "syncd.cycle:Cycle.consent_is_fresh", "return ids <= fresh", "return True",
          "down", "wait", "create", "cycle", "web"),
     _one("the gate does not look again", "sql:outbox.gate", "o.class > 0 AND (", "0 AND (",
-         "create", "crash", "tick", "suppress", "midway"),
+         "spend", "crash", "unsubscribe", "midway"),
     # what became of it
     _one("what is lost is taken for done", "syncd.deliver:_holds", "    if row is None:\n        return False\n",
          "    return True\n", "create", "hasty", "forget_requests"),

@@ -4,7 +4,8 @@ Plays that draw from everything at once are all alike: whatever needs five steps
 because forty other kinds of steps and eleven other people come between. So every play first draws what it is made of: a few
 kinds of steps, each with a weight of its own, and of their arguments a few.
 
-A search that knows what kinds of steps a fault needs, or in which scene it shows, draws half of its plays from nothing else.
+A search that knows what kinds of steps a fault needs, or in which scene it shows, draws half of its plays from nothing else,
+and some go through these kinds in their order, once: the steps that must come together are then about the same people.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ class Swarm:
     """One sort of play.
 
     :param rng: draws all that is drawn
-    :param favourites: kinds of steps that most plays have, and half of them have alone
+    :param favourites: kinds of steps that most plays have, and half of them have alone, in the order in which they might
+        come
     :param scene: the scene, None = any
     """
 
@@ -33,6 +35,7 @@ class Swarm:
         self._rng = rng
         self._scene = scene
         self._few: dict[tuple[Any, ...], list[Any]] = {}
+        self._script = favourites if rng.random() < 0.25 else ()
         share = 0.0 if favourites and rng.random() < 0.5 else rng.choice(SHARES)
         weights = {kind: rng.choice((1, 1, 2, 4)) for kind in KINDS if rng.random() < share}
         weights |= {kind: rng.choice((2, 4, 8)) for kind in favourites if rng.random() < 0.8}
@@ -49,11 +52,14 @@ class Swarm:
     def step(self) -> Step:
         """One more step."""
         [kind] = self._rng.choices(list(self._weights), list(self._weights.values()))
+        return self._of(kind)
+
+    def _of(self, kind: str) -> Step:
         return (kind, *KINDS[kind](self._pick))
 
     def play(self) -> list[Step]:
         """A whole play; it ends in a calm, when everything must have come right."""
-        steps = [self.step() for _ in range(self._rng.choice(LENGTHS))]
+        steps = [self._of(kind) for kind in self._script] or [self.step() for _ in range(self._rng.choice(LENGTHS))]
         return [self.begin(), *steps, ("calm",)]
 
     def begin(self) -> Step:

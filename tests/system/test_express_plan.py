@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import structlog
 
 from connectors.memory.connector import MemoryConnector
 from syncd import inbox, normalise
 from syncd.cycle import Cycle
-from syncd.deliver import Delivered
+from syncd.express import Express
 from syncd.model import Notice, Value
-from tests.system.lab import MAPPING, NEWS, OFFERS, Lab
+from tests.system.lab import MAPPING, NEWS, OFFERS, SHARED, Lab, couple, separate
 
 
 def suppress(lab: Lab, cycle: Cycle, *names: str) -> dict[str, set[tuple[str, str, str]]]:
@@ -34,7 +35,19 @@ def pulled(lab: Lab) -> Cycle:
 
 def resolve(connector: MemoryConnector, notices: Sequence[Notice]) -> list[tuple[Value, ...] | None]:
     """Each notice is one that its address left the list of news."""
-    return [("event-1", "unsubscribe", "L2", None, n.email, n.email, n.at, None) for n in notices]
+    return [("event-1", "unsubscribe", "L2", None, n.key or n.email, n.email, n.at, None) for n in notices]
+
+
+def webhook(lab: Lab, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """The provider tells that somebody left the list of news; what the express way does about it at once is done."""
+    monkeypatch.setattr(MemoryConnector, "resolve", resolve, raising=False)
+    [(mc,)] = lab.rows("SELECT id FROM connection WHERE name = 'mc'")
+    inbox.receive(lab.app.store, normalise.hasher(lab.policy.hash_key), mc, b"{}",
+                  [Notice("unsubscribe", lab.now(), key=lab.ids[name], email=f"{name}@mail.example")], lab.now(), 5.0)
+    express = Express(lab.app, structlog.wrap_logger(structlog.ReturnLogger()))
+    express.turn()
+    for courier in express.couriers.values():
+        courier.send()
 
 
 def test_only_suppressions_are_queued_and_the_cycle_does_the_rest(lab: Lab) -> None:
@@ -145,14 +158,33 @@ def test_the_row_of_whom_a_record_parted_from_leaves_its_address(lab: Lab, monke
     assert (lab.row(NEWS, "ann") or {})["email"] == "bob@mail.example"
     lab.world.act("sf", "undelete", object="Contact", id=lab.ids["ann"])
     lab.cycle(deliver=False)
-    monkeypatch.setattr(MemoryConnector, "resolve", resolve, raising=False)
-    [(mc,)] = lab.rows("SELECT id FROM connection WHERE name = 'mc'")
-    inbox.receive(lab.app.store, normalise.hasher(lab.policy.hash_key), mc, b"{}",
-                  [Notice("unsubscribe", lab.now(), email="bob@mail.example")], lab.now(), 5.0)
-    cycle = lab.app.cycle()
-    people = cycle.inbox.run(lab.now(), express=True).people
-    cycle.decider.suppress(sorted(people), lab.now(), cycle.leave)
-    cycle.lanes["mc"].express(Delivered())
+    webhook(lab, monkeypatch, "bob")
     assert "bob@mail.example" not in {r["email"] for r in lab.world.truth()["mc"]["audiences"][NEWS]["rows"]}
     lab.settle()
     assert lab.keys(NEWS) == {"ann"}
+
+
+def test_whom_a_reading_was_quicker_to_hear_of_the_express_way_decides_all_the_same(
+        lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cycle has read the event that the webhook tells, and goes on reading for hours before it decides."""
+    lab.contacts(2)
+    lab.link()
+    lab.unsubscribe("p1", "L2")
+    pulled(lab)
+    entries = lab.entries()
+    webhook(lab, monkeypatch, "p1")
+    assert lab.entries() == entries
+    assert lab.keys(NEWS) == {"p0"}
+
+
+def test_who_shares_an_address_with_whoever_leaves_under_another_gets_no_mail_there(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """She left by a mail to the address that she had until a moment ago."""
+    with Lab(tmp_path, separate()) as lab:
+        couple(lab, first_name="Tom")
+        lab.link()
+        lab.edit("ann", email=SHARED)
+        lab.settle()
+        assert lab.keys(NEWS) == {"ann", "eva", "tom"}
+        webhook(lab, monkeypatch, "ann")
+        assert lab.keys(NEWS) == set()
