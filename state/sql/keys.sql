@@ -69,10 +69,12 @@ WHERE NOT EXISTS (SELECT 1 FROM operation o WHERE o.person = subscriber_key.pers
 
 -- name: lent
 -- Of records that parted from a person who was to use their own key, or does, since they were merged: connection, key, that
--- person, whose it is now. What is in flight under the key would come back to the wrong one: it stays as it is then. Who uses
+-- person, whose it is now. An address is the key of whoever is left at it. What is in flight under the key would come back to the wrong one: it stays as it is then. Who uses
 -- a key keeps that, unless its record was merged into another and nothing of hers is there or on its way.
 SELECT k.connection, k.key, k.person, r.person FROM parted p CROSS JOIN record r ON r.id = p.record
-CROSS JOIN subscriber_key k ON k.connection = :connection AND k.person = p.was AND k.lent = p.record
+CROSS JOIN subscriber_key k ON k.connection = :connection AND k.person = p.was AND (k.lent = p.record
+  OR k.lent IS NULL AND lower(k.key) = (SELECT email FROM address WHERE id = r.address)
+    AND NOT EXISTS (SELECT 1 FROM record o WHERE o.person = p.was AND o.address = r.address AND o.deleted = 0))
 WHERE r.person <> p.was AND (r.deleted = 0 OR r.merged_into IS NOT NULL)
 AND NOT EXISTS (SELECT 1 FROM subscriber_key CROSS JOIN record h ON h.id = coalesce(lent, subscriber_key.person)
   WHERE connection = :connection AND subscriber_key.person = r.person AND until <= 0

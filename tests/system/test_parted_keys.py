@@ -52,3 +52,21 @@ def test_a_subscriber_with_a_records_id_goes_with_that_record(tmp_path: Path) ->
         lab.edit(kept, email=MOVED)
         lab.settle()
         assert addresses(lab, NEWS)[kept] == MOVED
+
+
+@pytest.mark.parametrize("leaver", ["ann", "twin"])
+def test_an_address_is_the_key_of_whoever_stays_there(tmp_path: Path, leaver: str) -> None:
+    """Whichever was read first, and gives the person her number."""
+    with Lab(tmp_path, MAPPING.replace("value: crm_id", "value: email")) as lab:
+        for name in ("ann", "twin"):
+            lab.contact(name, first_name="Ann", email=SHARED)
+            lab.advance(60)
+        lab.link()
+        lab.world.act("mc", "unsubscribe", email=SHARED, list="L1", key=SHARED)
+        lab.settle()
+        lab.edit(leaver, email=MOVED)
+        lab.settle()
+        assert addresses(lab, NEWS) == {SHARED: SHARED, MOVED: MOVED}
+        assert addresses(lab, OFFERS) == {}
+        assert [lab.status(key, "L1") for key in (SHARED, MOVED)] == ["unsubscribed"] * 2
+        assert lab.rows("SELECT reason FROM quarantine WHERE closed_at IS NULL") == []
