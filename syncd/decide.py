@@ -51,13 +51,9 @@ class Decider:
         self._bind()
         while self.store.write(lambda conn: suppressions.compare(conn, self.store.book, now)):
             pass
-        self.identify(now)
+        self.store.bit_by_bit(lambda conn, most: self._identify(conn, now, most), self.paces.identify)
         self.store.bit_by_bit(lambda conn, most: self._bind_by_address(conn, now, most), self.paces.bind)
         self._spread()
-
-    def identify(self, now: Micros) -> None:
-        """Recompute the components that moved."""
-        self.store.bit_by_bit(lambda conn, most: self._identify(conn, now, most), self.paces.identify)
 
     def _identify(self, conn: Any, now: Micros, most: int) -> int:
         """One chunk of components; how many records that were. A record that leaves its person takes refusals along."""

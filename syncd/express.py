@@ -150,9 +150,9 @@ class Express:
         found = cycle.inbox.run(self._app.clock(), express=True)
         if found.strangers:
             self._log.warning(logs.WEBHOOK_STRANGERS, events=found.strangers)
-        ready = found.people | (self._flying - self._in_flight(self._flying))
+        ready = cycle.decider.concerned(found.people) | (self._flying - self._in_flight(self._flying))
         if ready and cycle.linked():
-            self._suppress(cycle, sorted(cycle.decider.concerned(ready)))
+            self._suppress(cycle, sorted(ready))
             # What is in flight may undo it, or keep the same record from being written: looked at again afterwards.
             self._flying = self._in_flight(self._flying | ready)
         if found.failed:

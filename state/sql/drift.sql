@@ -76,7 +76,9 @@ SELECT (SELECT count(*) FROM listed WHERE object = :object)
   + (SELECT count(*) FROM foreign_row WHERE object = :object AND sweep = :sweep);
 
 -- name: foreign_gone
-DELETE FROM foreign_row WHERE object = :object AND sweep < :sweep;
+-- What becomes of a row whose removal is in flight, the answer tells.
+DELETE FROM foreign_row WHERE object = :object AND sweep < :sweep
+AND id NOT IN (SELECT record FROM operation WHERE batch IS NOT NULL AND state = 3 AND object = :object AND kind = 'remove');
 
 -- name: range
 -- How many of the next rows of ours there are, and the last of their people.

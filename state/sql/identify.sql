@@ -78,14 +78,16 @@ WHERE EXISTS (SELECT 1 FROM record o CROSS JOIN entry e ON e.record = o.id CROSS
   AND (e.key IS NOT NULL OR e.bound IS NOT NULL OR u.source = 'admin') AND instr(u.said, :words) > 0);
 
 -- name: own_refusal
--- Whether a record r that parts is itself known to have refused before its person p.was was last decided, and nothing said on
--- it until then may be its coming back: so alone it has a witness. What was said on it since then meets that refusal.
-EXISTS (SELECT 1 FROM entry e CROSS JOIN utterance u ON u.id = e.utterance
-  WHERE e.record = r.id AND e.position <= d.position AND u.said IN (SELECT value FROM json_each(:words))
+-- Whether the person of a record r that parts is known to have refused, by what was said on the records that are left of p.was
+-- and before that was last decided, and nothing said until then on any of its records may be their coming back: so there is a
+-- witness of what is written on r. What was said since then meets that refusal.
+EXISTS (SELECT 1 FROM record h CROSS JOIN entry e ON e.record = h.id CROSS JOIN utterance u ON u.id = e.utterance
+  WHERE h.person = r.person AND e.position <= d.position AND u.said IN (SELECT value FROM json_each(:words))
   AND u.channel = 'email' AND u.unit IS NULL AND e.retracts IS NULL
-  AND NOT EXISTS (SELECT 1 FROM entry x WHERE x.record = r.id AND x.retracts = e.position)
+  AND NOT EXISTS (SELECT 1 FROM entry x WHERE x.record = h.id AND x.retracts = e.position)
   AND NOT EXISTS (SELECT 1 FROM entry o CROSS JOIN utterance v ON v.id = o.utterance
-    WHERE o.record = r.id AND o.position <= d.position AND instr(v.said, '"opt_in"') > 0
+    WHERE o.record IN (SELECT id FROM record WHERE person = p.was UNION ALL SELECT record FROM parted WHERE was = p.was)
+    AND o.position <= d.position AND instr(v.said, '"opt_in"') > 0
     AND (o.position > e.position OR o.said_hi >= coalesce(e.said_lo, 0))));
 
 -- name: part_rest
@@ -98,7 +100,7 @@ CROSS JOIN record r ON r.person = p.was GROUP BY r.id;
 INSERT INTO departed SELECT DISTINCT a.address, b.person, :now, 0
 FROM (SELECT DISTINCT p.was, r.address FROM parted p CROSS JOIN record r ON r.id = p.record WHERE r.address IS NOT NULL) a
 CROSS JOIN (SELECT DISTINCT p.was, r.person FROM parted p CROSS JOIN record r ON r.id = p.record) b ON b.was = a.was
-WHERE NOT EXISTS (SELECT 1 FROM record o WHERE o.address = a.address AND o.person = b.person)
+WHERE NOT EXISTS (SELECT 1 FROM record o WHERE +o.address = a.address AND o.person = b.person)
 ON CONFLICT (address, record) DO NOTHING;
 
 -- name: range

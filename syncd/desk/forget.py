@@ -61,12 +61,10 @@ def run(instance: Instance, address: str, *, crm_id: str | None = None, everyone
     :param preview: only tell what would become of the records
     :raises Failure: nobody is known there, or several people and nothing says which; a CRM that erases nothing
     """
-    cycle = instance.cycle_of_now(LIFE)
-    cycle.decider.identify(instance.now())  # records that were read, and not looked at yet, are hers, too
     subject = at_address(instance.store, instance.config, address)
     people = _people(instance, subject, crm_id, everyone)
     assert subject.hash is not None
-    hash_ = subject.hash
+    cycle, hash_ = instance.cycle_of_now(LIFE), subject.hash
     store, kinds, how = instance.store, words(instance.mapping), erasing.asked(instance, crms, delete=delete)
     if preview:
         return Answer(erasing.preview(instance, people, how, delete=delete))
@@ -87,9 +85,12 @@ def _people(instance: Instance, subject: Subject, crm_id: str | None, everyone: 
     if subject.address is None:
         raise Failure(USAGE, "nobody with this address is known here.", code="unknown",
                       next="Check its spelling. A person may be known by another address: `syncd explain --crm-id`.")
+    # Whose records are one person's by the address, also where they were read and nobody has looked at them yet.
+    one = () if instance.mapping.people.same_email == "separate" else subject.holders
     if crm_id is not None:
-        return (of_record(instance.store, crm_id, subject.people),)
-    if len(subject.people) > 1 and not everyone:
+        found = of_record(instance.store, crm_id, subject.people)
+        return one if found in one else (found,)
+    if len({*subject.people} - {*one[1:]}) > 1 and not everyone:
         raise Failure(USAGE, f"{len(subject.people)} people have, or had, this address.",
                       next="Say whose data is to go with --crm-id, or --everyone.")
     return subject.people

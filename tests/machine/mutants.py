@@ -198,7 +198,7 @@ MUTANTS = (
     _one("grants leave while a feed is down", "syncd.cycle:Cycle.consent_is_fresh", "return ids <= fresh", "return True",
          "down", "wait", "create", "cycle", "web"),
     _one("the gate does not look again", "sql:outbox.gate", "o.class > 0 AND (", "0 AND (",
-         "spend", "crash", "unsubscribe", "midway"),
+         "spend", "down", "cycle", "heal", "tick", "unsubscribe", "midway"),
     # what became of it
     _one("what is lost is taken for done", "syncd.deliver:_holds", "    if row is None:\n        return False\n",
          "    return True\n", "create", "hasty", "forget_requests"),

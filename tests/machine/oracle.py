@@ -170,10 +170,9 @@ class Oracle(Kin):
         first link, and what refuses there may have been said until then. Nobody has surely come back who comes back before
         that."""
         self._stood.clear()
-        if not alone:
-            return
-        self._unlinked = True
-        self.returns = [replace(r, answers=frozenset()) for r in self.returns]
+        if alone:
+            self._unlinked = True
+            self.returns = [replace(r, answers=frozenset()) for r in self.returns]
 
     def map(self, connection: str, flag: str, topics: frozenset[str], *, read: bool) -> None:
         """Whether a box, about these topics, is read from now on. What one that was not read before holds is found as at a
@@ -254,8 +253,9 @@ class Oracle(Kin):
         with the model as it was when the cycle began: what is said meanwhile are refusals from number ``upto`` on."""
         for record in self.records.values():
             if record.connection in healthy:
+                if record.live or record.id not in self.seen:
+                    self._stood.add((record.id, record.address or ""))
                 self.seen[record.id] = replace(record, fields=dict(record.fields))
-                self._stood.add((record.id, record.address or ""))
                 self._glimpsed |= {(record.id, f): {record.fields.get(f)} for f in FLAGS if self.reads(record, f)}
         self._unread = {number: since for number, since in self._unread.items() if since > now
                         or self.records[self.returns[number].record or ""].connection not in healthy}
@@ -285,6 +285,8 @@ class Oracle(Kin):
         self.read.add(r.number)
         if (r.record, r.address) in self._stood:
             self._bound.add(r.number)
+        elif r.inferred and r.record and not self.records[r.record].live:  # a journal does not tell whose key that was
+            self.doubt(r.record)
         if r.record is None and self.separate and self.people(r.address, self._stood) > 1:
             self._nobodys.add(r.number)
         if r.flag is None:

@@ -38,7 +38,7 @@ def resolve(connector: MemoryConnector, notices: Sequence[Notice]) -> list[tuple
     return [("event-1", "unsubscribe", "L2", None, n.key or n.email, n.email, n.at, None) for n in notices]
 
 
-def webhook(lab: Lab, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def webhook(lab: Lab, monkeypatch: pytest.MonkeyPatch, name: str) -> Express:
     """The provider tells that somebody left the list of news; what the express way does about it at once is done."""
     monkeypatch.setattr(MemoryConnector, "resolve", resolve, raising=False)
     [(mc,)] = lab.rows("SELECT id FROM connection WHERE name = 'mc'")
@@ -48,6 +48,7 @@ def webhook(lab: Lab, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     express.turn()
     for courier in express.couriers.values():
         courier.send()
+    return express
 
 
 def test_only_suppressions_are_queued_and_the_cycle_does_the_rest(lab: Lab) -> None:
@@ -187,4 +188,24 @@ def test_who_shares_an_address_with_whoever_leaves_under_another_gets_no_mail_th
         lab.settle()
         assert lab.keys(NEWS) == {"ann", "eva", "tom"}
         webhook(lab, monkeypatch, "ann")
+        assert lab.keys(NEWS) == set()
+
+
+def test_who_shares_it_and_has_something_in_flight_is_looked_at_again(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Her row goes at once; what was on its way when she left would put it there again."""
+    with Lab(tmp_path, separate(), esp={"asynchronous": ["upsert"], "late_seconds": 30.0}) as lab:
+        couple(lab, first_name="Tom")
+        lab.link()
+        lab.edit("ann", email=SHARED)
+        lab.settle()
+        lab.edit("tom", first_name="Thomas")
+        lab.cycle(wait=False)
+        assert lab.rows("SELECT count(*) FROM operation WHERE state = 3") != [(0,)]
+        express = webhook(lab, monkeypatch, "ann")
+        lab.advance(60)
+        lab.app.cycle().deliver(None, wait=False)
+        assert express.turn() is None
+        for courier in express.couriers.values():
+            courier.send()
         assert lab.keys(NEWS) == set()

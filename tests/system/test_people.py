@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from state import people
 from state.ledger import NewEntry, Utterance
+from syncd.config import Secret
+from syncd.desk import grants
 from tests.system.lab import DAY, HOUR, NEWS, OFFERS, SHARED, Lab, couple, separate
 
 # --------------------------------------------------------------------------- deletion, merge
@@ -107,6 +110,35 @@ def test_who_came_back_before_another_refused_for_both_takes_that_along(lab: Lab
     lab.settle()
     assert lab.flags("zoe")["opted_out"] == 1
     lab.edit("eva", email="eva@mail.example")
+    lab.settle()
+    assert lab.keys(OFFERS) == set()
+
+
+def test_who_came_back_by_another_record_of_hers_takes_along_what_was_refused_since(lab: Lab) -> None:
+    """Her own refusal of long ago was answered on the other record; the form that is read with the parting is older than
+    what was refused there since."""
+    for name in ("eva", "zoe"):
+        lab.contact(name)
+    lab.link()
+    lab.advance(HOUR)
+    lab.unsubscribe("zoe")
+    lab.settle()
+    lab.edit("eva", email="zoe@mail.example", first_name="Zoe")
+    lab.settle()
+    lab.advance(HOUR)
+    config: Any = SimpleNamespace(hash_key=Secret(lab.policy.hash_key.decode()))
+    for topic in (None, "offers"):
+        grants.grant(lab.app.store, lab.app.mapping, config, "zoe@mail.example", topic=topic, evidence="a letter",
+                     by="an admin", crm_id=lab.ids["eva"], now=lab.now())
+    lab.settle()
+    assert lab.keys(OFFERS) != set()
+    lab.advance(2 * HOUR)
+    form = lab.now() - int(HOUR * 1e6)
+    lab.edit("eva", opted_out=1)
+    lab.settle()
+    assert (lab.keys(OFFERS), lab.flags("zoe")["opted_out"]) == (set(), 1)
+    lab.world.act("sf", "edit", object="Contact", id=lab.ids["zoe"], by="person",
+                  set={"offers": 1, "offers_at": form, "offers_how": "web", "email": "new@mail.example"})
     lab.settle()
     assert lab.keys(OFFERS) == set()
 
