@@ -169,6 +169,8 @@ def _take_in(conn: db.Connection, rel: Relations, stream: int, given: Mapping[st
         conn.execute(q["dirty_neighbours"], given)
     conn.execute(sql["store"])
     if known:
+        if sql["told"]:
+            conn.execute(sql["told"])
         conn.execute(q["update_records"], given)
     if concerned:
         conn.execute(q["moved_fresh"])

@@ -315,12 +315,17 @@ def store_page(relations: Relations, stream: int) -> dict[str, str]:
     table, source, different = rec(stream), relations.source(stream), " OR ".join(moved.values()) or "0"
     renamed = " OR ".join(moved[quote(name)] for name in source.names) if source is not None else ""
     columns = "".join(f", {f}" for f in fields)
+    consent = {quote(flag.field) for flag in source.flags} if source is not None else set()
+    told = ", ".join(f"{f} = coalesce(p.{s}, x.{f})" for f, s in zip(fields, slots, strict=True) if f in consent)
     updates = ", ".join(f"{f} = excluded.{f}" for f in fields)
     conflict = (f"DO UPDATE SET {updates} WHERE ({', '.join(fields)}) IS NOT "
                 f"({', '.join(f'excluded.{f}' for f in fields)})") if fields else "DO NOTHING"
     return {
         "store": f"""INSERT INTO {table} (record{columns}) SELECT p.record{''.join(f', p.{s}' for s in slots)} FROM page p
             WHERE NOT p.deleted OR p.fresh ON CONFLICT (record) {conflict}""",
+        # What a deleted record's consent fields hold was heard: when it is there again, that is what it may differ from.
+        "told": f"UPDATE {table} AS x SET {told} FROM page p WHERE p.record = x.record AND p.deleted AND NOT p.fresh"
+                if told else "",
         "renamed": f"p.deleted = 0 AND EXISTS (SELECT 1 FROM {table} x WHERE x.record = p.record AND ({renamed or 0}))",
         "moved": f"""INSERT INTO moved SELECT p.record FROM page p CROSS JOIN record r ON r.id = p.record
             LEFT JOIN {table} x ON x.record = p.record WHERE p.fresh = 0 AND (r.deleted <> p.deleted OR {different})""",

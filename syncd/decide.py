@@ -184,11 +184,10 @@ class Decider:
         return count
 
     def concerned(self, who: Collection[int]) -> set[int]:
-        """Whom the news about these people concerns: them, and where several may hold one address, who shares theirs."""
-        if self.rel.join_by_address != "separate":
-            return set(who)
-        rows = self.store.rows(load("identify")["sharers"], {"people": orjson.dumps(sorted(who)).decode()})
-        return {*who, *(row[0] for row in rows)}
+        """Whom the news about these people concerns, as ``_spread`` has it: them, those who became part of them, and where
+        several may hold one address, who shares theirs."""
+        given = {"people": orjson.dumps(sorted(who)).decode(), "separate": self.rel.join_by_address == "separate"}
+        return {*who, *(row[0] for row in self.store.rows(load("identify")["concerned"], given))}
 
     def suppress(self, who: Sequence[int], now: Micros, leave: Callable[[Any], None], *, whole: bool = True) -> int:
         """Decide these people out of turn and queue what keeps mail from them: nothing else, and they stay dirty, so that

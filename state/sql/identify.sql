@@ -60,9 +60,12 @@ FROM (SELECT DISTINCT r.address FROM dirty d CROSS JOIN record r ON r.person = d
   WHERE d.person > :after AND d.person <= :upto) a
 CROSS JOIN record o ON o.address = a.address;
 
--- name: sharers
-SELECT DISTINCT o.person FROM json_each(:people) j CROSS JOIN record r ON r.person = j.value AND r.address IS NOT NULL
-CROSS JOIN record o ON o.address = r.address;
+-- name: concerned
+-- Whom the news about some people concerns: as dirty_sharers (:separate) and dirty_former have it.
+SELECT o.person FROM json_each(:people) j CROSS JOIN record r ON r.person = j.value AND r.address IS NOT NULL
+CROSS JOIN record o ON o.address = r.address WHERE :separate
+UNION SELECT r.id FROM json_each(:people) j CROSS JOIN record r ON r.person = j.value AND r.id <> r.person
+WHERE EXISTS (SELECT 1 FROM operation o WHERE o.person = r.id);
 
 -- name: part
 INSERT OR REPLACE INTO parted SELECT id, person, joined FROM record WHERE id = ?;

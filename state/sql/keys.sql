@@ -69,8 +69,9 @@ WHERE NOT EXISTS (SELECT 1 FROM operation o WHERE o.person = subscriber_key.pers
 
 -- name: lent
 -- Of records that parted from a person who was to use their own key, or does, since they were merged: connection, key, that
--- person, whose it is now. An address is the key of whoever is left at it. What is in flight under the key would come back to the wrong one: it stays as it is then. Who uses
--- a key keeps that, unless its record was merged into another and nothing of hers is there or on its way.
+-- person, whose it is now. An address is the key of whoever is left at it. What is in flight under the key would come back to
+-- the wrong one: it stays as it is then. Who uses a key keeps that, unless its record was merged into another and nothing of
+-- hers is there or on its way.
 SELECT k.connection, k.key, k.person, r.person FROM parted p CROSS JOIN record r ON r.id = p.record
 CROSS JOIN subscriber_key k ON k.connection = :connection AND k.person = p.was AND (k.lent = p.record
   OR k.lent IS NULL AND lower(k.key) = (SELECT email FROM address WHERE id = r.address)

@@ -38,8 +38,8 @@ UPDATE chunk SET position = NULL WHERE person = ?;
 DELETE FROM chunk WHERE person >= ?;
 
 -- name: nobody
--- Who became part of somebody else meanwhile has no records and is left out.
-DELETE FROM chunk WHERE records = 0;
+-- Who has no records is left out, but for whoever became part of somebody else: something of theirs may stand there yet.
+DELETE FROM chunk WHERE records = 0 AND NOT EXISTS (SELECT 1 FROM record r WHERE r.id = chunk.person);
 
 -- name: no_attributes
 DELETE FROM attr WHERE person IN (SELECT c.person FROM chunk c WHERE :gone) RETURNING person;

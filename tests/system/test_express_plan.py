@@ -209,3 +209,14 @@ def test_who_shares_it_and_has_something_in_flight_is_looked_at_again(
         for courier in express.couriers.values():
             courier.send()
         assert lab.keys(NEWS) == set()
+
+
+def test_the_row_of_whom_was_merged_leaves_with_the_address_it_stands_at(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cycle has identified her as ann, and not sent the removal: her mailbox refuses now."""
+    for name in ("ann", "cleo"):
+        lab.contact(name)
+    lab.link()
+    lab.world.act("sf", "merge", object="Contact", id=lab.ids["cleo"], into=lab.ids["ann"])
+    pulled(lab).decider.people(lab.now())
+    webhook(lab, monkeypatch, "cleo")
+    assert "cleo@mail.example" not in {r["email"] for r in lab.world.truth()["mc"]["audiences"][NEWS]["rows"]}

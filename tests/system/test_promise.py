@@ -10,7 +10,7 @@ import pytest
 from connectors.wrappers import Wrapper
 from syncd import guard
 from syncd.model import Page, StreamSpec
-from tests.system.lab import MAPPING, NEWS, OFFERS, ONLY_AT_THE_PROVIDER, Lab, came_back
+from tests.system.lab import HOUR, MAPPING, NEWS, OFFERS, ONLY_AT_THE_PROVIDER, Lab, came_back
 
 SHARED = "team@mail.example"
 
@@ -380,3 +380,21 @@ def test_what_an_address_refused_binds_whom_its_record_was_merged_into_unseen(tm
         lab.link()
         lab.settle()
         assert {row["email"] for row in lab.world.truth()["mc"]["audiences"][OFFERS]["rows"]} == {"dan@mail.example"}
+
+
+def test_a_box_ticked_after_a_deletion_is_a_refusal_though_it_was_ticked_before(lab: Lab) -> None:
+    """She came back, and the box was unticked, in the poll that tells of the deletion."""
+    lab.contacts(2)
+    lab.link()
+    lab.edit("p1", opted_out=1)
+    lab.settle()
+    lab.advance(HOUR)
+    lab.web_opt_in("p1")
+    lab.edit("p1", opted_out=0)
+    lab.world.act("sf", "delete", object="Contact", id=lab.ids["p1"])
+    lab.settle()
+    lab.advance(HOUR)
+    lab.world.act("sf", "undelete", object="Contact", id=lab.ids["p1"])
+    lab.edit("p1", opted_out=1)
+    lab.settle()
+    assert "p1" not in lab.keys(OFFERS)
