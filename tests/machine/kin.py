@@ -44,6 +44,10 @@ class Kin:
             name = self._near[name]
         return name
 
+    def related(self, name: str, other: str) -> bool:
+        """Whether what is done about one may be done about the other: a row of one becomes the other's."""
+        return self._group(name) == self._group(other)
+
     def holders(self, address: str) -> list[Record]:
         return [r for r in self.records.values() if r.live and r.address == address]
 

@@ -81,8 +81,11 @@ class Oracle(Kin):
     # ------------------------------------------------------------------ what happens to records
 
     def put(self, record: Record) -> None:
-        """A record is new or was edited."""
+        """A record is new or was edited. What was answered, and is not any more as it meets others, is yet to be read."""
+        met = {p for pairs in self.learnt.values() for p in pairs if p[1] == record.address and not self._quiets(*p)}
         self.know(record)
+        for pairs in self.learnt.values():
+            pairs -= {p for p in met if self._quiets(*p)}
         self._stirred(record.id)
         if record.address is not None:
             for refusal in self.refusals:
@@ -97,10 +100,6 @@ class Oracle(Kin):
         """Whatever happens to somebody can be a reason to write their rows again."""
         groups = {self._group(name) for name in names}
         self.undone = {row: address for row, address in self.undone.items() if self._group(address) not in groups}
-
-    def related(self, name: str, other: str) -> bool:
-        """Whether what is done about one may be done about the other: a row of one becomes the other's."""
-        return self._group(name) == self._group(other)
 
     def stirring(self, name: str) -> bool:
         """Whether a merge of somebody's records is yet to be read: which of two keys stays, and with it which row, is not
@@ -216,6 +215,9 @@ class Oracle(Kin):
             return False
         return not any(topic in r.topics and r.at > refusal.at and self._may_answer(r, refusal, address, mailed)
                        for r in self.returns)
+
+    def _quiets(self, number: int, address: str) -> bool:
+        return any(self.standing(self.refusals[number], address, topic) for topic in self.refusals[number].topics)
 
     def _may_answer(self, back: Return, refusal: Refusal, address: str, mailed: str | None) -> bool:
         if len(back.topics) > 1 and len(refusal.topics) == 1:
@@ -346,14 +348,10 @@ class Oracle(Kin):
     def forbidden(self, destination: str, address: str, key: str, topic: str) -> Refusal | None:
         """The refusal that a mail of this topic from here would break, if there is one."""
         mailed = self.owner(key)
-        for place in ((key, None), (None, address)):
-            number = self._shut.get((destination, *place, topic))
-            if number is not None and self.standing(self.refusals[number], address, topic, mailed):
-                return self.refusals[number]
-        for number, quiet in self.learnt[destination]:
-            if quiet == address and self.standing(self.refusals[number], address, topic, mailed):
-                return self.refusals[number]
-        return None
+        shut = [self._shut.get((destination, *place, topic)) for place in ((key, None), (None, address))]
+        learnt = [number for number, quiet in self.learnt[destination] if quiet == address]
+        return next((self.refusals[n] for n in (*shut, *learnt) if n is not None
+                     and self.standing(self.refusals[n], address, topic, mailed)), None)
 
     def blocked(self, destination: str, topic: str) -> int:
         """How many addresses must be quiet there now."""
