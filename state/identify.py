@@ -65,8 +65,9 @@ def everything(conn: db.Connection, after: int, most: int) -> tuple[int, int]:
 def parted(conn: db.Connection, source: SourceDef, topic: str | None,
            was: Sequence[str] = ()) -> list[tuple[int, str, int | None]]:
     """(record, record id, address) of the records of a source that the last step took from a person who had refused a topic
-    (None: all mail), and that take the refusal along: it is written on them, and nothing said on them is another witness of
-    it; or it was said about the person they were part of, by the mailbox rather than on one of the records.
+    (None: all mail), and that take the refusal along: it is written on them, and nothing said on the records of the person
+    they are now is another witness of it; or it was said about the person they were part of, by the mailbox rather than on
+    one of the records.
 
     :param was: former ids of the topic, under which it may have been said
     """

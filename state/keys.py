@@ -90,7 +90,7 @@ def part(conn: db.Connection, rel: Relations, now: int) -> None:
     """Of the records that the last step of identifying took from their people: whose key another had moved to, or was about
     to, has it again, with the rows under it, and the other one uses the key before."""
     q = load("keys")
-    lent = [row for (connection,) in conn.execute("SELECT id FROM connection").fetchall() if connection in rel.key_values
+    lent = [row for connection in rel.key_values
             for row in conn.execute(q["lent"].replace(":has_rows", _has_rows(rel, connection)), {"connection": connection})]
     for connection, key, user, owner in lent:
         given = {"connection": connection, "key": key, "user": user, "owner": owner, "now": now,

@@ -81,9 +81,9 @@ WHERE EXISTS (SELECT 1 FROM record o CROSS JOIN entry e ON e.record = o.id CROSS
   AND (e.key IS NOT NULL OR e.bound IS NOT NULL OR u.source = 'admin') AND instr(u.said, :words) > 0);
 
 -- name: own_refusal
--- Whether the person of a record r that parts is known to have refused, by what was said on the records that are left of p.was
--- and before that was last decided, and nothing said until then on any of its records may be their coming back: so there is a
--- witness of what is written on r. What was said since then meets that refusal.
+-- Whether another witness tells what is written on a record r that parts: a refusal on a record of the person r is now, said
+-- before the person it parts from (p.was) was last decided, where nothing said until then on any record of that one may be the
+-- coming back. What was said since then meets that refusal.
 EXISTS (SELECT 1 FROM record h CROSS JOIN entry e ON e.record = h.id CROSS JOIN utterance u ON u.id = e.utterance
   WHERE h.person = r.person AND e.position <= d.position AND u.said IN (SELECT value FROM json_each(:words))
   AND u.channel = 'email' AND u.unit IS NULL AND e.retracts IS NULL

@@ -73,14 +73,19 @@ def test_an_opt_out_made_just_before_the_deletion_is_kept(lab: Lab) -> None:
     assert lab.flags("again")["opted_out"] == 1
 
 
-def test_who_comes_back_as_her_record_is_unmerged_is_back(lab: Lab) -> None:
-    """Both are read at once. The box that syncd ticked tells of no other refusal than the one she takes back."""
+def zoe_refuses(lab: Lab) -> None:
+    """All mail, an hour after the link; eva does not."""
     for name in ("eva", "zoe"):
         lab.contact(name)
     lab.link()
     lab.advance(HOUR)
     lab.unsubscribe("zoe")
     lab.settle()
+
+
+def test_who_comes_back_as_her_record_is_unmerged_is_back(lab: Lab) -> None:
+    """Both are read at once. The box that syncd ticked tells of no other refusal than the one she takes back."""
+    zoe_refuses(lab)
     lab.world.act("sf", "merge", object="Contact", id=lab.ids["eva"], into=lab.ids["zoe"])
     lab.settle()
     assert lab.keys(OFFERS) == set()
@@ -94,12 +99,7 @@ def test_who_comes_back_as_her_record_is_unmerged_is_back(lab: Lab) -> None:
 
 def test_who_came_back_before_another_refused_for_both_takes_that_along(lab: Lab) -> None:
     """Her own refusal of long ago is no witness of what the box says by now, which her earlier word does not take back."""
-    for name in ("eva", "zoe"):
-        lab.contact(name)
-    lab.link()
-    lab.advance(HOUR)
-    lab.unsubscribe("zoe")
-    lab.settle()
+    zoe_refuses(lab)
     lab.advance(HOUR)
     lab.web_opt_in("zoe")
     lab.settle()
@@ -117,12 +117,7 @@ def test_who_came_back_before_another_refused_for_both_takes_that_along(lab: Lab
 def test_who_came_back_by_another_record_of_hers_takes_along_what_was_refused_since(lab: Lab) -> None:
     """Her own refusal of long ago was answered on the other record; the form that is read with the parting is older than
     what was refused there since."""
-    for name in ("eva", "zoe"):
-        lab.contact(name)
-    lab.link()
-    lab.advance(HOUR)
-    lab.unsubscribe("zoe")
-    lab.settle()
+    zoe_refuses(lab)
     lab.edit("eva", email="zoe@mail.example", first_name="Zoe")
     lab.settle()
     lab.advance(HOUR)
