@@ -106,6 +106,25 @@ def known(conn: db.Connection, stream: int) -> None:
     conn.execute(load("flags")["settled"], (stream,))
 
 
+def doubt(conn: db.Connection, rel: Relations, stream: int) -> None:
+    """After a restore: in the page's records of whoever came back since the backup, syncd has written since what the backup
+    still holds as a refusal. A record that has not changed says nothing; what another one holds against mail was said since,
+    as far as anybody knows."""
+    q = load("flags")
+    if not conn.execute(q["doubted"]).fetchone()[0]:
+        return
+    source, was = rel.source(stream), {topic.id: topic.was for topic in rel.topics}
+    for flag in source.flags if source is not None else ():
+        refusing = [value for value, meaning in flag.meanings.items() if meaning == "opt_out"]
+        if refusing and "opt_in" in flag.writes:
+            topics = [""] if flag.topic is None else [flag.topic, *was[flag.topic]]
+            conn.execute(f"UPDATE {rec(stream)} SET {quote(flag.field)} = :value WHERE {quote(flag.field)} IN"
+                         f" (SELECT value FROM json_each(:refusing)) AND record IN ({q['doubts_of']})",
+                         {"value": flag.writes["opt_in"], "refusing": orjson.dumps(refusing).decode(),
+                          "beside": "." in flag.field, "topics": orjson.dumps(topics).decode()})
+    conn.execute(q["read_anew"])
+
+
 # --------------------------------------------------------------------------- what a page says
 
 FLAG_OFFSET, FLAG_COLUMNS = 6, 5

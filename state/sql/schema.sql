@@ -407,6 +407,14 @@ CREATE TABLE reread (
   since INTEGER NOT NULL             -- µs: when our write was sealed; what is found was said after it
 ) STRICT;
 
+-- After a restore: records of whoever came back since the backup was made. What refuses there now may be a newer refusal than
+-- the one that the backup knows, which syncd took out of the record.
+CREATE TABLE doubted (
+  record INTEGER NOT NULL,
+  topic TEXT NOT NULL,               -- '' = all mail
+  PRIMARY KEY (record, topic)
+) STRICT, WITHOUT ROWID;
+
 -- A flag that was set because of what the person told the provider: not undone, and no statement of its own.
 CREATE TABLE echo (
   record INTEGER NOT NULL,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Iterable
 
 from tests.machine.said import MOST_RECORDS, Record
 
@@ -88,6 +88,12 @@ class Kin:
         """Whether these records are surely one person's, or nobody can tell that they are not."""
         known = self.component(record)
         return other in known and (self.root(other).id == self.root(record).id or not self.ambiguous(known))
+
+    def ticked(self, flag: str, addresses: Iterable[str], connection: str | None = None) -> list[str]:
+        """Records with a box ticked that had to do with one of these addresses."""
+        groups = {self._group(address) for address in addresses}
+        return [r.id for r in self.records.values() if connection in (None, r.connection) and r.fields.get(flag)
+                and self._group(r.id) in groups]
 
     def doubt(self, *names: str) -> None:
         self.doubted.update(names)

@@ -165,10 +165,11 @@ class Oracle(Kin):
         self.doubt(record, address)
 
     def restored(self, *, alone: bool) -> None:
-        """syncd may have lost where people were. ``alone``: all that is left is what was said: every side is read as at a
-        first link, and what refuses there may have been said until then. Nobody has surely come back who comes back before
-        that."""
+        """syncd may have lost where people were, and that it unticked a box that is ticked. ``alone``: all that is left is
+        what was said: every side is read as at a first link, and what refuses there may have been said until then. Nobody
+        has surely come back who comes back before that."""
         self._stood.clear()
+        self.doubt(*(name for flag in FLAGS for name in self.ticked(flag, (b.address for b in self.returns))))
         if alone:
             self._unlinked = True
             self.returns = [replace(r, answers=frozenset()) for r in self.returns]
@@ -181,9 +182,7 @@ class Oracle(Kin):
             return
         self._unmapped.discard((connection, flag))
         self._anew.add((connection, flag))
-        back = {self._group(b.address) for b in self.returns if b.topics & topics}
-        self.doubt(*(r.id for r in self.records.values()
-                     if r.connection == connection and r.fields.get(flag) and self._group(r.id) in back))
+        self.doubt(*self.ticked(flag, (b.address for b in self.returns if b.topics & topics), connection))
 
     def reads(self, record: Record, flag: str) -> bool:
         """Whether a box of a record is read."""
