@@ -174,6 +174,8 @@ MUTANTS = (
          "IN ('unsubscribed', 'held')", "tick", "unsubscribe", "complain", "cycle", "calm", scene=2),
     _one("rows of others are left at an address that nobody has any more", "syncd.decide:Decider._judge",
          'if answer.state == "unsubscribed":', "if False:", "unsubscribe", "block", "move", "restore", "calm", "cycle"),
+    _one("a box that is ticked again before a restore is the old one", "sql:flags.doubts_of", "WHERE NOT", "WHERE 0 AND NOT",
+         "import_flags", "cycle", "backup", "calm", "resubscribe", "cycle", "cycle", "import_flags", "restore", "calm"),
     _one("opt-outs are not carried to the CRM", "state.plan:flags", "    if not source.flags:", "    if source.flags:"),
     _one("a row whose move waits stays where it stands", "state.plan:audience_sql",
          "AND ({_REFUSED_BEHIND} OR NOT EXISTS", "AND (NOT EXISTS", "remap", "move", "block", "cycle", "send"),
