@@ -39,16 +39,19 @@ class Event(NamedTuple):
 
 def store(conn: db.Connection, connection: int, stream: int, rows: Iterable[tuple[Any, ...]], *,
           cursor: str | None, sweep: int, now: int, complete: int | None, book: ledger.Book,
-          speak: Callable[[Sequence[StatusChange]], list[ledger.NewEntry]]) -> tuple[int, int]:
+          speak: Callable[[Sequence[StatusChange]], list[ledger.NewEntry]], restored: bool = False,
+          tolerance: int = 0) -> tuple[int, int]:
     """Take a page of statuses: (container, key, normalised email, hash, status, at, origin, evidence) each.
 
     :param now: when it was read at the latest
     :param complete: when the reading began that ends with this page
+    :param restored: what is known may be that of an old backup
+    :param tolerance: how far two clocks may differ (µs)
 
     :returns: (rows that changed, entries written)
     """
     q = load("statuses")
-    given = {"connection": connection, "sweep": sweep, "now": now}
+    given = {"connection": connection, "sweep": sweep, "now": now, "restored": restored, "tolerance": tolerance}
     conn.execute(q["page_table"])
     conn.execute("DELETE FROM status_page")
     db.insert(conn, q["fill"], rows)

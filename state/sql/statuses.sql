@@ -30,7 +30,8 @@ WHERE address IS NULL AND key IS NOT NULL;
 -- A status we are just writing is our own even where the vendor cannot tell: the poll overtook the reply. So is a stop of all
 -- mail that we wrote at another connection, of the same account: business units may share one, with whoever is there under
 -- another key than ours, too. And an opt-out dated after we sent a reopening that is not resolved, or after the person came
--- back there, is another one, though it looks like the one that stood before. A subscriber who refused and has another address
+-- back there, is another one, though it looks like the one that stood before; after a restore also where she came back elsewhere,
+-- as it was reopened for that, perhaps, since the backup was made. A subscriber who refused and has another address
 -- now refuses there, too, unless the refusal is what we wrote; or the address: where it is our person's, her refusal is already.
 SELECT p.container, p.key, p.address, s.status, p.status, p.at,
   CASE WHEN p.origin IN ('api', 'unknown') AND (EXISTS (
@@ -57,7 +58,12 @@ OR (p.status = 'unsubscribed' AND p.at > coalesce(s.at, 0) AND (EXISTS (
   AND o.payload->>0 = 'subscribed' AND t.sealed_at < p.at) OR EXISTS (
   SELECT 1 FROM entry e CROSS JOIN utterance u ON u.id = e.utterance
   WHERE e.address = coalesce(p.address, s.address) AND u.connection = :connection AND u.method = 'resubscribe'
-  AND e.said_hi > coalesce(s.at, 0) AND e.said_hi <= p.at)))
+  AND e.said_hi > coalesce(s.at, 0) AND e.said_hi <= p.at)
+  OR :restored AND EXISTS (SELECT 1 FROM entry e CROSS JOIN utterance u ON u.id = e.utterance AND u.baseline = 0
+    AND instr(u.said, '"opt_in"')
+  WHERE (e.address = coalesce(p.address, s.address) OR e.record IN (SELECT r.id FROM subscriber_key k
+    CROSS JOIN record r ON r.person = k.person WHERE k.connection = :connection AND k.key = p.key))
+  AND e.said_hi + :tolerance > coalesce(s.at, 0) AND e.said_hi - :tolerance <= p.at)))
 ORDER BY p.n;
 
 -- name: left_since

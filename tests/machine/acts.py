@@ -50,7 +50,9 @@ class Acts(Stage):
 
     def do_resubscribe(self, who: int, esp: str, scope: str) -> bool:
         address, name = self._address(who), "" if scope == "all" else LISTS[scope][esp]
-        if any("@" in key and self._owner(esp, key) is None for key in self.world.account(esp).esp.keys(address)):
+        side = self.world.account(esp).esp
+        if any("@" in key and self._owner(esp, key) is None
+               for key in (*side.keys(address), *([address] if side.keyed_by == "address" else []))):
             return False  # nobody could say who that was
         done = self._act(esp, "resubscribe", email=address, list=name)
         for key, email in self._emails(esp, done["keys"]).items():
