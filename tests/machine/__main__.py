@@ -38,13 +38,15 @@ def check() -> int:
 def search(names: list[str]) -> int:
     """Find counterexamples afresh."""
     wanted = [mutant for mutant in MUTANTS if not names or mutant.name in names]
-    found = afresh(wanted, fresh())
+    found, broken = afresh(wanted, fresh())
     for name, steps in found.items():
         if steps is not None:
             keep(name, steps)
     missed = [name for name, steps in found.items() if steps is None]
     print(f"{len(found) - len(missed)} of {len(wanted)} found afresh")
-    return int(bool(missed))
+    for error in broken:
+        print(error)
+    return int(bool(missed or broken))
 
 
 def main() -> int:

@@ -199,14 +199,15 @@ class Play(Acts):
 
     def _carried(self) -> None:
         """Every side shows every refusal: no row, the blocking status, the flag. What an ESP's user took out stays out."""
+        if self._doubles():
+            self._cycle(full=True)  # a row leaves only after the next one has come: of two keys given up at once, one by one
+        for esp, audience, address in self._doubles():
+            raise Broken(f"{esp} {audience}: {address} has too many rows")
         rows = self._rows()
         for row in self.oracle.undone:
             self.counts["rows taken out by hand"] += 1
             if row in rows:
                 raise Broken(f"{row} was taken out by hand and came back")
-        for (esp, audience, address), count in Counter((e, a, address) for (e, a, _), address in rows.items()).items():
-            if count > max(1, self.oracle.people(address)) and not self._lost and not self.oracle.doubtful(address):
-                raise Broken(f"{esp} {audience}: {address} has {count} rows")
         for refusal, record in self.oracle.settled():
             self.counts["refusals that had to be carried"] += 1
             for (esp, audience, key), address in rows.items():
@@ -219,6 +220,12 @@ class Play(Acts):
             if record.id not in self._unticked and refusal.topics in (ALL, FIELD_TOPICS["no_news"]) \
                     and self.oracle.reads(record, flag) and not self._meet(record.connection, record.id).fields[flag]:
                 raise Broken(f"{record.id} does not show {refusal}")
+
+    def _doubles(self) -> list[tuple[str, str, str]]:
+        """(ESP, audience, address) where somebody has more than one row, and there is no reason for it."""
+        counts = Counter((esp, audience, address) for (esp, audience, _), address in self._rows().items())
+        return [place for place, count in counts.items() if count > max(1, self.oracle.people(place[2]))
+                and not self._lost and not self.oracle.doubtful(place[2])]
 
     def _on_the_blacklist(self, refusal: Refusal, record: Record) -> None:
         if self.scene.blacklist and refusal.topics == ALL and record.connection == "odoo" \

@@ -34,10 +34,10 @@ def breaks(mutant: Mutant, steps: Sequence[Step]) -> str | None:
     return None if broken is None else str(broken)
 
 
-def find(mutant: Mutant, seconds: float, seed: int = 0) -> list[Step] | None:
+def find(mutant: Mutant, seconds: float, seed: int, broken: list[Broken]) -> list[Step] | None:
     """A short play that tells the mutant from the product; None when so many seconds of the processor were not enough.
 
-    :raises Broken: the product itself breaks an invariant
+    :param broken: what the product itself breaks, added to
     """
     until = time.process_time() + seconds
     near: list[list[Step]] = []
@@ -50,27 +50,28 @@ def find(mutant: Mutant, seconds: float, seed: int = 0) -> list[Step] | None:
             end = _end(steps)
         right = _end(steps) if end is None or len(near) < NEAR else end
         if right is None:
-            raise finding(steps)
-        if end is None:
+            broken.append(finding(steps))
+        elif end is None:
             return shrink(steps, lambda less: tells(mutant, less))
-        if end != right:
+        elif end != right:
             short = _differing(mutant, steps)
             if short not in near:
                 near.append(short)
     return None
 
 
-def afresh(mutants: Sequence[Mutant], seed: int) -> dict[str, list[Step] | None]:
-    """Search for each mutant, and say what became of it and how long that took; the play of each, None where there is none.
+def afresh(mutants: Sequence[Mutant], seed: int) -> tuple[dict[str, list[Step] | None], list[Broken]]:
+    """Search for each mutant, and say what became of it and how long that took.
 
-    :raises Broken: the product itself breaks an invariant
+    :returns: the play of each, None where there is none; and what the product itself broke
     """
     found: dict[str, list[Step] | None] = {}
+    broken: list[Broken] = []
     for mutant in mutants:
         began = time.process_time()
-        steps = found[mutant.name] = find(mutant, PATIENCE, seed)
+        steps = found[mutant.name] = find(mutant, PATIENCE, seed, broken)
         print(f"{time.process_time() - began:6.1f} s  {mutant.name}: {'NOT FOUND' if steps is None else steps}", flush=True)
-    return found
+    return found, broken
 
 
 def _longer(rng: random.Random, steps: Sequence[Step], swarm: Swarm) -> list[Step]:

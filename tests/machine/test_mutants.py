@@ -26,8 +26,10 @@ def test_mutant_is_killed_by_its_counterexample(mutant: Mutant) -> None:
 def test_every_mutant_is_found_afresh() -> None:
     seed, began = fresh(), time.monotonic()
     with inline():
-        found = afresh(MUTANTS, seed)
+        found, broken = afresh(MUTANTS, seed)
     missed = [name for name, steps in found.items() if steps is None]
     covered(f"{len(found) - len(missed)} of {len(MUTANTS)} mutants found afresh in {time.monotonic() - began:.0f} s"
             f" (seed {seed})")
+    if broken:
+        raise ExceptionGroup("the product breaks a promise", broken)
     assert not missed
