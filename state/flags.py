@@ -3,12 +3,12 @@ nobody took down. They become the field's baseline, as at a first link, in one r
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
 
-from state import db
+from state import addresses, db
 from state.queries import load
 from state.relations import FlagDef, Relations, SourceDef, field_sql, quote, rec
 
@@ -106,23 +106,35 @@ def known(conn: db.Connection, stream: int) -> None:
     conn.execute(load("flags")["settled"], (stream,))
 
 
-def doubt(conn: db.Connection, rel: Relations, stream: int) -> None:
-    """After a restore: in the page's records of whoever came back since the backup, syncd has written since what the backup
-    still holds as a refusal. A record that has not changed says nothing; what another one holds against mail was said since,
-    as far as anybody knows."""
-    q = load("flags")
-    if not conn.execute(q["doubted"]).fetchone()[0]:
+def doubt(conn: db.Connection, rel: Relations, stream: int, columns: Sequence[Sequence[Any]]) -> None:
+    """After a restore: where a record refuses in the backup and as just read, and its person came back, syncd may have
+    turned that back in between, and somebody may have set it again. A record that has not changed says nothing; in another
+    one, and in what lies beside it, the backup's value gives way to what syncd writes, so that what is read counts as said
+    since.
+
+    :param columns: the page, as in ``state.records.store``
+    """
+    source, q = rel.source(stream), load("flags")
+    if source is None or not columns:
         return
-    source, was = rel.source(stream), {topic.id: topic.was for topic in rel.topics}
-    for flag in source.flags if source is not None else ():
+    was = {topic.id: topic.was for topic in rel.topics}
+    place = {f.name: n for n, f in enumerate(rel.streams[stream], len(columns) - len(rel.streams[stream]))}
+    for flag in source.flags:
         refusing = [value for value, meaning in flag.meanings.items() if meaning == "opt_out"]
-        if refusing and "opt_in" in flag.writes:
-            topics = [""] if flag.topic is None else [flag.topic, *was[flag.topic]]
-            conn.execute(f"UPDATE {rec(stream)} SET {quote(flag.field)} = :value WHERE {quote(flag.field)} IN"
-                         f" (SELECT value FROM json_each(:refusing)) AND record IN ({q['doubts_of']})",
-                         {"value": flag.writes["opt_in"], "refusing": orjson.dumps(refusing).decode(),
-                          "beside": "." in flag.field, "topics": orjson.dumps(topics).decode()})
-    conn.execute(q["read_anew"])
+        if "opt_in" not in flag.writes or not refusing:
+            continue
+        rows = [(rid, modified, None if hash_ is None else addresses.find(conn, hash_), into)
+                for rid, modified, into, hash_, value in zip(
+                    columns[0], columns[1], columns[3], columns[5], columns[place[flag.field]], strict=True)
+                if value in refusing]
+        if not rows:
+            continue
+        found = conn.execute(q["doubts"].replace(":table", rec(stream)).replace(":field", quote(flag.field)), {
+            "rows": orjson.dumps(rows).decode(), "stream": stream, "refusing": orjson.dumps(refusing).decode(),
+            "beside": "." in flag.field,
+            "topics": None if flag.topic is None else orjson.dumps([flag.topic, *was[flag.topic]]).decode()}).fetchall()
+        conn.executemany(f"UPDATE {rec(stream)} SET {quote(flag.field)} = ? WHERE record = ?",
+                         ((flag.writes["opt_in"], row[0]) for row in found))
 
 
 # --------------------------------------------------------------------------- what a page says

@@ -200,7 +200,7 @@ def _erase(conn: db.Connection, head: int, kept: Shape, now: int) -> Erased:
     keys, emails = tuple(conn.execute(q["keys_named"]).fetchall()), tuple(row[0] for row in conn.execute(q["emails"]))
     counts = {"statements": len(positions), "fields": _fields(conn, kept)}
     for name in ("operations", "quarantine", "statuses", "foreign_rows", "subscriber_keys", "events", "requests", "echoes",
-                 "rereads", "doubted", "departed", "vanished", "ambiguous", "records"):
+                 "rereads", "departed", "vanished", "ambiguous", "records"):
         counts[name] = conn.execute(q[name], given if ":now" in q[name] else {}).rowcount
     counts["webhooks"] = _inbox(conn, keys)
     digests = tuple(digest.hex() for email in emails for digest in suppressions.digests(email)

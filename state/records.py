@@ -66,7 +66,6 @@ def store(conn: db.Connection, rel: Relations, stream: int, columns: Prepared, *
     fresh = conn.execute(q["add_records"], given).rowcount
     if fresh < page.size:
         conn.execute(q["know_records"], given)
-    flags.doubt(conn, rel, stream)
     entries = list(_said(conn, rel, page, stream, speak, meet, first, unknown))
     changed = _take_in(conn, rel, stream, given, page.size - fresh)
     if rel.source(stream) is not None and fresh and conn.execute(q["dirty_entangled"], given).rowcount < fresh:

@@ -44,11 +44,10 @@ def _entry(conn: db.Connection, line: Line, connections: Mapping[str, int]) -> N
                     key, line.evidence, line.knowledge, line.retracts)
 
 
-def doubt_everything(conn: db.Connection, after: int) -> None:
+def doubt_everything(conn: db.Connection) -> None:
     """Every stream is read from its beginning and listed, everyone is decided anew, and what that changes beyond
-    opt-outs waits for approval. The backup ends with the statement ``after``."""
+    opt-outs waits for approval."""
     q = load("restore")
-    conn.execute(q["doubt"], {"after": after})
     conn.execute(q["forget_cursors"])
     conn.execute(q["everyone"])
     conn.execute(q["unapprove"])

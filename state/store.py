@@ -53,6 +53,7 @@ class StreamRow:
     sweep: int
     full_at: int | None
     complete_at: int | None
+    restored: bool
     fields: str
 
 

@@ -77,7 +77,7 @@ class Listener:
             conn, feed.connection, feed.stream, stated, cursor=cursor, sweep=sweep, now=seen, complete=whole,
             book=self.state.book, speak=lambda changes: from_statuses(known, changes, since=row.complete_at, now=seen,
                                                                       stops=stops, tolerance=self.clock_tolerance),
-            restored=row.full_at is None and row.complete_at is not None, tolerance=self.clock_tolerance)))
+            restored=row.restored, tolerance=self.clock_tolerance)))
         pulled.entries += entries
         return moved
 

@@ -225,6 +225,8 @@ class Puller:
                now: Micros, complete: bool, pulled: Pulled) -> int:
         if feed.spec.kind == "record":
             prepared, doubts = self.rows.records(feed.stream, feed.spec.fields, rows, feed.email)
+            if row.restored:
+                self.store.write(lambda conn: flags.doubt(conn, self.rel, feed.stream, prepared))
             requests, told, seen = Requests(), self._past(feed, row, prepared), self.listener.seen(now)
 
             def job(conn: Any) -> records.Stored:
@@ -258,7 +260,8 @@ class Puller:
         place = {f.name: index for index, f in enumerate(feed.spec.fields, len(columns) - len(feed.spec.fields))}
         rows = zip(columns[0], columns[2], *(columns[place[flag.field]] for flag in source.flags), strict=True)
         read = {str(rid): values for rid, gone, *values in rows if not gone}
-        return past(self.store, source, read, feed.connector, feed.history, row.complete_at)
+        # After a restore a change may be older than what is known of the record, and is then told with its own date.
+        return past(self.store, source, read, feed.connector, feed.history, 0 if row.restored else row.complete_at)
 
     # ------------------------------------------------------------------ audiences
 

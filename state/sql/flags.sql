@@ -24,17 +24,25 @@ SELECT EXISTS (SELECT 1 FROM flag WHERE stream = ? AND field = ? AND evidence <>
 -- name: heard
 UPDATE flag SET evidence = ? WHERE stream = ? AND field = ? AND evidence <> ?;
 
--- name: doubted
-SELECT EXISTS (SELECT 1 FROM doubted);
-
--- name: doubts_of
--- Those of the page's records that have changed since the backup, and all of them for a field :beside the record, of which
--- that tells nothing.
-SELECT p.record FROM page p CROSS JOIN record r ON r.id = p.record AND (p.modified IS NOT r.stamp OR :beside)
-WHERE NOT p.deleted AND EXISTS (SELECT 1 FROM doubted d WHERE d.record = p.record AND d.topic IN (SELECT value FROM json_each(:topics)))
-
--- name: read_anew
-DELETE FROM doubted WHERE record IN (SELECT record FROM page WHERE NOT deleted);
+-- name: doubts
+-- Of these records, as just read (id, last change, address, the record that absorbed it), those that have changed since the
+-- backup, or of which the field lies beside them, so that nobody knows; and whose person, or somebody at their address, came
+-- back to one of these topics (NULL = all mail) or had a refusal of it retracted.
+WITH about (id, state) AS MATERIALIZED (
+  SELECT u.id, s.value->>2 FROM utterance u CROSS JOIN json_each(u.said) s
+  WHERE u.baseline = 0 AND CASE WHEN :topics IS NULL THEN s.value->>0 = 'master' AND u.unit IS NULL
+    ELSE s.value->>0 = 'topic' AND s.value->>1 IN (SELECT value FROM json_each(:topics)) END)
+SELECT r.id FROM json_each(:rows) j CROSS JOIN record r ON r.stream = :stream AND r.rid = j.value->>0
+CROSS JOIN :table x ON x.record = r.id
+WHERE x.:field IN (SELECT value FROM json_each(:refusing)) AND (:beside OR j.value->>1 IS NOT r.stamp)
+AND EXISTS (
+  SELECT 1 FROM entry e LEFT JOIN entry t ON t.position = e.retracts
+  WHERE e.position IN (
+    SELECT f.position FROM record o CROSS JOIN record p ON p.person = o.person CROSS JOIN entry f ON f.record = p.id
+    WHERE o.id = r.id OR o.address IN (r.address, j.value->>2) OR (o.stream = r.stream AND o.rid = j.value->>3)
+    UNION ALL SELECT f.position FROM entry f WHERE f.address IN (r.address, j.value->>2))
+  AND (EXISTS (SELECT 1 FROM about a WHERE a.id = e.utterance AND a.state = 'opt_in')
+    OR EXISTS (SELECT 1 FROM about a WHERE a.id = t.utterance AND a.state = 'opt_out')));
 
 -- name: stream
 SELECT s.id FROM stream s CROSS JOIN connection c ON c.id = s.connection AND c.name = ? WHERE s.object = ? AND s.kind = 'record';

@@ -176,9 +176,6 @@ DELETE FROM echo WHERE record IN (SELECT id FROM gone_record);
 -- name: rereads
 DELETE FROM reread WHERE record IN (SELECT id FROM gone_record);
 
--- name: doubted
-DELETE FROM doubted WHERE record IN (SELECT id FROM gone_record);
-
 -- name: departed
 DELETE FROM departed WHERE record IN (SELECT id FROM gone_record) OR address IN (SELECT id FROM gone_address);
 

@@ -6,14 +6,14 @@ ON CONFLICT (connection, object, kind) DO UPDATE SET consent = excluded.consent,
   fields = excluded.fields;
 
 -- name: stream_row
-SELECT id, connection, object, kind, consent, cursor, sweep, full_at, complete_at, fields
+SELECT id, connection, object, kind, consent, cursor, sweep, full_at, complete_at, restored, fields
 FROM stream WHERE connection = ? AND object = ? AND kind = ?;
 
 -- name: begin_sweep
 UPDATE stream SET sweep = sweep + 1 WHERE id = ? RETURNING sweep;
 
 -- name: end_sweep
-UPDATE stream SET full_at = ?, complete_at = ? WHERE id = ?;
+UPDATE stream SET full_at = ?, complete_at = ?, restored = 0 WHERE id = ?;
 
 -- name: failed
 UPDATE stream SET error = ? WHERE id = ?;

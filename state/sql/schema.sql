@@ -34,6 +34,7 @@ CREATE TABLE stream (
   full_at INTEGER,                   -- µs: end of the last complete listing
   complete_at INTEGER,               -- µs: when it was last read to its end
   anew INTEGER NOT NULL DEFAULT 0,   -- 1 = records are read from the start since the mapping asks for other fields
+  restored INTEGER NOT NULL DEFAULT 0, -- 1 = what is known of it is as old as a restored backup, until it was listed
   error TEXT,                        -- why the last reading failed, a code
   UNIQUE (connection, object, kind)
 ) STRICT;
@@ -406,14 +407,6 @@ CREATE TABLE reread (
   record INTEGER PRIMARY KEY,
   since INTEGER NOT NULL             -- µs: when our write was sealed; what is found was said after it
 ) STRICT;
-
--- After a restore: records of whoever came back since the backup was made. What refuses there now may be a newer refusal than
--- the one that the backup knows, which syncd took out of the record.
-CREATE TABLE doubted (
-  record INTEGER NOT NULL,
-  topic TEXT NOT NULL,               -- '' = all mail
-  PRIMARY KEY (record, topic)
-) STRICT, WITHOUT ROWID;
 
 -- A flag that was set because of what the person told the provider: not undone, and no statement of its own.
 CREATE TABLE echo (

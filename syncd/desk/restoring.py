@@ -77,8 +77,7 @@ def _prepare(config: Config, part: Path, told: Path) -> Json:
             # Whose subscriber keys the journal's entries came under. The role is put right when the mapping is compiled.
             if not store.rows("SELECT 1 FROM connection WHERE name = ?", (name,)):
                 store.connection(name, "crm")
-        known = store.head()
-        lines = journal.read(told, known) if told.exists() else []
+        lines = journal.read(told, store.head()) if told.exists() else []
         replayed = store.write(lambda conn: replaying.replay(conn, lines))
         waiting = digests = 0
         if told.exists():
@@ -90,7 +89,7 @@ def _prepare(config: Config, part: Path, told: Path) -> Json:
             _forget(store, list(group), seen_at)
         if forgotten:
             store.scrub()
-        store.write(lambda conn: replaying.doubt_everything(conn, known))
+        store.write(replaying.doubt_everything)
         return {"ledger": store.head(), "replayed": replayed, "webhooks": waiting, "digests": digests,
                 "forgotten": len({line.hash for line in forgotten})}
     finally:

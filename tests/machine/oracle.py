@@ -169,7 +169,9 @@ class Oracle(Kin):
         what was said: every side is read as at a first link, and what refuses there may have been said until then. Nobody
         has surely come back who comes back before that."""
         self._stood.clear()
-        self.doubt(*(name for flag in FLAGS for name in self.ticked(flag, (b.address for b in self.returns))))
+        last = max((b.at for b in self.returns), default=0)
+        self.doubt(*(name for flag in FLAGS for name in self.ticked(flag, (b.address for b in self.returns))
+                     if not any((r.record, r.flag) == (name, flag) and r.at > last for r in self.refusals)))
         if alone:
             self._unlinked = True
             self.returns = [replace(r, answers=frozenset()) for r in self.returns]
