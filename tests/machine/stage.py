@@ -217,9 +217,10 @@ class Stage:
         return {(esp, audience, key): email.casefold() for esp, audience in TOPIC_OF
                 for key, (email, _) in self.world.account(esp).esp.audience(audience).rows.rows.items()}
 
-    def _accepted(self) -> set[tuple[str, str, str]]:
-        """(ESP, audience, key) of every row that a vendor has accepted and not written yet."""
-        return {(esp, queued.batch["object"], op[0]) for esp in ESPS for queued in self.world.account(esp).queue.values()
+    def _accepted(self) -> dict[tuple[str, str, str], str | None]:
+        """(ESP, audience, key) of every row that a vendor has accepted and not written yet, with its address there."""
+        return {(esp, queued.batch["object"], op[0]): op[1] and op[1].casefold() for esp in ESPS
+                for queued in self.world.account(esp).queue.values()
                 if queued.results is None and queued.batch["kind"] == "upsert" for op in queued.batch["ops"]}
 
     def _key(self, esp: str, address: str) -> str:
