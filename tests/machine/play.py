@@ -149,13 +149,15 @@ class Play(Acts):
             self.oracle.cycled(healthy, now, full=full, upto=upto)
 
     def _lose_none(self, before: Rows, after: Rows) -> None:
-        """Whoever must be mailed keeps the row, whatever fails."""
+        """Whoever was read at an address, and must be mailed, keeps the row, whatever fails."""
         gone = {(esp, audience, address) for (esp, audience, _), address in before.items() if audience != "de:RICH"}
         gone -= {(esp, audience, address) for (esp, audience, _), address in after.items()}
         for esp, audience, address in gone:
             topic = TOPIC_OF[esp, audience]
             for record in self.oracle.holders(address):
+                read = self.oracle.seen.get(record.id)
                 if topic in self._change.same and (topic == "news" or record.connection == "sf") \
+                        and read is not None and read.address == address \
                         and self.oracle.wanted(record, topic, topic == "offers"):
                     raise Broken(f"{esp} {audience}: {record.id} at {address} lost the row of {topic}")
 
