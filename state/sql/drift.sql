@@ -12,10 +12,12 @@ CROSS JOIN :target t ON t.person = k.person AND t.key = p.key;
 
 -- name: readdressed
 -- Rows of ours that somebody gave another address: they stand at that one. What was acknowledged since may be older than it looks.
-UPDATE :target AS t SET address = p.address FROM row_page p CROSS JOIN subscriber_key k ON k.connection = :connection AND k.key = p.key
-WHERE t.person = k.person AND t.key = p.key AND p.address IS NOT NULL AND t.address IS NOT p.address
-AND EXISTS (SELECT 1 FROM operation o WHERE o.id = t.operation AND o.closed_at < :began)
-AND NOT EXISTS (SELECT 1 FROM in_flight f WHERE f.object = :object AND f.person = t.person) RETURNING person;
+UPDATE :target AS t SET address = (SELECT p.address FROM row_page p WHERE p.key = t.key)
+WHERE t.person IN (SELECT w.person FROM row_page p CROSS JOIN subscriber_key k ON k.connection = :connection AND k.key = p.key
+  CROSS JOIN :target w ON w.person = k.person AND w.key = p.key
+  WHERE p.address IS NOT NULL AND w.address IS NOT p.address
+  AND EXISTS (SELECT 1 FROM operation o WHERE o.id = w.operation AND o.closed_at < :began)
+  AND NOT EXISTS (SELECT 1 FROM in_flight f WHERE f.object = :object AND f.person = w.person)) RETURNING person;
 
 -- name: foreign
 -- Not ours: no target row under this key, and nothing of ours under way for it.

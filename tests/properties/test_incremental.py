@@ -166,6 +166,7 @@ def test_every_statement_about_some_people_begins_with_those_people(tmp_path_fac
         lab.world.act("sf", "delete", object="Contact", id=lab.ids["p4"])
         lab.advance(DAY / 2)
         lab.settle()
+        lab.cycle(full=True)
         lab.app.store.write(lambda conn: conn.set_trace_callback(None))
         compiled = lab.app.compiled
         assert compiled is not None
@@ -192,4 +193,5 @@ def scanned(conn: Any, statements: list[str], growing: set[str]) -> Any:
 def aliases(sql: str, table: str) -> set[str]:
     """The names under which a statement knows a table."""
     words = sql.replace("(", " ( ").replace(")", " ) ").split()
-    return {table} | {words[i + 1] for i, word in enumerate(words[:-1]) if word == table and words[i + 1].isidentifier()}
+    named = [words[i + 1:i + 3] for i, word in enumerate(words[:-1]) if word == table]
+    return {table} | {rest[1] if rest[0] == "AS" and len(rest) == 2 else rest[0] for rest in named if rest[0].isidentifier()}
