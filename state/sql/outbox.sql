@@ -124,8 +124,11 @@ ON CONFLICT (connection, object, key, reason) DO UPDATE SET closed_at = NULL,
   consent = iif(closed_at IS NULL, max(consent, excluded.consent), excluded.consent);
 
 -- name: accepted_after_all
-UPDATE quarantine SET closed_at = :now WHERE closed_at IS NULL AND object = :object
-AND key IN (SELECT o.key FROM operation o WHERE :members);
+UPDATE quarantine SET closed_at = :now WHERE id IN (
+  SELECT z.id FROM (SELECT 1 FROM quarantine WHERE closed_at IS NULL LIMIT 1)   -- mostly there is none
+  CROSS JOIN operation o CROSS JOIN quarantine z ON z.connection = o.connection AND z.object = :object AND z.key = o.key
+    AND z.closed_at IS NULL
+  WHERE :members);
 
 -- name: split
 INSERT INTO batch (connection, object, kind, columns, state, request_id, sealed_at, ask_at)

@@ -381,6 +381,7 @@ CREATE TABLE quarantine (
   closed_at INTEGER,
   UNIQUE (connection, object, key, reason)
 ) STRICT;
+CREATE INDEX quarantine_open ON quarantine (connection, object) WHERE closed_at IS NULL;
 
 -- A CRM user turned a flag towards mail: re-asserted once, then a person has to look.
 CREATE TABLE request (

@@ -179,10 +179,14 @@ def test_a_refused_row_is_quarantined_once_and_struck_off_when_it_is_taken(lab: 
     lab.record(lab.seal(), Outcome("rejected", "INVALID: no"))
     query = "SELECT key, reason, consent, closed_at IS NULL FROM quarantine"
     assert lab.rows(query) == [("c1", "INVALID: no", 0, 1)]
+    other = lab.store.connection("mc_other", "esp")
+    lab.store.write(lambda conn: conn.execute(
+        "INSERT INTO quarantine (connection, object, key, reason, remedy, opened_at)"
+        " SELECT ?, object, key, 'NOT OURS', remedy, opened_at FROM quarantine", (other,)).rowcount)
     lab.put(contact(1, name="Third"))
     lab.step()
     lab.record(lab.seal(), "done")
-    assert lab.rows(query) == [("c1", "INVALID: no", 0, 0)]
+    assert lab.rows(query) == [("c1", "INVALID: no", 0, 0), ("c1", "NOT OURS", 0, 1)]
 
 
 def test_a_refused_suppression_is_listed_and_queued_again_for_later(lab: StateLab) -> None:
