@@ -10,6 +10,9 @@ from typing import Any
 
 OK, FAILED, USAGE, PARTIAL, PENDING, HELD, AUTH, REMOTE, LOCKED, DAMAGED = range(10)
 
+SHOWN = 5
+"""How many of a plan's changes are told in one message."""
+
 EXITS: Mapping[int, str] = {
     OK: "done",
     FAILED: "failed",
@@ -119,10 +122,11 @@ def _known(error: BaseException, exit_code: int, next_: str) -> Failure:
     if hasattr(error, "problems"):
         return Failure(exit_code, str(error), next=next_, code="problems")
     if name == "Stale":
-        plan = error.current.id  # type: ignore[attr-defined]  # guard.Stale, known by name
-        return Failure(HELD, "the plan has changed since it was made; nothing of it was approved.",
+        plan, changes = error.current.id, error.changes  # type: ignore[attr-defined]  # guard.Stale, known by name
+        told = "; ".join(changes[:SHOWN]) + (f"; and {len(changes) - SHOWN} more" if len(changes) > SHOWN else "")
+        return Failure(HELD, f"the plan has changed since it was made ({told}); nothing of it was approved.",
                        next=f"Look at it again with `syncd plan`, then approve {plan}.", code="stale",
-                       data={"plan": plan})
+                       data={"plan": plan, "changes": list(changes)})
     if hasattr(error, "remedy"):
         where = f"{name_of}: " if (name_of := getattr(error, "connection", "")) else ""
         return Failure(exit_code, where + str(getattr(error, "message", name)), next=str(error.remedy) or next_,

@@ -247,11 +247,12 @@ def _plan(conn: Any, rel: Relations) -> tuple[Plan, tuple[int, int]]:
 
 
 class Stale(Exception):
-    """The plan no longer describes what would happen; ``current`` does."""
+    """The plan no longer describes what would happen; ``current`` does. ``changes``: what differs, in words."""
 
-    def __init__(self, current: Plan) -> None:
+    def __init__(self, current: Plan, changes: Sequence[str]) -> None:
         super().__init__(f"the plan has changed since; look at it again and approve {current.id}")
         self.current = current
+        self.changes = tuple(changes)
 
 
 def approve_plan(store: Store, rel: Relations, plan_id: str, by: str, now: Micros) -> None:
@@ -291,9 +292,18 @@ def approve_plan(store: Store, rel: Relations, plan_id: str, by: str, now: Micro
     covered = store.look(looked)
     approved = store.write(job)
     if approved is None:
-        raise Stale(current_plan(store, rel, now))
+        current = current_plan(store, rel, now)
+        raise Stale(current, store.look(lambda conn: _changes(conn, rel, plan_id, current)))
     for hold in approved:
         _free(store, hold)
+
+
+def _changes(conn: Any, rel: Relations, plan_id: str, current: Plan) -> tuple[str, ...]:
+    """In what a plan made before differs from the current one, in words."""
+    row = conn.execute(load("guard")["plan"], (plan_id,)).fetchone()
+    other = () if row[2] == rel.fingerprint else ("the mapping is another one",)
+    found = pending.differences((Count(*c) for c in orjson.loads(row[5])), current.counts)
+    return (*other, *found) or ("the same numbers, of other people or with other values",)
 
 
 def decide_hold(store: Store, hold_id: int, verdict: str, now: Micros) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import orjson
@@ -86,3 +86,18 @@ def sort_of(kind: str, cls: int, fresh: bool) -> str:
     if kind == "upsert":
         return "add" if fresh else "change"
     return {0: "suppress", 1: "reopen"}.get(cls, "change")
+
+
+def differences(before: Iterable[Count], now: Iterable[Count]) -> tuple[str, ...]:
+    """What waits now and did not then, or the other way round, in words; opt-outs, which no plan decides about, aside."""
+    was, wanted = _sums(before), _sums(now)
+    changed = [(*what, was[what], wanted[what]) for what in sorted(was.keys() | wanted.keys()) if was[what] != wanted[what]]
+    return tuple(f"{connection} {object_}: {n} to {sort} instead of {m}" for connection, object_, sort, m, n in changed)
+
+
+def _sums(counts: Iterable[Count]) -> Counter[tuple[str, str, str]]:
+    sums = Counter[tuple[str, str, str]]()
+    for c in counts:
+        if c.sort != "suppress":
+            sums[c.connection, c.object, c.sort] += c.operations
+    return sums

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from syncd import guard
+from syncd.failures import failure_of
 from tests.system.lab import HOUR, MAPPING, NEWS, OFFERS, RICH, TOP, Lab, done
 
 
@@ -91,6 +92,10 @@ def test_only_a_plan_that_still_fits_can_be_approved(lab: Lab) -> None:
     with pytest.raises(guard.Stale) as stale:
         lab.approve(plan)
     assert stale.value.current.id == newer.id
+    told = failure_of(stale.value)
+    assert "mc de:NEWS: 4 to add instead of 3" in told.message
+    assert told.data["changes"] == list(stale.value.changes)
+    assert newer.id in told.next
     assert lab.written() == {"sf": 0, "mc": 0}
     lab.approve(newer)
     lab.cycle()
