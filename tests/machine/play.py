@@ -132,6 +132,7 @@ class Play(Acts):
 
     def _cycle(self, *, full: bool = False, meanwhile: tuple[str, Callable[[], None]] | None = None) -> None:
         now, healthy, before, upto = self.company.now(), self._healthy(), self._rows(), len(self.oracle.refusals)
+        due = before.keys() | self._accepted().keys()
         self.oracle.glimpsed(self.company.now())
         if self.company.cycle(full=full, meanwhile=meanwhile) is None:
             return
@@ -140,7 +141,7 @@ class Play(Acts):
         self._lose_none(before, after)
         if any(now - since > MAX_CONSENT_AGE for since in self._silent.values()):
             self.counts["cycles in which grants had to wait"] += 1
-            for place in after.keys() - before.keys():
+            for place in after.keys() - due:
                 raise Broken(f"{place} was added although a consent feed is down for long")
         if "odoo" in healthy:
             self._lifted.clear()
