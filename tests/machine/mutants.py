@@ -193,8 +193,8 @@ MUTANTS = (
     _one("rows stay under keys that were given up", "sql:drift.remove_former", "f.former = 1\nWHERE",
          "f.former = 1\nWHERE 0 AND", "remap", "migrate", "approve", "cycle", "calm"),
     # what may leave
-    _one("opt-outs wait behind a hold", "sql:guard.hold_open", "AND class > 0", "", "remap", "unsubscribe", "cycle", "send",
-         "tick", "web", "spend"),
+    _one("opt-outs wait behind a hold", "sql:guard.hold_open", "AND class > 0", "", "spend", "unsubscribe", "tick", "remap",
+         "cycle", "send"),
     _one("nobody leaves while a burst is undecided", "sql:bursts.planned", "kind IN ('status', 'update')",
          "kind IN ('status', 'update', 'remove')", "import_flags", "cycle", "send", "calm", scene=3),
     _one("a burst that is retracted takes along what was said later", "sql:bursts.to_retract",
