@@ -16,8 +16,8 @@ from tests.machine.shrink import finding, shorter, shrink
 from tests.machine.steps import Step
 from tests.machine.swarm import Swarm
 
-PATIENCE = 300.0
-"""Seconds of the processor to search for one mutant; most take a few."""
+PATIENCE = 900.0
+"""Seconds of the processor to search for one mutant; most take less than a minute, an unlucky search takes some."""
 NEAR = 5
 """So many plays in which mutant and product differ are kept."""
 
