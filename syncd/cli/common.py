@@ -76,13 +76,16 @@ def command(*exits: int, name: str | None = None, group: click.Group | None = No
             obj.json = as_json
             try:
                 code = function(obj, *args, **kwargs)
+                if sys.stdout is not None:
+                    sys.stdout.flush()
             except (click.exceptions.ClickException, click.exceptions.Exit, click.exceptions.Abort):
                 raise
             except BrokenPipeError:
-                sys.stderr.close()
                 raise SystemExit(FAILED) from None
             except Exception as error:
                 fail(obj, error)
+            finally:
+                drop_untold()
             raise SystemExit(code or 0)
         made = click.command(name, epilog=epilogue(*exits))(run)
         if group is not None:
@@ -103,7 +106,8 @@ def fail(obj: Context, error: BaseException) -> NoReturn:
     if obj.debug:
         import traceback
 
-        traceback.print_exception(error)
+        with suppress(OSError):
+            traceback.print_exception(error)
     if obj.json:
         with suppress(OSError):  # that standard output takes nothing may be what went wrong
             emit({"error": failure.as_json()})
@@ -121,8 +125,22 @@ def emit(data: Any) -> None:
 
 
 def say(message: str) -> None:
-    """A message for the person, on standard error."""
-    click.echo(message, err=True)
+    """A message for the person, on standard error; that nobody can read it changes neither work nor exit code."""
+    with suppress(OSError):
+        click.echo(message, err=True)
+
+
+def drop_untold() -> None:
+    """Drop what standard output and standard error did not take: Python would try once more, and end with 120 in place of
+    our exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except OSError:
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, stream.fileno())
+            os.close(null)
 
 
 def show(obj: Context, data: Any, render: Callable[[Any], Iterator[str]]) -> None:

@@ -4,6 +4,7 @@ cannot record, loses nothing, and goes on by itself once that is over."""
 from __future__ import annotations
 
 import json
+import os
 import resource
 import shlex
 import subprocess
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 
 from state import journal
+from syncd.failures import FAILED
 from tests.faults.disks import Disk, disk
 from tests.unit.cli_lab import PEOPLE, ROOT, Lab, lab
 
@@ -228,8 +230,10 @@ def test_a_restore_without_room_leaves_the_state_as_it_is_or_is_whole(linked: La
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
-def test_messages_that_nobody_can_store(linked: Lab) -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
+def test_messages_that_nobody_can_store(linked: Lab, unbuffered: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The disk of the log is full: the work goes on, and a command that cannot tell its result says so by its code."""
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
     leaves(linked, 3)
     with open("/dev/full", "wb") as full:
         process = subprocess.Popen(linked.command("run"), cwd=ROOT, stdin=subprocess.DEVNULL, stderr=full, stdout=full)
@@ -243,8 +247,18 @@ def test_messages_that_nobody_can_store(linked: Lab) -> None:
         leaves(linked, 4)
         done = subprocess.run(linked.command("once", "--json"), cwd=ROOT, stdin=subprocess.DEVNULL, stdout=full,
                               stderr=subprocess.PIPE, text=True, check=False, timeout=PATIENCE)
-        assert done.returncode not in (0, -6), done.stderr
+        assert done.returncode == FAILED, done.stderr
         assert "No space left on device" in done.stderr
         assert "Traceback" not in done.stderr
+        for command in (("consent", "export"), ("status",)):
+            untold = subprocess.run(linked.command(*command), cwd=ROOT, stdin=subprocess.DEVNULL, stdout=full, stderr=full,
+                                    check=False, timeout=PATIENCE)
+            assert untold.returncode == FAILED, command
+    gone, nobody = os.pipe()
+    os.close(gone)
+    with open(nobody, "wb") as pipe:
+        unread = subprocess.run(linked.command("status"), cwd=ROOT, stdin=subprocess.DEVNULL, stdout=pipe,
+                                stderr=subprocess.PIPE, check=False, timeout=PATIENCE)
+    assert (unread.returncode, unread.stderr) == (FAILED, b"")
     assert told_news(linked) == EVERYONE - {THREE, FOUR}
     whole(linked)
