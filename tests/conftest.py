@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -30,6 +31,18 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
                 report.outcome = "failed"
                 report.longrepr = f"{variable} is set, and the test was skipped: {reason}"
     return report
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """One of several processes tells the one that has the terminal what its tests covered."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["covered"] = COVERED
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    COVERED.extend(getattr(node, "workeroutput", {}).get("covered", ()))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

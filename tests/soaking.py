@@ -1,6 +1,7 @@
 """How much longer than usual the tests run that can: ``make soak`` sets SYNCD_SOAK, a whole number; otherwise it is 1.
 
-Long tests say what they covered (``covered``); the run says all of it again at its end.
+Tests of random histories and kills say what they covered (``covered``); the run says all of it again at its end, also
+where several processes share it.
 
 Property tests look at so many times the examples, and at other ones every time; the crash test in memory takes so many times
 the seeds.
