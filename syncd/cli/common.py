@@ -63,6 +63,32 @@ class Context:
         return load_config(self.path)
 
 
+class Root(click.Group):
+    """The group of all commands: the process ends with an exit code of ours, whoever takes what it says or does not."""
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        try:
+            return super().main(*args, **extra)
+        except OSError as error:  # click's own pages; a command tells its errors itself
+            say(f"syncd: {failure_of(error).message}")
+            raise SystemExit(FAILED) from None
+        finally:
+            _drop_untold()
+
+
+def _drop_untold() -> None:
+    """Drop what standard output and standard error did not take: Python would try once more, and end with 120 in place of
+    our exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except OSError:
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, stream.fileno())
+            os.close(null)
+
+
 def command(*exits: int, name: str | None = None, group: click.Group | None = None) -> Callable[[F], click.Command]:
     """A command with ``--json``, the exit codes in its epilogue, and every error as sentence and exit code.
 
@@ -78,14 +104,10 @@ def command(*exits: int, name: str | None = None, group: click.Group | None = No
                 code = function(obj, *args, **kwargs)
                 if sys.stdout is not None:
                     sys.stdout.flush()
-            except (click.exceptions.ClickException, click.exceptions.Exit, click.exceptions.Abort):
-                raise
-            except BrokenPipeError:
-                raise SystemExit(FAILED) from None
+            except (click.exceptions.ClickException, click.exceptions.Exit, click.exceptions.Abort, BrokenPipeError):
+                raise  # click's own business: that a reader went away ends with 1 and no word
             except Exception as error:
                 fail(obj, error)
-            finally:
-                drop_untold()
             raise SystemExit(code or 0)
         made = click.command(name, epilog=epilogue(*exits))(run)
         if group is not None:
@@ -128,19 +150,6 @@ def say(message: str) -> None:
     """A message for the person, on standard error; that nobody can read it changes neither work nor exit code."""
     with suppress(OSError):
         click.echo(message, err=True)
-
-
-def drop_untold() -> None:
-    """Drop what standard output and standard error did not take: Python would try once more, and end with 120 in place of
-    our exit code."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            if stream is not None:
-                stream.flush()
-        except OSError:
-            null = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(null, stream.fileno())
-            os.close(null)
 
 
 def show(obj: Context, data: Any, render: Callable[[Any], Iterator[str]]) -> None:

@@ -6,11 +6,11 @@ import click
 
 from syncd import __version__
 from syncd.cli import care, connections, holds, keys, lists, looking, playing, quarantine, setup, sync
-from syncd.cli.common import Context, epilogue
+from syncd.cli.common import Context, Root, epilogue
 from syncd.failures import EXITS
 
 
-@click.group("syncd", epilog=epilogue(*EXITS),
+@click.group("syncd", cls=Root, epilog=epilogue(*EXITS),
              context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="syncd")
 @click.option("--config", envvar="SYNCD_CONFIG", metavar="FILE",

@@ -250,7 +250,7 @@ def test_messages_that_nobody_can_store(linked: Lab, unbuffered: str, monkeypatc
         assert done.returncode == FAILED, done.stderr
         assert "No space left on device" in done.stderr
         assert "Traceback" not in done.stderr
-        for command in (("consent", "export"), ("status",)):
+        for command in (("consent", "export"), ("status",), ("--help",), ("nonsense",)):
             untold = subprocess.run(linked.command(*command), cwd=ROOT, stdin=subprocess.DEVNULL, stdout=full, stderr=full,
                                     check=False, timeout=PATIENCE)
             assert untold.returncode == FAILED, command
