@@ -30,10 +30,11 @@ from tests.system.acceptance_lab import DISTURBED
 pytestmark = pytest.mark.soak
 
 ROOT = Path(__file__).parents[2]
-PEOPLE = 1_000
 POLL = "500ms"
 ROUNDS = 6 * FACTOR
 """Of people acting while things break; so many again in which nobody does anything."""
+PEOPLE = max(1_000, 75 * ROUNDS)
+"""A round needs somebody new with an Odoo partner who gets news: of a thousand people those are some eighteen."""
 BETWEEN = 3_600.0
 """Seconds of the sandbox's time between two samples."""
 PATIENCE = 240.0
