@@ -5,27 +5,30 @@ Both give every problem they find, in the order of the files; a problem's ``leve
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from collections.abc import Mapping as Map
 from graphlib import CycleError, TopologicalSorter
 
 from mappings.expressions import Column, Compiled, ExpressionScope, Type, compile_expression, compile_order
-from mappings.fields import names_in
+from mappings.fields import attributes_used, names_in
 from mappings.model import CRM_ID, Attribute, Audience, Destination, Expression, Mapping, StreamName, Topic, TopicDelivery
 from mappings.nodes import RESERVED
 from mappings.online import objects
-from mappings.problems import MappingProblems, Place, Problem, did_you_mean
+from mappings.problems import MappingProblems, Place, Problem, closest, did_you_mean
 from mappings.scopes import UNKNOWN, attribute_column, find_field, person_scope, record_scope
 from syncd.model import Catalogue
 
 CRM_TYPES = frozenset(("salesforce", "odoo", "memory"))
 ESP_TYPES = frozenset(("marketing_cloud", "memory"))
 LIST_TYPES = frozenset(("odoo", "marketing_cloud", "memory"))
+MISTYPED = 0.8
+"""How alike two names are (difflib) of which one is taken for the other, mistyped."""
 
 
 def check_offline(mapping: Mapping, connections: Map[str, str]) -> list[Problem]:
     """Everything wrong with the mapping by itself; ``connections`` gives each connection's type by name."""
-    found = [*_people(mapping, connections), *_names(mapping), *_related(mapping, connections),
+    found = [*_people(mapping, connections), *_mistyped(mapping), *_names(mapping), *_related(mapping, connections),
              *_topics(mapping, connections), *_segments(mapping), *_destinations(mapping, connections),
              *_campaigns(mapping), *_expressions(mapping, {})]
     return sorted(set(found))
@@ -84,6 +87,19 @@ def _people(mapping: Mapping, connections: Map[str, str]) -> Iterator[Problem]:
                                "a source of people")
         if source.becomes is not None:
             yield from _known(source.place, "source", source.becomes, people.sources)
+
+
+def _mistyped(mapping: Mapping) -> Iterator[Problem]:
+    """One source names an attribute that nothing uses, and lacks one of nearly that name which another source gives."""
+    sources = mapping.people.sources.values()
+    given = Counter(name for source in sources for name in source.attributes)
+    used = attributes_used(mapping)
+    for source in sources:
+        lacking = given.keys() - source.attributes.keys()
+        for name, attribute in source.attributes.items():
+            if given[name] == 1 and name not in used and (meant := closest(name, lacking, MISTYPED)):
+                yield Problem.at(attribute.place, f'Nothing uses "{name}", and {source.stream} gives no "{meant}".',
+                                 f'Did you mean "{meant}"?', "warning")
 
 
 def _names(mapping: Mapping) -> Iterator[Problem]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from collections.abc import Mapping as Map
 
@@ -16,6 +17,17 @@ def names_in(expression: Expression) -> tuple[str, ...]:
     :raises MappingProblems: it cannot be read
     """
     return tuple(node.path for node in walk(parse_at(expression.text, expression.place)) if isinstance(node, Name))
+
+
+def attributes_used(mapping: Mapping) -> set[str]:
+    """The attributes that something about people asks for: identity, keys, audiences, personas, and every word of an
+    expression over them, read or not."""
+    written = [*(a.value for a in mapping.attributes.values()), *(t.where for t in mapping.topics.values()),
+               *(e for s in mapping.segments.values() for e in (s.where, s.order_by))]
+    words = {word for expression in written if expression is not None for word in re.findall(r"\w+", expression.text)}
+    destinations = mapping.destinations.values()
+    return words | {*mapping.people.identity, "email", "personas", *(d.key_value for d in destinations),
+                    *(name for d in destinations for _, audience in d.audiences for name in audience.fields.values())}
 
 
 def record_fields(mapping: Mapping) -> dict[str, tuple[str, ...]]:

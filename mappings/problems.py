@@ -65,11 +65,16 @@ class ConfigProblems(Problems):
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """'Did you mean "x"?' for the closest known word, else the known words themselves, else nothing."""
     names = sorted(known)
-    by_folded = {name.casefold(): name for name in names}
-    close = difflib.get_close_matches(word.casefold(), by_folded, n=1, cutoff=0.6)
-    if close:
-        return f'Did you mean "{by_folded[close[0]]}"?'
+    if close := closest(word, names):
+        return f'Did you mean "{close}"?'
     return f"Known here: {join_words(names)}." if names else ""
+
+
+def closest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """The known word most like ``word``, upper and lower case alike, if any is as like as ``cutoff`` (0 to 1, difflib)."""
+    by_folded = {name.casefold(): name for name in sorted(known)}
+    found = difflib.get_close_matches(word.casefold(), by_folded, n=1, cutoff=cutoff)
+    return by_folded[found[0]] if found else None
 
 
 def join_words(words: Sequence[str], limit: int = 12) -> str:

@@ -53,6 +53,15 @@ def test_sources_need_known_crm_connections() -> None:
     assert 'There is no connection "ozoo". Did you mean "odoo"?' in single(PEOPLE.replace("sf.", "ozoo."))
 
 
+def test_a_mistyped_attribute_of_one_source_is_told_where_nothing_uses_it() -> None:
+    """Two CRMs name each attribute once each: the one that says "first_nme" would leave its people without a first name."""
+    typo = SKETCH.replace('first_name: "first_word(name)"', 'first_nme: "first_word(name)"')
+    assert problems_of(typo) == ['m1.yaml:8:108: warning: Nothing uses "first_nme", and odoo.res.partner gives no'
+                                 ' "first_name". Did you mean "first_name"?']
+    assert problems_of(typo.replace("closed) = 2020", "closed) = 2020 and first_nme is null")) == []
+    assert problems_of(SKETCH.replace('first_name: "first_word(name)"', 'town: City, first_name: "first_word(name)"')) == []
+
+
 def test_people_need_an_address_and_mapped_identities() -> None:
     people = PEOPLE.replace("  sources", "  identity: [crm_id, emial]\n  sources")
     assert 'No source maps the identity "emial". Did you mean "email"?' in single(people)
