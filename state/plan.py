@@ -127,21 +127,24 @@ def _refused(payload: str) -> str:
                   f" AND x.address IS a.address AND x.payload = json_array({payload}))")
 
 
-_OWNER = "coalesce((SELECT m.person FROM record m WHERE m.id = c.person), c.person)"
-"""Whose a row is now: its person may have been merged away."""
+_OWNER = "coalesce(whose.person, c.person)"
+"""Who has a row now: its person may have been merged away, and ``whose`` is her record then."""
 _OPTS_OUT = """EXISTS (SELECT 1 FROM json_each(u.said) s WHERE s.value->>2 = 'opt_out'
         AND NOT (s.value->>0 = 'topic' AND s.value->>1 IN (SELECT value FROM json_each(:others))))"""
 """Whether an utterance is a refusal, and not of other topics alone."""
-_REFUSED_BEHIND = f"""(t.person IS NOT NULL
-    AND t.address IS NOT (SELECT b.address FROM attr b WHERE b.person = {_OWNER})
+
+
+def _refused_behind(owner: str, address: str) -> str:
+    """Whether a row stands at an address its person has left, and somebody refused there since it was written, or whoever
+    has the address now ever did. The row's new address may wait behind a hold; that it leaves this one must not. SQL over t,
+    and for whose the row is now and which address that one has."""
+    return f"""(t.person IS NOT NULL AND t.address IS NOT {address}
     AND (EXISTS (SELECT 1 FROM entry e CROSS JOIN utterance u ON u.id = e.utterance AND {_OPTS_OUT}
         WHERE e.address = t.address AND e.seen_at >= coalesce((SELECT g.sealed_at FROM operation o
           CROSS JOIN batch g ON g.id = o.batch WHERE o.id = t.operation), 0))
       OR EXISTS (SELECT 1 FROM record h CROSS JOIN record w ON w.person = h.person CROSS JOIN entry e ON e.record = w.id
         CROSS JOIN utterance u ON u.id = e.utterance AND {_OPTS_OUT}
-        WHERE h.address = t.address AND h.deleted = 0 AND h.person <> {_OWNER})))"""
-"""Whether a row stands at an address its person has left, and somebody refused there since it was written, or whoever has
-the address now ever did. The row's new address may wait behind a hold; that it leaves this one must not."""
+        WHERE h.address = t.address AND h.deleted = 0 AND h.person <> {owner})))"""
 
 
 def audience_sql(a: AudienceDef, rel: Relations) -> dict[str, str]:
@@ -167,6 +170,7 @@ def audience_sql(a: AudienceDef, rel: Relations) -> dict[str, str]:
                         if a.segment and s.segment and (s.connection, s.topic) == (a.connection, a.topic) and s != a)
     entering = f"({status}) OR (t.person IS NULL AND o.kind = 'remove' AND o.object IN ({siblings}))"
     first = f"CASE WHEN c.person <= :newest THEN {depends.format(entering if siblings else status)} END"
+    behind = _refused_behind(_OWNER, "a.address")
     return {
         "upsert": f"""{_INSERT} SELECT :connection, :object, 'upsert',
             CASE WHEN t.key IS NOT k.key OR t.address IS NOT a.address THEN {GRANT} ELSE {HARMLESS} END,
@@ -175,21 +179,20 @@ def audience_sql(a: AudienceDef, rel: Relations) -> dict[str, str]:
             FROM {source} LEFT JOIN {a.table} t ON t.person = c.person
             WHERE {wanted} AND ({differs}) AND NOT {flying.format(p='c', more='')}
             AND NOT {vanished} AND NOT (t.person IS NULL AND {rejected.format(kind='upsert')})
-            AND NOT {_refused(payload)} AND NOT {_REFUSED_BEHIND}""",
+            AND NOT {_refused(payload)} AND NOT {_refused_behind('c.person', 'a.address')}""",
         "remove": f"""{_INSERT} SELECT :connection, :object, 'remove',
-            CASE WHEN d.{mailable(a.topic)} = 1 AND NOT {_REFUSED_BEHIND} THEN {HARMLESS} ELSE {SUPPRESS} END,
+            CASE WHEN d.{mailable(a.topic)} = 1 AND NOT {behind} THEN {HARMLESS} ELSE {SUPPRESS} END,
             c.person, 0, coalesce(t.key, k.key), t.address, '[]', '[]',
             CASE WHEN t.person IS NULL THEN NULL ELSE json_array({before}) END,
             NULL, {depends.format(status)}, :state, :run
             FROM chunk c LEFT JOIN {a.table} t ON t.person = c.person
             LEFT JOIN subscriber_key k ON k.connection = :connection AND k.person = c.person AND k.until = 0
-            LEFT JOIN record w ON w.id = c.person   -- merged away: whoever has the record now decides
-            LEFT JOIN decision d ON d.person = coalesce(w.person, c.person)
+            LEFT JOIN record whose ON whose.id = iif(c.records = 0, c.person, NULL)   -- merged away: who has it now decides
+            LEFT JOIN decision d ON d.person = {_OWNER}
+            LEFT JOIN attr a ON a.person = {_OWNER} LEFT JOIN address ad ON ad.id = a.address
             WHERE (t.person IS NOT NULL OR {flying.format(p='c', more=" AND f.kind = 'upsert'")})
             AND coalesce(t.key, k.key) IS NOT NULL
-            AND ({_REFUSED_BEHIND} OR NOT EXISTS (SELECT 1 FROM attr a CROSS JOIN decision d ON d.person = a.person
-                CROSS JOIN address ad ON ad.id = a.address
-                WHERE a.person = coalesce(t.person, c.person) AND {wanted}))   -- asked when ``t`` is known
+            AND ({behind} OR {_OWNER} <> c.person OR ({wanted}) IS NOT TRUE)
             AND NOT {flying.format(p='c', more=" AND f.kind = 'remove'")}
             AND (coalesce(d.{mailable(a.topic)}, 0) <> 1
               OR NOT ({flying.format(p='c', more='')} OR {rejected.format(kind='remove')}))""",

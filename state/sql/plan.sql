@@ -176,8 +176,9 @@ GROUP BY r.id;
 -- The row of who was merged into somebody stays until that one's stands at its address: in between a send would miss the person.
 UPDATE operation AS o SET depends_on = coalesce((SELECT max(u.id) FROM record m CROSS JOIN operation u
   ON u.person = m.person AND u.object = :object AND u.kind = 'upsert' AND u.state <= 3 AND u.address = o.address
-  WHERE m.id = o.person AND m.person <> m.id), depends_on)
-WHERE object = :object AND kind = 'remove' AND class = 2 AND state = 0 AND person IN (SELECT person FROM chunk);
+  WHERE m.id = o.person), depends_on)
+WHERE id IN (SELECT r.id FROM chunk c CROSS JOIN operation r ON r.object = :object AND r.person = c.person AND r.state < 3
+  WHERE c.records = 0 AND r.kind = 'remove' AND r.class = 2 AND r.state = 0);
 
 -- name: back_again
 -- Whoever is taken out only where their row stands comes in anew once that is done.

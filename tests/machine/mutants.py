@@ -181,7 +181,7 @@ MUTANTS = (
          scene=2),
     _one("opt-outs are not carried to the CRM", "state.plan:flags", "    if not source.flags:", "    if source.flags:"),
     _one("a row whose move waits stays where it stands", "state.plan:audience_sql",
-         "AND ({_REFUSED_BEHIND} OR NOT EXISTS", "AND (NOT EXISTS", "block", "move", "calm", scene=5),
+         "AND ({behind} OR", "AND (", "block", "move", "calm", scene=5),
     _one("a row that vanished is added again", "state.plan:audience_sql",
          "AND NOT {vanished} AND", "AND",
          "delete_row", "full", "calm", "cycle"),
