@@ -137,7 +137,7 @@ class Auditor:
                 continue  # the lists tell, whatever the switch for all mail says
             kind = OPEN if out and status in ("subscribed", "pending") else \
                 REFUSED if status == "unsubscribed" and not out and not former else None
-            if kind is None:
+            if kind is None or (kind == REFUSED and person in decided and self._left_all(c, decided[person])):
                 continue
             if kind == REFUSED and row is not None and self._is_ours(c, key, row[columns["at"]], row[columns["origin"]]):
                 continue  # we blocked it for somebody else's sake, or it waits to be opened again
@@ -154,6 +154,12 @@ class Auditor:
     def _has_exceptions(self, c: ContainerDef, decisions: Decisions) -> bool:
         """Whether somebody who stopped all mail came back to a topic."""
         return c.object in self.rel.switches and any(decisions.mailable[t] for t in self.rel.exceptions(c.unit))
+
+    def _left_all(self, c: ContainerDef, decisions: Decisions) -> bool:
+        """Whether somebody stopped all mail where this list is, and gets no exception: that takes her off it, too."""
+        masters = {None, *(m.about for m in self.rel.containers if m.connection == c.connection and m.topic is None)}
+        return c.topic is not None and not decisions.mailable[c.topic] and any(
+            decisions.codes[master] >= OPTED_OUT for master in masters)
 
     def _is_ours(self, c: ContainerDef, key: str, at: Value, origin: Value) -> bool:
         """Whether a stop that stands there was written by us, here or at a sister account."""

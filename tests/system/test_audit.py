@@ -38,6 +38,21 @@ def test_a_copy_of_what_the_provider_was_told_stays_one(tmp_path: Path) -> None:
         assert lab.flags("p1")["opted_out"] == 1
 
 
+def test_who_stopped_all_mail_is_off_every_list_and_that_is_no_disagreement(tmp_path: Path) -> None:
+    """A provider takes her off its lists then. The same lists are one where the state knows of no such stop."""
+    with Lab(tmp_path, esp={"flip": True}) as lab:
+        lab.contacts(3)
+        lab.link()
+        lab.advance(HOUR)
+        lab.unsubscribe("p1")
+        lab.settle()
+        assert [lab.status("p1", name) for name in ("L1", "L2")] == ["unsubscribed"] * 2
+        assert audit(lab).findings == []
+        lab.app.store.write(lambda conn: conn.execute(
+            "UPDATE decision SET master = 0 WHERE person = 2").rowcount)  # as if the stop had been lost
+        assert {(f.kind, f.person, f.where) for f in audit(lab).findings} >= {(REFUSED, 2, "L1"), (REFUSED, 2, "L2")}
+
+
 def test_what_we_could_not_take_back_is_tried_again_and_no_new_refusal(lab: Lab) -> None:
     """p1 stops news at the provider, which ticks her box; she comes back, and the CRM refuses to untick it."""
     lab.contacts(3)
