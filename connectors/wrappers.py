@@ -1,4 +1,4 @@
-"""Wrappers with a connector's own interface: retrying (tenacity) and dry-run. Composed in one place, ``syncd.app``."""
+"""Wrappers with a connector's own interface: retrying (tenacity), one spelling of an address. Composed in ``syncd.app``."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import functools
 import threading
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar, cast
 
 import tenacity
@@ -100,6 +101,32 @@ class Wrapper:
 
     def close(self) -> None:
         self.inner.close()
+
+
+class OneSpelling(Wrapper):
+    """Tells statuses of a vendor whose subscribers are addresses under one spelling of each, whichever the vendor has it
+    in. Where it has several, whoever refused in one of them refused."""
+
+    def __init__(self, inner: Connector, spell: Callable[[str | None], str | None]) -> None:
+        super().__init__(inner)
+        self._spell = spell
+
+    def changes(self, spec: StreamSpec, cursor: str | None) -> Iterator[Page]:
+        for page in self.inner.changes(spec, cursor):
+            yield self._spelled(spec, page)
+
+    def fetch(self, spec: StreamSpec, keys: Sequence[str]) -> Page:
+        return self._spelled(spec, self.inner.fetch(spec, keys))
+
+    def _spelled(self, spec: StreamSpec, page: Page) -> Page:
+        if spec.kind != "status" or self.capabilities.keyed_by != "address":
+            return page
+        rows: dict[Value, tuple[Value, ...]] = {}
+        for container, key, email, status, *rest in page.rows:
+            name = self._spell(str(email or key)) or key
+            if name not in rows or status in ("unsubscribed", "held"):
+                rows[name] = (container, name, email, status, *rest)
+        return replace(page, rows=list(rows.values()))
 
 
 class Around(Wrapper):

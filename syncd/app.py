@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from connectors.base import Connector
 from connectors.errors import AnotherAccount, ConnectorError, Misconfigured
-from connectors.wrappers import Doubting, Retrying
+from connectors.wrappers import Doubting, OneSpelling, Retrying
 from mappings.fields import record_fields
 from mappings.functions import FUNCTIONS
 from mappings.model import Mapping as MappingFile
@@ -86,7 +86,8 @@ class App:
         self.catalogues = Catalogues(store, {name: fields_of(mapping, name) for name in endpoints},
                                      {name: e.account for name, e in endpoints.items()}, clock)
         self.connectors: dict[str, Connector] = {
-            name: Doubting(Retrying(e.connector, stop=self.stop), functools.partial(self.catalogues.doubt, name))
+            name: Doubting(Retrying(OneSpelling(e.connector, normalise.email), stop=self.stop),
+                           functools.partial(self.catalogues.doubt, name))
             for name, e in endpoints.items()}
         self.failpoint = failpoints()
         self.compiled: CompiledMapping | None = None

@@ -9,7 +9,10 @@ import pytest
 
 from connectors.errors import Misconfigured, Outage, Retry, Throttled
 from connectors.sim.odoo.people import OBJECTS
-from syncd.model import DONE, Batch, Op, Outcome
+from connectors.sim.odoo.write import update
+from connectors.wrappers import OneSpelling
+from syncd import normalise
+from syncd.model import DONE, Batch, Op, Outcome, Value
 from tests.unit.odoo_lab import Lab, odoo
 
 PUBLIC = 4
@@ -177,6 +180,51 @@ def test_odd_addresses_are_blocked_as_odoo_spells_them(lab18: Lab) -> None:
     contacts(lab18, *odd)
     assert {o.state for o in lab18.status("", "unsubscribed", *odd)} == {"done"}
     assert mailed(lab18) == []
+
+
+def test_a_mailbox_that_odoo_has_in_another_spelling_is_blocked_and_freed_there(lab18: Lab) -> None:
+    """syncd knows addresses in lower case, their domains in ASCII. Odoo keeps capitals beside letters beyond ASCII, and a
+    domain as it was written, and mails whoever is blocked in one spelling in the other."""
+    ours = ["é.ünlü%_@x.test", "ann@xn--bcher-kva.example", "jörg@xn--strae-oqa.example", "tom@x.test"]
+    theirs = ["É.Ünlü%_@X.test", "ann@bücher.example", "Jörg@straße.example", "tom@x.test"]
+    contacts(lab18, *theirs, "É.Ünlü__@x.test")
+    for container in ("", "7"):
+        spec = next(f for f in lab18.connector.feeds(["7"]) if (f.container or "") == container)
+        assert len(mailed(lab18)) == 5
+        assert {o.state for o in lab18.status(container, "unsubscribed", *ours)} == {"done"}
+        assert mailed(lab18) == ["É.Ünlü__@x.test"]
+        blocked = {r[1] for r in lab18.connector.fetch(spec, ours).rows if r[3] == "unsubscribed"}
+        assert blocked >= {"É.Ünlü%_@x.test", "ann@bücher.example", "Jörg@straße.example", "tom@x.test"}
+        assert {o.state for o in lab18.status(container, "subscribed", *ours)} == {"done"}
+    assert len(mailed(lab18)) == 5
+    assert len(lab18.sim.db.tables["mailing.contact"].rows) == 5
+
+
+def test_statuses_are_told_under_the_one_spelling_that_the_state_knows_and_a_refusal_wins(lab: Lab) -> None:
+    contacts(lab, "É@x.test", "é@x.test", "ann@bücher.example")
+    lab.sim.load({"mail.blacklist": [{"id": 1, "email": "É@x.test", "active": True},
+                                     {"id": 2, "email": "é@x.test", "active": False},
+                                     {"id": 3, "email": "ann@bücher.example", "active": True}]})
+    wrapped = OneSpelling(lab.connector, normalise.email)
+    specs = {f.container or "": f for f in wrapped.feeds(["7"]) if f.kind == "status"}
+
+    def told(container: str, cursor: str | None) -> tuple[dict[Value, Value], str]:
+        pages = list(wrapped.changes(specs[container], cursor))
+        return {row[1]: row[3] for page in pages for row in page.rows}, pages[-1].cursor
+
+    lab.act("recipient", "unsubscribe", email="É@x.test", **{"from": {"topic": "offers"}})
+    for container, hers in (("", "unsubscribed"), ("7", "subscribed")):
+        lab.quiet()
+        known, cursor = told(container, None)
+        assert known == {"é@x.test": "unsubscribed", "ann@xn--bcher-kva.example": hers}
+        lab.quiet()
+        cursor = told(container, cursor)[1]
+        lab.quiet()
+        lab.act("crm_user", "edit", object="mailing.contact", id="2", set={"name": "Other"})
+        lab.sim.run(2, lambda env: update(env, "mail.blacklist", 2, {"active": False}))
+        assert told(container, cursor)[0] == {"é@x.test": "unsubscribed"}, "the other spelling changed"
+        rows = wrapped.fetch(specs[container], ["é@x.test", "ann@xn--bcher-kva.example"]).rows
+        assert [(row[1], row[3]) for row in rows] == list(known.items())
 
 
 # --------------------------------------------------------------------------- updates

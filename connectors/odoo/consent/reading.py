@@ -15,13 +15,17 @@ from connectors.odoo.records.reading import Record, Records
 from connectors.odoo.records.windows import Window, decode, walk
 from connectors.odoo.wire.calls import Domain, Wire
 from connectors.odoo.wire.describe import Meta
-from connectors.odoo.wire.values import micros, normal_address
+from connectors.odoo.wire.values import exactly, mailbox, micros, normal_address
 from syncd.model import Origin, Page, Status, StreamSpec, Value
 
 BLACKLIST = "mail.blacklist"
 ODOOBOT = 1
 BOUNCES = 5
 """Bounces after which Odoo blacklists an address by itself."""
+
+SPELLED = {"res.partner": "email_normalized", "crm.lead": "email_normalized", "mailing.contact": "email_normalized",
+           BLACKLIST: "email"}
+"""Where an address may stand as somebody wrote it."""
 
 Row = tuple[Value, ...]
 
@@ -83,13 +87,40 @@ class Statuses:
     def fetch(self, spec: StreamSpec, keys: Sequence[str]) -> Page:
         """The status now of these addresses; one without a row or subscription is absent."""
         container = spec.container or ""
-        addresses = sorted({a for a in map(normal_address, keys) if a})
-        if not addresses:
+        asked = {a for a in map(normal_address, keys) if a}
+        if not asked:
             return Page([], "", last=True)
+        addresses = self._spelled(asked)
         if not container:
             found = self.wire.search_read(BLACKLIST, [["email", "in", addresses]], self._fields(BLACKLIST))
             return Page(self._blacklist(found), "", last=True)
         return Page(self._of_addresses(container, addresses), "", last=True)
+
+    def spellings(self, addresses: Iterable[str]) -> dict[str, set[str]]:
+        """The addresses that are one mailbox, by ``mailbox``: those given, and how else Odoo has them. It keeps capitals
+        beside letters beyond ASCII, and a domain as it was written; who is blocked in one spelling is mailed in the other.
+        """
+        found: dict[str, set[str]] = {}
+        for address in addresses:
+            found.setdefault(mailbox(address), set()).add(address)
+        odd = {box: spelled for box, spelled in found.items() if not box.isascii()}
+        if not odd:
+            return found
+        for box, spelled in odd.items():
+            spelled.add(normal_address(box) or box)
+        patterns = sorted(map(exactly, set().union(*odd.values())))
+        for model, field in SPELLED.items():
+            domain = ["|"] * (len(patterns) - 1) + [[field, "=ilike", pattern] for pattern in patterns]
+            try:
+                rows = self.wire.search_read(model, domain, [field])
+            except Misconfigured:  # not installed, or the account may not read it
+                continue
+            for row in rows:
+                found.get(mailbox(row[field]), set()).add(row[field])
+        return found
+
+    def _spelled(self, addresses: Iterable[str]) -> list[str]:
+        return sorted(set().union(*self.spellings(addresses).values()))
 
     def _source(self, container: str) -> tuple[str, Domain, list[str]]:
         """(model, search that limits it, paths whose changes count): a contact's new address is in its own row."""
@@ -109,11 +140,13 @@ class Statuses:
         return [name for name in wanted if name in known]
 
     def _statuses(self, container: str, found: list[Record]) -> list[Row]:
+        """Of each mailbox all that Odoo holds, in whatever spelling: one of its rows may refuse while another changes."""
         if not container:
-            return self._blacklist(found)
+            odd = [r["email"] for r in found if not mailbox(r["email"]).isascii()]
+            rest = [["email", "in", self._spelled(odd)], ["id", "not in", [r["id"] for r in found]]]
+            return self._blacklist(found + (self.wire.search_read(BLACKLIST, rest, self._fields(BLACKLIST)) if odd else []))
         contacts = self.contacts([["id", "in", sorted({r["contact_id"] for r in found})]]) if found else []
-        addresses = sorted({c["email_normalized"] for c in contacts if c["email_normalized"]})
-        return self._of_addresses(container, addresses)
+        return self._of_addresses(container, self._spelled(c["email_normalized"] for c in contacts if c["email_normalized"]))
 
     # -- the blacklist
 

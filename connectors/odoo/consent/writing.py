@@ -10,7 +10,7 @@ from connectors.errors import RejectRecord
 from connectors.odoo.consent.reading import BLACKLIST, Statuses, list_id
 from connectors.odoo.wire.calls import Wire
 from connectors.odoo.wire.describe import Meta
-from connectors.odoo.wire.values import normal_address
+from connectors.odoo.wire.values import mailbox, normal_address
 from syncd.model import Batch, Outcome
 
 
@@ -31,18 +31,22 @@ class StatusWriter:
         return progress.run(lambda: self._apply(batch, progress))
 
     def _apply(self, batch: Batch, progress: Progress) -> None:
-        """Opt-outs before everything else of the batch; several operations on one address share its fate."""
+        """Opt-outs before everything else of the batch; several operations on one mailbox share its fate."""
         wanted: dict[str, dict[str, list[int]]] = {"unsubscribed": {}, "subscribed": {}}
+        given: set[str] = set()
         for n, op in enumerate(batch.ops):
             status = str(op.values[batch.columns.index("status")])
-            spellings = {a for a in (normal_address(text) for text in (op.key, op.email or "")) if a}
-            if not spellings or status not in wanted:
-                problem = "status" if spellings else "address"
+            addresses = {a for a in (normal_address(text) for text in (op.key, op.email or "")) if a}
+            if not addresses or status not in wanted:
+                problem = "status" if addresses else "address"
                 progress.reject([n], RejectRecord(f"Odoo cannot hold this {problem}.", code=problem))
                 continue
-            for address in spellings:
-                wanted[status].setdefault(address, []).append(n)
-        for status, owners in wanted.items():
+            given |= addresses
+            for box in set(map(mailbox, addresses)):
+                wanted[status].setdefault(box, []).append(n)
+        spellings = self.statuses.spellings(given)
+        for status, boxes in wanted.items():
+            owners = {address: boxes[box] for box in boxes for address in spellings[box]}
             if not owners:
                 continue
             if batch.object == "":
@@ -98,11 +102,13 @@ class StatusWriter:
         wrong = [s["id"] for s in subs if bool(s["opt_out"]) is not out]
         progress.attempt(wrong, lambda s: owners[address_of[contact_of[s]]],
                          lambda ids: self.wire.write(model, ids, state))
-        subscribed = {address_of[c] for c in contact_of.values()}
-        joining = [c for c, a in address_of.items() if c not in contact_of.values() and (out or a not in subscribed)]
+        box_of = {c: mailbox(address) for c, address in address_of.items()}
+        subscribed = {box_of[c] for c in contact_of.values()}
+        joining = [c for c, box in box_of.items() if c not in contact_of.values() and (out or box not in subscribed)]
         progress.attempt(joining, lambda c: owners[address_of[c]], lambda part: self.wire.create(
             model, [{"contact_id": c, "list_id": list_id, **state} for c in part]))
-        unknown = sorted(set(owners) - set(address_of.values()))
+        known = set(box_of.values())
+        unknown = sorted({box: a for a in sorted(owners) if (box := mailbox(a)) not in known}.values())
         line = "subscription_ids" if self.wire.session().major >= 17 else "subscription_list_ids"
         progress.attempt(unknown, owners.__getitem__, lambda part: self.wire.create("mailing.contact", [
             {"name": a, "email": a, line: [[0, 0, {"list_id": list_id, **state}]]} for a in part]))

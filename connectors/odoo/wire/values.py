@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
@@ -98,3 +99,25 @@ def normal_address(address: str) -> str | None:
     if not (local and at and domain) or any(c.isspace() or c in ",;<>\"" for c in address.strip()):
         return None
     return f"{local.lower() if local.isascii() else local}@{domain.lower()}"
+
+
+def mailbox(address: str) -> str:
+    """One spelling of what is one mailbox and several addresses to Odoo: all of it in lower case, the domain in letters of
+    its own. Given as ``normal_address`` gives it."""
+    local, _, domain = address.rpartition("@")
+    return f"{local.lower()}@{'.'.join(map(_letters, domain.split('.')))}"
+
+
+def _letters(label: str) -> str:
+    """A label of a domain as people write it."""
+    if not label.startswith("xn--"):
+        return label
+    try:
+        return label[4:].encode().decode("punycode")
+    except UnicodeError:  # it only looks like one
+        return label
+
+
+def exactly(text: str) -> str:
+    """A pattern of =ilike that stands for this text alone."""
+    return re.sub(r"([\\%_])", r"\\\1", text)

@@ -240,7 +240,8 @@ class _Condition:
     def _text(self, value: Any, get: Callable[[int, Row], Any]) -> Predicate:
         sign = self.sign
         flags = re.IGNORECASE if "ilike" in sign else 0
-        pattern = "".join({"%": ".*", "_": "."}.get(c, re.escape(c)) for c in str(value or ""))
+        parts = re.findall(r"\\?.", str(value or ""), re.DOTALL)  # a backslash takes what follows as it stands
+        pattern = "".join({"%": ".*", "_": "."}.get(part, re.escape(part[-1])) for part in parts)
         if not sign.startswith("="):
             pattern = f".*{pattern}.*"
         match = re.compile(pattern, flags | re.DOTALL).fullmatch
