@@ -293,10 +293,14 @@ def looks_at_clock(node: n.Node) -> bool:
     return isinstance(node, n.Now) or (not isinstance(node, n.Aggregate) and any(map(looks_at_clock, node.children)))
 
 
+CONDITIONS = (n.Compare, n.In, n.Between, n.Logic, n.Not, n.Is)
+"""What is true or false by itself: where two of them are compared, the clock answers within each."""
+
+
 def clock_answers(node: n.Node, world: World) -> Iterator[bool | None]:
     """The answer of every comparison with the clock within ``node``, one for each related row it is asked of."""
     match node:
-        case n.Compare() if looks_at_clock(node):
+        case n.Compare() if looks_at_clock(node) and not any(isinstance(child, CONDITIONS) for child in node.children):
             yield evaluate(node, world)
         case n.In(operand, items) if looks_at_clock(node):
             for item in items:
