@@ -1,18 +1,23 @@
 -- Every query is about the people in :people, a JSON list of at most a few hundred ids.
 
 -- name: sample
-SELECT person FROM decision ORDER BY random() LIMIT :count;
+-- Whoever became part of somebody else is looked at with that one.
+SELECT person FROM decision WHERE NOT EXISTS (SELECT 1 FROM record r WHERE r.id = decision.person AND r.person <> r.id)
+ORDER BY random() LIMIT :count;
 
 -- name: next
-SELECT person FROM decision WHERE person > :after ORDER BY person LIMIT :count;
+SELECT person FROM decision WHERE person > :after
+AND NOT EXISTS (SELECT 1 FROM record r WHERE r.id = decision.person AND r.person <> r.id) ORDER BY person LIMIT :count;
 
 -- name: people
 SELECT count(*) FROM decision;
 
 -- name: keys
--- former = given up: nobody is opened again under it.
-SELECT k.person, k.key, k.until > 0 AS former FROM subscriber_key k WHERE k.connection = :connection
-AND k.person IN (SELECT value FROM json_each(:people));
+-- Theirs, and of whoever became part of them. former = given up by one or the other: nobody is opened again under it.
+SELECT k.person, k.key, k.until > 0 AS former FROM json_each(:people) j
+CROSS JOIN subscriber_key k ON k.connection = :connection AND k.person = j.value
+UNION ALL SELECT r.person, k.key, 1 FROM json_each(:people) j CROSS JOIN record r ON r.person = j.value AND r.id <> r.person
+CROSS JOIN subscriber_key k ON k.connection = :connection AND k.person = r.id;
 
 -- name: addresses
 SELECT DISTINCT r.person, a.email, a.id FROM json_each(:people) j CROSS JOIN record r ON r.person = j.value AND r.deleted = 0
@@ -20,11 +25,13 @@ CROSS JOIN address a ON a.id = r.address AND a.email IS NOT NULL;
 
 -- name: records
 SELECT r.person, r.id, r.rid, r.address FROM json_each(:people) j CROSS JOIN record r ON r.person = j.value
-AND r.stream = :stream AND r.deleted = 0 AND r.merged_into IS NULL;
+AND r.stream = :stream AND r.deleted = 0 AND r.merged_into IS NULL AND r.forgotten IS NULL;
 
 -- name: under_way
 -- What is being written, waits for a turn or for an approval, or will be looked at again anyway.
 SELECT o.person, o.object, o.record FROM json_each(:people) j CROSS JOIN operation o ON o.person = j.value AND o.state <= 3
+UNION ALL SELECT r.person, o.object, o.record FROM json_each(:people) j CROSS JOIN record r ON r.person = j.value
+  AND r.id <> r.person CROSS JOIN operation o ON o.person = r.id AND o.state <= 3
 UNION ALL SELECT d.person, NULL, 0 FROM json_each(:people) j CROSS JOIN dirty d ON d.person = j.value;
 
 -- name: insisted

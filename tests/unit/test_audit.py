@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from state import db
-from tests.unit.cli_lab import Lab, lab
+from tests.unit.cli_lab import MAPPING, Lab, lab
 
 P31 = "p31@example.org\n"
 
@@ -92,6 +92,35 @@ def test_a_row_that_somebody_put_in_for_who_opted_out_is_taken_out(linked: Lab) 
     assert [(d["where"], d["kind"], d["person"]) for d in found["disagreements"]] == [("de:OFFERS", "row_there", 32)]
     assert (found["repaired"], found["remaining"]) == (1, 0)
     assert key not in {r["key"] for r in linked.world.truth()["mc"]["audiences"]["de:OFFERS"]["rows"]}
+
+
+def test_the_box_of_somebody_forgotten_is_no_new_word(linked: Lab) -> None:
+    """Her record is left as it is. What she had said is gone, and her husband, who has the address, said nothing."""
+    linked.write(mapping=MAPPING.replace("same_email: one_person", "same_email: separate"))
+    linked.world.act("sf", "create", object="Contact", set={"email": P31.strip(), "first_name": "Tom"})
+    linked.ask("apply", linked.ask("plan", exit=4)["plan"]["id"])
+    linked.world.act("sf", "edit", object="Contact", id=linked.ids[31], set={"opted_out": 1})
+    linked.ask("once")
+    linked.ask("forget", "--yes", "--crm-id", linked.ids[31], "-", input=P31)
+    linked.ask("once")
+    found = linked.ask("audit", "--all")
+    assert (found["people"], found["disagreeing"], found["recorded"]) == (41, 0, 0)
+
+
+def test_whoever_became_part_of_somebody_is_looked_at_with_that_one(linked: Lab) -> None:
+    """p35 leaves news and is p33 then, whose subscriber may be mailed no news either."""
+    key = linked.ids[35]
+    linked.world.act("mc", "unsubscribe", email="p35@example.org", list="L2")
+    linked.ask("once")
+    linked.world.act("sf", "merge", object="Contact", id=key, into=linked.ids[33])
+    for _ in range(3):
+        linked.ask("once")
+    found = linked.ask("audit", "--all")
+    assert (found["people"], found["disagreeing"], found["recorded"]) == (39, 0, 0)
+    blind(linked)
+    linked.world.act("mc", "resubscribe", email="p35@example.org", list="L2", origin="user")
+    found = linked.ask("audit", "--all")
+    assert [(d["where"], d["person"], d["key"]) for d in found["disagreements"]] == [("L2", 34, key)]
 
 
 def test_an_audit_reopens_nothing(linked: Lab) -> None:
