@@ -14,6 +14,9 @@ from syncd.model import Field, Value
 
 Row = tuple[Value, ...]
 
+ALONE = "address:"
+"""Begins the name of a status that stands at an address alone; the queries of ``state`` know it."""
+
 
 class Incoming:
     """Prepares pages of every kind of stream. ``hashed`` is the keyed hash of a normalised address.
@@ -83,13 +86,14 @@ class Incoming:
             found.append(row)
         return list(zip(*found, strict=True))
 
-    def statuses(self, rows: Sequence[Row]) -> list[tuple[Any, ...]]:
-        """Statuses; those of nobody in particular are left out."""
+    def statuses(self, rows: Sequence[Row], keyed_by: str) -> list[tuple[Any, ...]]:
+        """Statuses; those of nobody in particular are left out. Where subscribers have keys, that of an address alone (a
+        suppression list) is no subscriber's, though somebody's key may be that address."""
         out = []
         for container, key, email, status, at, origin, evidence in rows:
             norm, hash_ = self._address(email)
-            name = key if key is not None else norm
-            if name is not None:
+            if key is not None or norm is not None:
+                name = key if key is not None else norm if keyed_by == "address" else f"{ALONE}{norm}"
                 out.append((container or "", self._key(name), norm, hash_, status, at, origin, evidence))
         return out
 

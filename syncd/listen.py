@@ -70,7 +70,7 @@ class Listener:
 
     def _statuses(self, feed: Feed, row: StreamRow, rows: Sequence[tuple[Value, ...]], cursor: str | None, sweep: int,
                   now: Micros, complete: bool, pulled: Pulled) -> int:
-        known, stated = self.containers[feed.connection], self.incoming.statuses(rows)
+        known, stated = self.containers[feed.connection], self.incoming.statuses(rows, feed.connector.capabilities.keyed_by)
         stops = self._stops(feed, stated, now, pulled) if row.complete_at is not None else {}
         seen, whole = self.seen(now), now if complete else None
         moved, entries = self.state.write(feed.pace.over(len(stated), lambda conn: statuses.store(

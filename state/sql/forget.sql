@@ -88,7 +88,8 @@ SELECT :now, :hash, (SELECT coalesce(max(position), 0) FROM entry), (SELECT json
 
 -- name: begin_keys
 INSERT INTO erasure_key (erasure, connection, key) SELECT :erasure, g.connection, g.key FROM gone_key g
-CROSS JOIN connection c ON c.id = g.connection AND c.role = 'esp' WHERE g.key NOT LIKE 'forgotten:%';
+CROSS JOIN connection c ON c.id = g.connection AND c.role = 'esp' WHERE g.key NOT LIKE 'forgotten:%'
+AND g.key NOT LIKE 'address:%';
 
 -- name: begin_records
 -- What is to become of the records of a CRM. Asked for again, what was refused is tried again.

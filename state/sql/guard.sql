@@ -122,6 +122,7 @@ SELECT (SELECT count(DISTINCT k.person) FROM remote_status s CROSS JOIN record r
     CROSS JOIN attr a ON a.person = r.person AND a.address = s.address
     CROSS JOIN subscriber_key k ON k.connection = s.connection AND k.person = r.person AND k.until = 0
     WHERE s.connection = :connection AND s.container = '' AND s.status <> 'removed'
+    AND s.key NOT GLOB 'address:*'
     AND NOT EXISTS (SELECT 1 FROM subscriber_key o WHERE o.connection = s.connection AND o.key = s.key)
     AND NOT EXISTS (SELECT 1 FROM remote_status o WHERE o.connection = s.connection AND o.container = '' AND o.key = k.key
       AND o.status <> 'removed')),

@@ -129,7 +129,7 @@ SELECT :connection, c.person, s.key, 1, nullif(iif(s.key = r.rid, r.id, (SELECT 
 FROM keyless c CROSS JOIN record r ON r.id = c.record
 CROSS JOIN remote_status s INDEXED BY remote_status_address   -- or each person would look through all subscribers
   ON s.address = c.address AND s.connection = :connection AND s.container = ''
-  AND s.status <> 'removed'
+  AND s.status <> 'removed' AND s.key NOT GLOB 'address:*'
 WHERE s.key = r.rid OR NOT EXISTS (SELECT 1 FROM stream t CROSS JOIN record o
   ON o.stream = t.id AND o.rid = s.key WHERE t.kind = 'record' AND o.person <> c.person)
 ORDER BY c.person, s.key = r.rid DESC, s.status = 'subscribed' DESC, s.key;

@@ -45,7 +45,8 @@ FROM (SELECT c.person, d.position, m.id, m.key, m.address FROM refusing c CROSS 
         CROSS JOIN record r ON r.person = c.person AND r.address IS NOT NULL
         CROSS JOIN remote_status m INDEXED BY remote_status_address
           ON m.address = r.address AND m.connection = :connection AND m.container = ''
-          AND m.status <> 'removed' AND NOT EXISTS (SELECT 1 FROM subscriber_key k CROSS JOIN record o ON o.id = k.person
+          AND m.status <> 'removed' AND m.key NOT GLOB 'address:*'
+          AND NOT EXISTS (SELECT 1 FROM subscriber_key k CROSS JOIN record o ON o.id = k.person
             CROSS JOIN attr a ON a.person = o.person
             WHERE k.connection = :connection AND k.key = m.key AND o.person <> c.person)
       UNION SELECT c.person, d.position, m.id, m.key, m.address FROM refusing c CROSS JOIN decision d ON d.person = c.person AND :opted_out

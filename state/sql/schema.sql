@@ -146,7 +146,7 @@ CREATE TABLE remote_status (
   id INTEGER PRIMARY KEY,
   connection INTEGER NOT NULL REFERENCES connection,
   container TEXT NOT NULL,           -- '' = all mail
-  key TEXT NOT NULL,
+  key TEXT NOT NULL,                 -- 'address:…' = of an address alone, no subscriber's
   address INTEGER REFERENCES address,
   status TEXT NOT NULL,
   at INTEGER,

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from syncd.desk import keys
+from syncd.config import Secret
+from syncd.desk import grants, keys
 from syncd.doubles import Doubled
-from tests.system.lab import DAY, MAPPING, NEWS, OFFERS, SHARED, Lab, couple, separate
+from tests.system.lab import DAY, HOUR, MAPPING, NEWS, OFFERS, SHARED, Lab, couple, separate
 
 
 def test_existing_subscribers_keep_their_key_and_their_refusals(lab: Lab) -> None:
@@ -38,6 +39,23 @@ def test_a_subscriber_known_by_the_address_alone_is_blocked_on_lists_that_do_not
         lab.world.act("mc", "unsubscribe", email="ann@mail.example", list="L1")
         lab.settle()
         assert lab.status("ann@mail.example", "L2") == "unsubscribed"
+
+
+def test_a_block_of_an_address_alone_is_no_subscriber(tmp_path: Path) -> None:
+    """An employee puts an address that two people share on the provider's suppression list before the first plan. Who comes
+    back comes back for herself: nobody said that the block was hers."""
+    with Lab(tmp_path, separate()) as lab:
+        couple(lab)
+        lab.world.act("mc", "suppress", email=SHARED)
+        lab.link()
+        assert lab.keys(NEWS) == {"ann"}
+        config: Any = SimpleNamespace(hash_key=Secret(lab.policy.hash_key.decode()))
+        lab.advance(HOUR)
+        grants.grant(lab.app.store, lab.app.mapping, config, SHARED, topic=None, evidence="a letter", by="an admin",
+                     crm_id=lab.ids["eva"], now=lab.now())
+        lab.settle()
+        assert lab.keys(NEWS) == {"ann", "eva"}
+        assert lab.rows("SELECT count(*) FROM operation WHERE state = 12") == [(0,)], "nothing was asked of no subscriber"
 
 
 BY_EMAIL = MAPPING.replace("{value: crm_id, existing: match_email}", "{value: email, existing: refuse}")
@@ -81,6 +99,15 @@ def test_a_link_that_would_make_second_subscribers_is_refused_until_a_rule_says_
     doubled.reopen(MAPPING)
     doubled.link()
     assert doubled.keys(OFFERS) == {"p0", "legacy", *(f"p{n}" for n in range(2, 6))}
+
+
+def test_blocks_of_addresses_alone_make_no_second_subscribers(tmp_path: Path) -> None:
+    with Lab(tmp_path, REFUSING) as lab:
+        lab.contacts(6)
+        for name in ("p1", "p2"):
+            lab.world.act("mc", "suppress", email=f"{name}@mail.example")
+        lab.link()
+        assert lab.keys(NEWS) == {"p0", "p3", "p4", "p5"}
 
 
 def test_whoever_approves_second_subscribers_gets_them(doubled: Lab) -> None:
